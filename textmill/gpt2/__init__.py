@@ -1,0 +1,1 @@
+"""The language model: tokenizer, training, evaluation and the directory that serving loads."""

@@ -1,0 +1,49 @@
+"""What a long piece of work tells the person who waits for it.
+
+Work that prints hundreds of lines of its own (Scrapy, TFX, TensorFlow) runs in a child process whose output goes to
+a log file. What a person should see travels beside it, one JSON object a line, over the file descriptor named by
+TEXTMILL_PROGRESS_FD; without one, reports go nowhere. `textmill.console` shows them.
+"""
+
+import json
+import os
+from typing import Any
+
+_VARIABLE = "TEXTMILL_PROGRESS_FD"
+
+
+def send(**event: Any) -> None:
+    """Send one event to whoever watches this process, if anyone does."""
+    descriptor = os.environ.get(_VARIABLE)
+    if descriptor is None:
+        return
+    try:
+        # one write under PIPE_BUF bytes is atomic, so threads need no lock
+        os.write(int(descriptor), (json.dumps(event) + "\n").encode())
+    except OSError:  # the watcher has gone, or this is a grandchild that was not given the descriptor
+        os.environ.pop(_VARIABLE, None)
+
+
+def step(name: str) -> None:
+    """A new step has begun; the one before it, if any, has ended well."""
+    send(event="step", name=name)
+
+
+def report(done: float, total: float, text: str = "") -> None:
+    """So much of the present step is done; `text` is a short figure or two, such as the loss."""
+    send(event="progress", done=done, total=total, text=text)
+
+
+def result(text: str) -> None:
+    """What the present step came to, in one line."""
+    send(event="result", text=text)
+
+
+def outcome(**values: Any) -> None:
+    """Values that the whole work hands back to the process that watches."""
+    send(event="outcome", values=values)
+
+
+def failed(sentence: str, exit_code: int) -> None:
+    """The work has failed: the sentence for the person, and what the command shall exit with."""
+    send(event="failed", sentence=sentence, exit_code=exit_code)

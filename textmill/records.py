@@ -1,0 +1,146 @@
+"""tf.Example records in TFRecord files, read and written without importing TensorFlow.
+
+Formats: TFRecord framing (little-endian uint64 length, masked CRC-32C of it, payload, masked CRC-32C of that),
+gzip around the whole file where its name ends in `.gz`; the payload is a `tensorflow.Example` protocol buffer
+(tensorflow/core/example/example.proto). Beam workers and the serving side read them in milliseconds, where
+importing TensorFlow costs 10 to 20 seconds.
+"""
+
+import gzip
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+from textmill.errors import TextmillError
+
+_LENGTH = struct.Struct("<Q")
+_CRC = struct.Struct("<I")
+
+
+def _example_class() -> Any:
+    """A message class wire-compatible with `tensorflow.Example`, in a package name of our own so both can be loaded."""
+    field = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(
+        name="textmill/example.proto", package="textmill.records", syntax="proto3"
+    )
+
+    def message(name: str) -> descriptor_pb2.DescriptorProto:
+        return file.message_type.add(name=name)
+
+    for name, kind in (
+        ("BytesList", field.TYPE_BYTES),
+        ("FloatList", field.TYPE_FLOAT),
+        ("Int64List", field.TYPE_INT64),
+    ):
+        message(name).field.add(name="value", number=1, type=kind, label=field.LABEL_REPEATED)
+    feature = message("Feature")
+    feature.oneof_decl.add(name="kind")
+    for number, name in enumerate(("BytesList", "FloatList", "Int64List"), start=1):
+        feature.field.add(
+            name=name.replace("List", "_list").lower(),
+            number=number,
+            type=field.TYPE_MESSAGE,
+            type_name=f".textmill.records.{name}",
+            label=field.LABEL_OPTIONAL,
+            oneof_index=0,
+        )
+    features = message("Features")
+    entry = features.nested_type.add(name="FeatureEntry")
+    entry.options.map_entry = True
+    entry.field.add(name="key", number=1, type=field.TYPE_STRING, label=field.LABEL_OPTIONAL)
+    entry.field.add(
+        name="value",
+        number=2,
+        type=field.TYPE_MESSAGE,
+        type_name=".textmill.records.Feature",
+        label=field.LABEL_OPTIONAL,
+    )
+    features.field.add(
+        name="feature",
+        number=1,
+        type=field.TYPE_MESSAGE,
+        type_name=".textmill.records.Features.FeatureEntry",
+        label=field.LABEL_REPEATED,
+    )
+    message("Example").field.add(
+        name="features",
+        number=1,
+        type=field.TYPE_MESSAGE,
+        type_name=".textmill.records.Features",
+        label=field.LABEL_OPTIONAL,
+    )
+    pool = descriptor_pool.Default()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("textmill.records.Example"))
+
+
+_Example = _example_class()
+
+Feature = str | bytes | Sequence[int]
+
+
+def encode_example(features: Mapping[str, Feature]) -> bytes:
+    """Serialise one tf.Example: strings (UTF-8) and bytes become a bytes list of one, integers an int64 list."""
+    example = _Example()
+    # keys in sorted order: equal features give equal bytes, so equal inputs give equal files
+    for name in sorted(features):
+        value = features[name]
+        feature = example.features.feature[name]
+        if isinstance(value, str):
+            feature.bytes_list.value.append(value.encode())
+        elif isinstance(value, bytes):
+            feature.bytes_list.value.append(value)
+        else:
+            feature.int64_list.value.extend(value)
+    return bytes(example.SerializeToString(deterministic=True))
+
+
+def text_feature(record: bytes, name: str) -> str:
+    """The named bytes feature of a serialised tf.Example, as text; empty where the record lacks it."""
+    values = _Example.FromString(record).features.feature[name].bytes_list.value
+    return values[0].decode() if values else ""
+
+
+def int_feature(record: bytes, name: str) -> list[int]:
+    """The named int64 feature of a serialised tf.Example, shape (n,)."""
+    return list(_Example.FromString(record).features.feature[name].int64_list.value)
+
+
+def _masked_crc(data: bytes) -> int:
+    crc = google_crc32c.value(data)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def frame(payload: bytes) -> bytes:
+    """One TFRecord: the payload with its length and both checksums."""
+    length = _LENGTH.pack(len(payload))
+    return b"".join((length, _CRC.pack(_masked_crc(length)), payload, _CRC.pack(_masked_crc(payload))))
+
+
+def read_records(path: Path) -> Iterator[bytes]:
+    """Stream the payloads of one TFRecord file, checking every checksum.
+
+    Raises:
+        TextmillError: the file is truncated or a checksum fails; the file and the byte offset are named.
+    """
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rb") as file:
+        offset = 0
+        while header := file.read(12):
+            if len(header) < 12 or _masked_crc(header[:8]) != _CRC.unpack(header[8:])[0]:
+                raise TextmillError(f"{path} is damaged at byte {offset}; delete it and run the step again.")
+            (length,) = _LENGTH.unpack(header[:8])
+            payload, crc = file.read(length), file.read(4)
+            if len(payload) < length or len(crc) < 4 or _masked_crc(payload) != _CRC.unpack(crc)[0]:
+                raise TextmillError(f"{path} is damaged at byte {offset}; delete it and run the step again.")
+            offset += length + 16
+            yield payload
+
+
+def record_files(directory: Path) -> list[Path]:
+    """The TFRecord files of one split's directory, in name order."""
+    return sorted(p for p in directory.iterdir() if p.is_file() and not p.name.startswith("."))
