@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 from pymongo import ASCENDING, MongoClient, UpdateOne
@@ -95,7 +96,7 @@ def digest_of(terms: Iterable[int]) -> str:
 def key_ranges(parts: int) -> list[tuple[str, str]]:
     """Cut the space of keys into `parts` half-open ranges of even size."""
     edges = [f"{i * 0x10000 // parts:04x}" for i in range(parts)] + ["g"]  # 'g' sorts after every hex digit
-    return list(zip(edges, edges[1:], strict=False))
+    return list(pairwise(edges))
 
 
 class ArticleStore:

@@ -4,14 +4,17 @@
 """
 
 import difflib
+import re
 from pathlib import Path
 from typing import Annotated, Literal, get_args, get_origin
+from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from textmill.errors import UserError
+from textmill.files import write_beside
 from textmill.gpt2.architecture import OLD_NAMES, SIZES, Architecture, of_size
 
 DEFAULT_FILE = Path("textmill.yaml")
@@ -286,6 +289,26 @@ def _line(node: yaml.Node, location: tuple[int | str, ...]) -> int:
             node = node.value[part]
             line = node.start_mark.line + 1
     return line
+
+
+def write_template(path: Path, start: str, name: str = "") -> str:
+    """Write a commented configuration for one site and return the model's name, by default the site's host name.
+
+    Raises:
+        UserError: the file exists, or the URL or the name will not do.
+    """
+    parts = urlsplit(start if "://" in start else f"https://{start}")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UserError(f"'{start}' is not the URL of a web site; give one like https://blog.example/.")
+    chosen = name or re.sub(r"[^a-z0-9]+", "-", parts.hostname.removeprefix("www.")).strip("-")
+    try:
+        TypeAdapter(Name).validate_python(chosen)
+    except ValidationError:
+        raise UserError(f"'{chosen}' is no name for a model; use lower-case letters, digits and dashes.") from None
+    if path.exists():
+        raise UserError(f"{path} exists already; change it with an editor, or name another with --config.")
+    write_beside(path, template(chosen, parts.geturl()))
+    return chosen
 
 
 def template(name: str, start: str) -> str:

@@ -5,11 +5,17 @@ a log file. What a person should see travels beside it, one JSON object a line, 
 TEXTMILL_PROGRESS_FD; without one, reports go nowhere. `textmill.console` shows them.
 """
 
+import ctypes
 import json
 import os
+import signal
+import sys
 from typing import Any
 
+from textmill.errors import TextmillError
+
 _VARIABLE = "TEXTMILL_PROGRESS_FD"
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def send(**event: Any) -> None:
@@ -47,3 +53,22 @@ def outcome(**values: Any) -> None:
 def failed(sentence: str, exit_code: int) -> None:
     """The work has failed: the sentence for the person, and what the command shall exit with."""
     send(event="failed", sentence=sentence, exit_code=exit_code)
+
+
+def failed_with(error: BaseException) -> None:
+    """Report a failure: the sentence of the TextmillError that caused it, or else the error's own last words."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, TextmillError):
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(cause, TextmillError):
+        failed(str(cause), cause.exit_code)
+    else:
+        failed(
+            f"It failed inside Textmill: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", 1
+        )
+
+
+def follow_parent() -> None:
+    """End this process when the one that started it dies, so that nothing is left running unseen (Linux only)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,40 @@
+"""FineTune: token windows become a trained GPT-2, in the directory that serving loads."""
+
+from pathlib import Path
+
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types import standard_artifacts
+
+from textmill import progress
+from textmill.config import Model, Train
+from textmill.gpt2 import training
+
+
+@component
+def FineTune(
+    windows: InputArtifact[standard_artifacts.Examples],
+    model: OutputArtifact[standard_artifacts.Model],
+    run: OutputArtifact[standard_artifacts.ModelRun],
+    name: Parameter[str],
+    steps: Parameter[int],
+    size: Parameter[str],
+    shape: Parameter[str],
+    recipe: Parameter[str],
+    checkpoints: Parameter[str],
+    code: Parameter[str],
+) -> None:
+    """Train on the windows; `shape` and `recipe` are the JSON of the configuration's model and train groups."""
+    progress.step("FineTune")
+    result = training.fine_tune(
+        windows=Path(windows.uri),
+        out=Path(model.uri),
+        logs=Path(run.uri),
+        checkpoints=Path(checkpoints),
+        name=name,
+        model=Model.model_validate_json(shape).model_copy(update={"size": size}),
+        train=Train.model_validate_json(recipe).model_copy(update={"steps": steps}),
+    )
+    model.set_string_custom_property("checksum", result.checksum)
+    model.set_int_custom_property("parameters", result.parameters)
+    progress.result(result.sentence)

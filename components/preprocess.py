@@ -1,0 +1,36 @@
+"""Preprocess: articles become fixed-length windows of tokens, with the tokenizer beside them."""
+
+import json
+from pathlib import Path
+
+import apache_beam as beam
+from tfx.dsl.component.experimental.annotations import BeamComponentParameter, InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types import standard_artifacts
+
+from textmill import corpus, progress
+from textmill.gpt2 import tokenizer
+
+
+@component(use_beam=True)
+def Preprocess(
+    examples: InputArtifact[standard_artifacts.Examples],
+    windows: OutputArtifact[standard_artifacts.Examples],
+    kind: Parameter[str],
+    vocabulary: Parameter[int],
+    base: Parameter[str],
+    window: Parameter[int],
+    code: Parameter[str],
+    beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
+) -> None:
+    """Choose or train the tokenizer, then tokenise and pack both splits."""
+    progress.step("Preprocess")
+    source, out = Path(examples.uri), Path(windows.uri)
+    chosen = tokenizer.choose(kind, vocabulary, base, corpus.tokenizer_sample(source / "Split-train"))
+    facts = corpus.preprocess(beam_pipeline, source, out, chosen, window)
+    windows.split_names = json.dumps(corpus.SPLITS)
+    windows.set_int_custom_property("vocabulary", facts["vocabulary"])
+    windows.set_int_custom_property("tokens", sum(facts["tokens"].values()))
+    progress.result(
+        f"{facts['tokens']['train']:,} tokens in windows of {window}, {facts['tokens']['eval']:,} held out; vocabulary {facts['vocabulary']:,}"
+    )

@@ -1,0 +1,71 @@
+"""Run the pipeline on this machine: `python -m pipeline.local --config textmill.yaml --snapshot 3`.
+
+`textmill run` starts this as a child process, because TFX and TensorFlow take 20 seconds to import and print
+hundreds of lines.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from tfx.orchestration import metadata
+from tfx.orchestration.beam.beam_dag_runner import BeamDagRunner
+from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+from tfx.orchestration.pipeline import Pipeline
+
+import textmill
+from pipeline.graph import STEPS, graph
+from pipeline.resolving import resolve
+from textmill import config as configuration
+from textmill import progress
+from textmill.config import Config
+from textmill.errors import TextmillError
+
+RUNNERS = {"local": LocalDagRunner, "beam": BeamDagRunner}
+
+
+def create_pipeline(config: Config, snapshot: int) -> Pipeline:
+    """The pipeline with its metadata and artifacts below the data folder."""
+    root = config.data_dir / "pipeline"
+    root.mkdir(parents=True, exist_ok=True)
+    checkpoints = Path(config.train.checkpoint_dir or config.data_dir / "checkpoints")
+    return Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=str(root / "artifacts"),
+        components=graph(config, resolve(config, snapshot), checkpoints),
+        enable_cache=True,
+        metadata_connection_config=metadata.sqlite_metadata_connection_config(str(root / "metadata.sqlite")),
+        beam_pipeline_args=[*config.beam.options, *_package()],
+    )
+
+
+def _package() -> list[str]:
+    """What Beam's workers install: this package, where its source is at hand; TFX would else package itself at each run."""
+    setup = Path(textmill.__file__).parent.parent / "setup.py"
+    return [f"--setup_file={setup}"] if setup.exists() else []
+
+
+def main() -> int:
+    """Run the pipeline once; failures are reported in one sentence."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path, default=configuration.DEFAULT_FILE)
+    parser.add_argument("--snapshot", type=int, required=True, help="number of the snapshot to learn from")
+    parser.add_argument("--runner", choices=RUNNERS, default="local")
+    arguments = parser.parse_args()
+    progress.follow_parent()
+    progress.send(event="plan", steps=list(STEPS))
+    try:
+        config = configuration.load(arguments.config)
+        RUNNERS[arguments.runner]().run(create_pipeline(config, arguments.snapshot))
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        progress.failed_with(error)
+        if not isinstance(error, TextmillError):
+            raise
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

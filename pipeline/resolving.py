@@ -1,0 +1,25 @@
+"""What a run depends on, looked up once when it starts."""
+
+from pathlib import Path
+
+import textmill
+from pipeline.graph import Resolved
+from textmill import environment
+from textmill.config import Config
+from textmill.files import hash_of_sources
+from textmill.registry import ModelRegistry
+
+
+def resolve(config: Config, snapshot: int) -> Resolved:
+    """Look up what the run depends on: the snapshot, the Production version, the registry and the library's code."""
+    taken = environment.article_store(config.store.database).snapshot(snapshot)
+    registry = ModelRegistry(environment.address(environment.MLFLOW), config.name)
+    production = registry.resolve("Production")
+    return Resolved(
+        snapshot=taken.number,
+        digest=taken.digest,
+        production=production.number if production else 0,
+        production_checksum=production.checksum if production else "",
+        registry=registry.identity(),
+        code=hash_of_sources(Path(textmill.__file__).parent),
+    )

@@ -1,0 +1,31 @@
+"""Addresses, with the passwords they may hold, come from the environment where they are used, and nowhere else."""
+
+import os
+
+from textmill.articles import ArticleStore
+from textmill.errors import UserError
+
+MONGODB = "TEXTMILL_MONGODB_URI"
+MLFLOW = "MLFLOW_TRACKING_URI"
+
+
+def address(variable: str) -> str:
+    """The address that a variable of the environment names.
+
+    Raises:
+        UserError: it names none.
+    """
+    value = os.environ.get(variable, "")
+    if not value:
+        raise UserError(f"{variable} is not set; start the local servers with 'textmill up' or set it to yours.")
+    return value
+
+
+def article_store(database: str) -> ArticleStore:
+    """Open the article store that TEXTMILL_MONGODB_URI names; Beam's workers call this where they run."""
+    return ArticleStore.connect(address(MONGODB), database)
+
+
+def run_name() -> str:
+    """The name of the pipeline run that this process belongs to; Kubeflow gives its own."""
+    return os.environ.get("TEXTMILL_RUN") or os.environ.get("KFP_RUN_ID") or "by hand"

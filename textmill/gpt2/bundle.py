@@ -1,0 +1,236 @@
+"""The directory that serving loads, Evaluate judges and MLflow registers: a model with all that belongs to it.
+
+    model.onnx          the graph; its weights are read from model.safetensors, so they are on disk once
+    model.safetensors   the weights in Hugging Face's names and layouts
+    config.json         the architecture, as Hugging Face's GPT2LMHeadModel reads it
+    tokenizer.json      the tokenizer, as Hugging Face's `tokenizers` reads it
+    generation.json     how texts are written where a request does not say: fields of `sampling.Settings`
+    lineage.json        what the model was made from
+    README.md           the model card
+    manifest.json       size and SHA-256 of every other file, and one checksum over them all
+
+Reading a bundle needs neither the `onnx` package nor `safetensors`; only writing does. Equal inputs give equal bytes.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textmill.errors import TextmillError, UserError
+from textmill.gpt2 import weights as tensors
+from textmill.gpt2.architecture import Architecture
+from textmill.gpt2.tokenizer import Tokenizer
+
+GRAPH = "model.onnx"
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+TOKENIZER = "tokenizer.json"
+GENERATION = "generation.json"
+LINEAGE = "lineage.json"
+CARD = "README.md"
+MANIFEST = "manifest.json"
+FILES = (GRAPH, WEIGHTS, CONFIG, TOKENIZER, GENERATION, LINEAGE, CARD)
+_FORMAT = 1  # of the manifest
+
+
+def write_bundle(
+    directory: Path,
+    weights: Mapping[str, NDArray[np.float32]],
+    architecture: Architecture,
+    tokenizer: Tokenizer,
+    generation: Mapping[str, Any],
+    lineage: Mapping[str, Any],
+    card: str,
+) -> str:
+    """Write a bundle beside its place, move it there, and return its checksum.
+
+    Args:
+        directory: absent, empty, or a bundle, which is then replaced.
+        generation: fields of `sampling.Settings` that shall differ from its own defaults.
+        card: the model card, Markdown.
+
+    Raises:
+        TextmillError: a tensor is missing or of the wrong shape, the tokenizer has more tokens than the model, or
+            `directory` holds something else.
+    """
+    tensors.check(weights, architecture)
+    if tokenizer.vocabulary > architecture.vocabulary:
+        raise TextmillError(
+            f"The tokenizer has {tokenizer.vocabulary} tokens, the model only {architecture.vocabulary}."
+        )
+    if directory.exists() and any(directory.iterdir()) and not (directory / MANIFEST).exists():
+        raise TextmillError(f"{directory} holds files that are no bundle; name another directory.")
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    try:
+        _write_model(partial, weights, architecture)
+        tokenizer.save(partial / TOKENIZER)
+        _write_json(partial / CONFIG, _hugging_face_config(architecture, tokenizer.end))
+        _write_json(partial / GENERATION, generation)
+        _write_json(partial / LINEAGE, lineage)
+        (partial / CARD).write_text(card, encoding="utf-8")
+        checksum = write_manifest(partial)
+        partial.chmod(0o755)  # a temporary directory is its owner's alone
+        _put_in_place(partial, directory)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return checksum
+
+
+def _write_model(directory: Path, weights: Mapping[str, NDArray[np.float32]], architecture: Architecture) -> None:
+    # imported here: who only reads bundles, such as serving, has neither package
+    from safetensors.numpy import save_file
+
+    from textmill.gpt2 import graph
+
+    # in C order, because safetensors writes an array's memory as it lies
+    contiguous = {name: np.ascontiguousarray(value) for name, value in weights.items()}
+    save_file(contiguous, directory / WEIGHTS, metadata={"format": "pt"})
+    stored = {
+        name: graph.StoredTensor(tuple(entry["shape"]), offset, length)
+        for name, entry, offset, length in _stored_tensors(directory / WEIGHTS)
+    }
+    model = graph.build(architecture, stored, WEIGHTS)
+    (directory / GRAPH).write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _stored_tensors(path: Path) -> list[tuple[str, dict[str, Any], int, int]]:
+    """Name, header entry, offset in the file and bytes of each tensor (huggingface.co/docs/safetensors, "Format")."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    header.pop("__metadata__", None)
+    data = 8 + length
+    return [
+        (name, entry, data + entry["data_offsets"][0], entry["data_offsets"][1] - entry["data_offsets"][0])
+        for name, entry in header.items()
+    ]
+
+
+def _hugging_face_config(architecture: Architecture, end: int) -> dict[str, Any]:
+    return {
+        "architectures": ["GPT2LMHeadModel"],
+        "model_type": "gpt2",
+        "vocab_size": architecture.vocabulary,
+        "n_positions": architecture.window,
+        "n_embd": architecture.width,
+        "n_layer": architecture.layers,
+        "n_head": architecture.heads,
+        "n_inner": None,
+        "activation_function": "gelu_new",
+        "layer_norm_epsilon": 1e-5,
+        "initializer_range": 0.02,
+        "scale_attn_weights": True,
+        "tie_word_embeddings": True,
+        "bos_token_id": end,
+        "eos_token_id": end,
+        "torch_dtype": "float32",
+    }
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
+    path.write_text(f"{text}\n", encoding="utf-8")
+
+
+def _put_in_place(partial: Path, directory: Path) -> None:
+    if not (directory / MANIFEST).exists():
+        os.rename(partial, directory)  # an empty directory gives way
+        return
+    former = partial.with_name(f"{partial.name}.former")
+    os.rename(directory, former)
+    os.rename(partial, directory)
+    shutil.rmtree(former)
+
+
+def write_manifest(directory: Path) -> str:
+    """Write manifest.json over every other file in the directory, and return the checksum."""
+    names = sorted(p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_file())
+    files = {
+        name: {"sha256": _sha256(directory / name), "bytes": (directory / name).stat().st_size}
+        for name in names
+        if name != MANIFEST
+    }
+    checksum = _checksum(files)
+    _write_json(directory / MANIFEST, {"format": _FORMAT, "files": files, "checksum": checksum})
+    return checksum
+
+
+def verify(directory: Path) -> str:
+    """Check every file against the manifest and return the bundle's checksum.
+
+    Raises:
+        UserError: the manifest is absent or unreadable, or a file is missing or damaged; the file is named.
+    """
+    files = _manifest(directory)
+    for name, entry in files.items():
+        path = directory / name
+        if not path.is_file():
+            raise _damaged(directory, f"{name} is missing")
+        if (size := path.stat().st_size) != entry["bytes"]:
+            raise _damaged(directory, f"{name} has {size:,} bytes where the manifest says {entry['bytes']:,}")
+        if _sha256(path) != entry["sha256"]:
+            raise _damaged(directory, f"{name} has other contents than the manifest says")
+    return _checksum(files)
+
+
+def _manifest(directory: Path) -> dict[str, dict[str, Any]]:
+    path = directory / MANIFEST
+    if not path.is_file():
+        raise UserError(f"{directory} is no model bundle: it has no {MANIFEST}; name a directory that FineTune wrote.")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        files = {
+            str(name): {"sha256": entry["sha256"], "bytes": entry["bytes"]} for name, entry in manifest["files"].items()
+        }
+        checksum = manifest["checksum"]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise _damaged(directory, f"{MANIFEST} cannot be read") from None
+    if absent := [name for name in FILES if name not in files]:
+        raise _damaged(directory, f"{MANIFEST} does not name {absent[0]}")
+    if any(PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts for name in files):
+        raise _damaged(directory, f"{MANIFEST} names files outside the directory")
+    if checksum != _checksum(files):
+        raise _damaged(directory, f"{MANIFEST} contradicts its own checksum")
+    return files
+
+
+def _damaged(directory: Path, problem: str) -> UserError:
+    return UserError(f"The model bundle at {directory} is damaged: {problem}; delete it and fetch or make it again.")
+
+
+def _checksum(files: Mapping[str, Mapping[str, Any]]) -> str:
+    lines = "".join(f"{name} {files[name]['sha256']}\n" for name in sorted(files))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_architecture(directory: Path) -> Architecture:
+    """The model's shape, from config.json."""
+    config = read_json(directory, CONFIG)
+    names = ("vocab_size", "n_positions", "n_layer", "n_head", "n_embd")
+    return Architecture(*(int(config[name]) for name in names))
+
+
+def read_json(directory: Path, name: str) -> dict[str, Any]:
+    """One of the bundle's JSON files, by its name."""
+    return dict(json.loads((directory / name).read_text(encoding="utf-8")))
+
+
+def read_weights(directory: Path) -> tensors.Weights:
+    """The weights, for tools that change or compare them; serving reads the graph instead."""
+    from safetensors.numpy import load_file
+
+    return dict(load_file(directory / WEIGHTS))

@@ -1,0 +1,23 @@
+"""A registered model as an MLflow `pyfunc`: MLflow runs this file to load one ("models from code", no pickle)."""
+
+from pathlib import Path
+from typing import Any
+
+import mlflow
+
+from textmill.gpt2 import inference
+
+
+class ArticleWriter(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+    """Titles in, articles out."""
+
+    def load_context(self, context: Any) -> None:
+        """Load the bundle that stands among the model's artifacts."""
+        self._engine = inference.Engine(Path(context.artifacts["bundle"]), slots=1)
+
+    def predict(self, context: Any, model_input: list[str], params: dict[str, Any] | None = None) -> list[str]:
+        """Write one article for each title; `params` are those of `inference.Settings`."""
+        return [inference.write(self._engine, title, **(params or {})) for title in model_input]
+
+
+mlflow.models.set_model(ArticleWriter())

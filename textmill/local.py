@@ -1,0 +1,239 @@
+"""The servers a laptop needs: a MongoDB-compatible store, MLflow and TensorBoard, as processes of their own.
+
+They outlive the command that started them, until `textmill down`. `servers.json` in the data folder says which
+process serves where; ports are kept from one start to the next, so that addresses stay. A store or an MLflow that
+the environment names (TEXTMILL_MONGODB_URI, MLFLOW_TRACKING_URI) is used instead of one of ours.
+"""
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import requests
+
+from textmill.environment import MLFLOW, MONGODB
+from textmill.errors import TextmillError, UserError
+from textmill.files import write_beside
+
+_START_WITHIN_S = 120  # MLflow's first start creates its database
+_STOP_WITHIN_S = 10
+_STATE = "servers.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the servers answer."""
+
+    mongodb: str
+    mlflow: str
+    tensorboard: str | None = None
+
+    def environment(self) -> dict[str, str]:
+        """The variables by which a child process finds them."""
+        return {MONGODB: self.mongodb, MLFLOW: self.mlflow}
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """How to start one kind of server and how to know that it answers."""
+
+    name: str
+    title: str
+    command: Callable[[Path, int], list[str]]
+    address: str  # a format of the port
+    answers: Callable[[str, int], bool]
+
+
+def _accepts(_: str, port: int) -> bool:
+    with socket.socket() as client:
+        client.settimeout(1)
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _answers_http(path: str) -> Callable[[str, int], bool]:
+    def answers(address: str, _: int) -> bool:
+        try:
+            return requests.get(address + path, timeout=2).ok
+        except requests.RequestException:
+            return False
+
+    return answers
+
+
+def _store_command(data: Path, port: int) -> list[str]:
+    program = Path(sys.executable).with_name("secantusd-py")
+    if not program.exists():
+        raise UserError(
+            "There is no article store: install the extra 'local' for one on this machine, "
+            f"or set {MONGODB} to a MongoDB of yours."
+        )
+    folder = data / "store"
+    return [str(program), *_listen(port), "--storage-path", str(folder), "--log-level", "ERROR", "--cache-size", "256M"]
+
+
+def _mlflow_command(data: Path, port: int) -> list[str]:
+    database, artifacts = data / "mlflow" / "mlflow.db", data / "mlflow" / "artifacts"
+    artifacts.mkdir(parents=True, exist_ok=True)
+    places = ["--backend-store-uri", f"sqlite:///{database}", "--artifacts-destination", str(artifacts)]
+    return [sys.executable, "-m", "mlflow", "server", *_listen(port), *places, "--workers", "1"]
+
+
+def _tensorboard_command(data: Path, port: int) -> list[str]:
+    logs = data / "pipeline" / "artifacts" / "FineTune" / "run"
+    logs.mkdir(parents=True, exist_ok=True)
+    return [sys.executable, "-m", "tensorboard.main", *_listen(port), "--logdir", str(logs), "--reload_interval", "10"]
+
+
+def _listen(port: int) -> list[str]:
+    return ["--host", "127.0.0.1", "--port", str(port)]
+
+
+STORE = _Server("store", "article store", _store_command, "mongodb://127.0.0.1:{}/", _accepts)
+TRACKING = _Server("mlflow", "MLflow", _mlflow_command, "http://127.0.0.1:{}", _answers_http("/health"))
+TENSORBOARD = _Server("tensorboard", "TensorBoard", _tensorboard_command, "http://127.0.0.1:{}", _answers_http("/"))
+
+
+def free_port(preferred: int = 0) -> int:
+    """A loopback port that nothing listens on: the preferred one, if it is free."""
+    for port in (preferred, 0):
+        with socket.socket() as server:
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                server.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(server.getsockname()[1])
+    raise UserError("This machine has no free loopback port; close some programs and try again.")
+
+
+def up(data: Path, tensorboard: bool = True) -> Addresses:
+    """Start what is not running yet and wait until all of it answers.
+
+    Raises:
+        UserError: a server cannot start; its log is named.
+    """
+    wanted = [server for server, variable in ((STORE, MONGODB), (TRACKING, MLFLOW)) if not os.environ.get(variable)]
+    if tensorboard:
+        wanted.append(TENSORBOARD)
+    with _state(data) as state:
+        for server in wanted:
+            if not _running(state.get(server.name)):
+                state[server.name] = _start(server, data, state.get(server.name, {}).get("port", 0))
+        write_beside(data / _STATE, json.dumps(state, indent=1))
+        for server in wanted:
+            _wait(server, state[server.name], data)
+    return addresses(data)
+
+
+def down(data: Path) -> list[str]:
+    """Stop the servers that `up` started; returns their titles."""
+    stopped = []
+    with _state(data) as state:
+        for server in (TENSORBOARD, TRACKING, STORE):
+            entry = state.get(server.name)
+            if entry and (process := _running(entry)):
+                _stop(process)
+                stopped.append(server.title)
+    return stopped
+
+
+def addresses(data: Path) -> Addresses:
+    """Where the store and MLflow answer: as the environment says, or else as `up` started them.
+
+    Raises:
+        UserError: one of them is neither named nor running.
+    """
+    state = _read(data)
+
+    def address(server: _Server, variable: str) -> str:
+        named = os.environ.get(variable)
+        if named:
+            return named
+        if not _running(state.get(server.name)):
+            raise UserError(f"The {server.title} is not running; start it with 'textmill up' or set {variable}.")
+        return server.address.format(state[server.name]["port"])
+
+    shown = TENSORBOARD.address.format(state["tensorboard"]["port"]) if _running(state.get("tensorboard")) else None
+    return Addresses(address(STORE, MONGODB), address(TRACKING, MLFLOW), shown)
+
+
+def log_of(data: Path, name: str) -> Path:
+    """The file that takes what a server or a step prints."""
+    path = data / "logs" / f"{name}.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@contextmanager
+def _state(data: Path) -> Iterator[dict[str, Any]]:
+    """The state of the servers, while no other command starts or stops them."""
+    data.mkdir(parents=True, exist_ok=True)
+    with (data / "servers.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield _read(data)
+
+
+def _read(data: Path) -> dict[str, Any]:
+    path = data / _STATE
+    if not path.exists():
+        return {}
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _running(entry: dict[str, Any] | None) -> psutil.Process | None:
+    """The process of an entry, if it is still that process: its number may have gone to another program."""
+    if not entry:
+        return None
+    try:
+        process = psutil.Process(entry["pid"])
+        same = abs(process.create_time() - entry["started"]) < 1
+    except psutil.NoSuchProcess:
+        return None
+    return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+
+
+def _start(server: _Server, data: Path, former_port: int) -> dict[str, Any]:
+    port = free_port(former_port)
+    with log_of(data, server.name).open("ab") as log:
+        process = subprocess.Popen(
+            server.command(data, port),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true", "TF_CPP_MIN_LOG_LEVEL": "3"},
+            start_new_session=True,  # Ctrl-C in the terminal is for the command, not for the servers
+        )
+    return {"pid": process.pid, "started": psutil.Process(process.pid).create_time(), "port": port}
+
+
+def _wait(server: _Server, entry: dict[str, Any], data: Path) -> None:
+    address = server.address.format(entry["port"])
+    end = time.monotonic() + _START_WITHIN_S
+    while not server.answers(address, entry["port"]):
+        if not _running(entry):
+            raise TextmillError(f"The {server.title} did not start; its log is {log_of(data, server.name)}.")
+        if time.monotonic() > end:
+            raise TextmillError(
+                f"The {server.title} does not answer at {address} after {_START_WITHIN_S} s; its log is {log_of(data, server.name)}."
+            )
+        time.sleep(0.1)
+
+
+def _stop(process: psutil.Process) -> None:
+    family = [process, *process.children(recursive=True)]
+    process.send_signal(signal.SIGTERM)
+    _, alive = psutil.wait_procs(family, timeout=_STOP_WITHIN_S)
+    for each in alive:
+        each.kill()
+    psutil.wait_procs(alive, timeout=_STOP_WITHIN_S)

@@ -1,0 +1,149 @@
+"""The long pieces of work, each a child process with progress on the console: crawl, run, serve."""
+
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from textmill import config as configuration
+from textmill import console, local
+from textmill.articles import ArticleStore, Snapshot
+from textmill.config import Config
+from textmill.errors import UserError
+from textmill.registry import ModelRegistry
+
+_KEEP_LOGS = 20  # of each kind
+_READY_WITHIN_S = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """One configuration file and what it says."""
+
+    file: Path
+    config: Config
+    verbose: bool = False
+
+    @classmethod
+    def load(cls, file: Path, verbose: bool = False) -> "Project":
+        return cls(file.absolute(), configuration.load(file), verbose)
+
+    @property
+    def addresses(self) -> local.Addresses:
+        return local.addresses(self.config.data_dir)
+
+    @property
+    def registry(self) -> ModelRegistry:
+        return ModelRegistry(self.addresses.mlflow, self.config.name)
+
+    @property
+    def store(self) -> ArticleStore:
+        return ArticleStore.connect(self.addresses.mongodb, self.config.store.database)
+
+    def log(self, step: str) -> Path:
+        """A fresh log file for one step; the oldest of its kind go."""
+        path = local.log_of(self.config.data_dir, f"{step}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
+        for old in sorted(path.parent.glob(f"{step}-*.log"))[: -_KEEP_LOGS + 1]:
+            old.unlink(missing_ok=True)
+        return path
+
+
+def crawl(project: Project) -> dict[str, Any]:
+    """Crawl every configured site into the store; returns the counts of each."""
+    addresses = project.addresses
+    _ = project.store  # says within five seconds if it does not answer
+    command = [sys.executable, "-m", "scraper.crawl", "--config", str(project.file)]
+    return console.run_child(command, project.log("crawl"), addresses.environment(), project.verbose)
+
+
+def take_snapshot(project: Project) -> Snapshot:
+    """Record what the store holds now, for a run to learn from.
+
+    Raises:
+        UserError: it holds nothing.
+    """
+    snapshot = project.store.take_snapshot(project.config.corpus.sources)
+    if not snapshot.articles:
+        raise UserError("The store holds no article to learn from; crawl first with 'textmill crawl'.")
+    return snapshot
+
+
+def run(project: Project, runner: str = "local") -> dict[str, Any]:
+    """Run the pipeline over what the store holds now; returns the registered version and its stage."""
+    addresses = project.addresses
+    project.registry.check()
+    snapshot = take_snapshot(project)
+    command = [sys.executable, "-m", "pipeline.local", "--config", str(project.file)]
+    command += ["--snapshot", str(snapshot.number), "--runner", runner]
+    name = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {secrets.token_hex(2)}"
+    environment = {**addresses.environment(), "TEXTMILL_RUN": name, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return console.run_child(command, project.log("run"), environment, project.verbose)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that runs."""
+
+    address: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def wait(self) -> None:
+        """Wait until it ends; it should not, so that is an error."""
+        code = self.process.wait()
+        raise console.StepFailed(f"The server ended with code {code}; its log is {self.log}.", code or 1)
+
+
+@contextmanager
+def serving(project: Project, port: int | None = None) -> Iterator[Server]:
+    """Serve the configured stage's version while the block runs; gives the server once it is ready.
+
+    Raises:
+        UserError: there is no such version, or the port is in use.
+    """
+    config = project.config.serve
+    port = port or config.port
+    environment = project.addresses.environment()
+    log = project.log("serve")
+    command = [sys.executable, "-m", "serving.server", "--config", str(project.file), "--port", str(port)]
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=None if project.verbose else output,
+            stderr=None if project.verbose else output,
+            env={**os.environ, **environment},
+            start_new_session=True,
+        )
+    try:
+        address = f"http://{'127.0.0.1' if config.host == '0.0.0.0' else config.host}:{port}"
+        with console.waiting("Loading the model"):
+            _wait_until_ready(child, address, log)
+        yield Server(address, child, log)
+    finally:
+        console.stop(child)
+
+
+def _wait_until_ready(child: subprocess.Popen[bytes], address: str, log: Path) -> None:
+    end = time.monotonic() + _READY_WITHIN_S
+    while time.monotonic() < end:
+        if child.poll() is not None:
+            raise console.StepFailed(
+                f"The server ended with code {child.returncode}; its log is {log}.", child.returncode
+            )
+        try:
+            if requests.get(f"{address}/readyz", timeout=2).ok:
+                return
+        except requests.RequestException:
+            pass
+        time.sleep(0.1)
+    raise UserError(f"The server is not ready after {_READY_WITHIN_S} s; its log is {log}.")

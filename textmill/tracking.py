@@ -1,0 +1,147 @@
+"""What a training leaves in MLflow: a run with parameters, metrics and samples, and the model as its next version."""
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from textmill import __version__
+from textmill.gpt2 import bundle
+from textmill.registry import BUNDLE, ModelRegistry, Version
+
+EVALUATION_FILE = "evaluation.json"
+_MODEL_CODE = Path(__file__).parent / "gpt2" / "pyfunc.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What Register came to."""
+
+    version: int
+    stage: str
+    sentence: str
+
+
+def register(
+    registry: ModelRegistry, model: Path, logs: Path, evaluation: Path, blessed: bool, promote: str, run: str
+) -> Registered:
+    """Log a judged model to MLflow, register it, and move it to the stage it has earned.
+
+    A bundle that is registered already is not registered again: its version is returned as it stands.
+
+    Args:
+        model: the bundle.
+        logs: what its training wrote: `history.json` and `samples.txt`.
+        evaluation: what Evaluate wrote.
+        promote: `by-reviewer` or `if-better`.
+        run: the pipeline run's name.
+    """
+    checksum = bundle.verify(model)
+    present = registry.with_checksum(checksum)
+    if present:
+        where = "in no stage" if present.stage == "None" else f"in {present.stage}"
+        return Registered(
+            present.number, present.stage, f"version {present.number} has this very model, {where}; nothing to register"
+        )
+    verdict = json.loads((evaluation / EVALUATION_FILE).read_text(encoding="utf-8"))
+    version = _log(registry, model, logs, evaluation, verdict, checksum, run)
+    if not blessed:
+        return Registered(version.number, "None", f"version {version.number} refused: {'; '.join(verdict['reasons'])}")
+    why = f"Evaluate blessed it: {'; '.join(verdict['reasons'])}"
+    registry.promote(version.number, why, stage="Staging")
+    if promote == "if-better":
+        registry.promote(version.number, why, stage="Production")
+        return Registered(version.number, "Production", f"version {version.number} promoted to Production")
+    return Registered(version.number, "Staging", f"version {version.number} is in Staging and waits for a reviewer")
+
+
+def _log(
+    registry: ModelRegistry,
+    model: Path,
+    logs: Path,
+    evaluation: Path,
+    verdict: dict[str, Any],
+    checksum: str,
+    run: str,
+) -> Version:
+    import mlflow
+
+    lineage = json.loads((model / "lineage.json").read_text(encoding="utf-8"))
+    history = json.loads((logs / "history.json").read_text(encoding="utf-8"))
+    mlflow.set_tracking_uri(registry.tracking_uri)
+    mlflow.set_experiment(registry.name)
+    with mlflow.start_run(run_name=run) as active:
+        mlflow.log_params(_flat(lineage["settings"]))
+        mlflow.set_tags(
+            {
+                "textmill.version": __version__,
+                "textmill.code": lineage["code"],
+                "textmill.pipeline_run": run,
+                "textmill.snapshot": lineage["corpus"]["snapshot"],
+                "textmill.snapshot_digest": lineage["corpus"]["digest"],
+                "textmill.blessed": verdict["blessed"],
+            }
+        )
+        mlflow.log_metrics(verdict["metrics"])
+        for row in history:
+            mlflow.log_metrics({key: row[key] for key in row if key != "step"}, step=row["step"])
+        mlflow.log_dict(lineage, "lineage.json")
+        mlflow.log_artifacts(str(evaluation), "evaluation")
+        mlflow.log_artifact(str(logs / "samples.txt"), "training")
+        with tempfile.TemporaryDirectory() as folder:
+            code = Path(folder) / _MODEL_CODE.name
+            code.write_text(_MODEL_CODE.read_text(encoding="utf-8"), encoding="utf-8")
+            logged = mlflow.pyfunc.log_model(
+                name="model",
+                python_model=str(code),  # models from code: no pickle
+                artifacts={BUNDLE: str(model)},
+                pip_requirements=["numpy", "onnxruntime", "tokenizers", f"textmill=={__version__}"],
+            )
+        tags = {
+            "checksum": checksum,
+            "bits_per_byte": f"{verdict['metrics']['bits_per_byte']:.4f}",
+            "reference": f"{verdict['reference']} {verdict['metrics']['reference_bits_per_byte']:.4f}",
+            "snapshot": str(lineage["corpus"]["snapshot"]),
+        }
+        if not verdict["blessed"]:
+            tags["refused"] = "; ".join(verdict["reasons"])
+        return registry.register(
+            f"models:/{logged.model_id}", active.info.run_id, _description(verdict, lineage, model), tags
+        )
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _description(verdict: dict[str, Any], lineage: dict[str, Any], model: Path) -> str:
+    """The version's page: the verdict with its figures, samples, where the text came from, the model card."""
+    metrics, corpus = verdict["metrics"], lineage["corpus"]
+    sources = "\n".join(f"| {name} | {count} |" for name, count in corpus["sources"].items())
+    samples = "\n\n".join(f"> {text.replace(chr(10), chr(10) + '> ')}" for text in verdict["samples"][:2])
+    return f"""**{"Blessed" if verdict["blessed"] else "Refused"}**: {"; ".join(verdict["reasons"])}
+
+| on held-out articles | this model | {verdict["reference"]} |
+|---|---|---|
+| bits per byte | {metrics["bits_per_byte"]:.3f} | {metrics["reference_bits_per_byte"]:.3f} |
+| perplexity per token | {metrics["perplexity"]:.1f} | {metrics["reference_perplexity"]:.1f} |
+
+**Samples**
+
+{samples}
+
+**Learned from** snapshot {corpus["snapshot"]} of {corpus["time"]}, digest `{corpus["digest"][:16]}`
+
+| source | articles |
+|---|---|
+{sources}
+
+{(model / "README.md").read_text(encoding="utf-8")}
+"""
