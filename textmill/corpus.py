@@ -16,6 +16,7 @@ from textmill import progress, records
 from textmill.articles import Article, ArticleStore, Snapshot, digest_of, digest_term, key_ranges
 from textmill.errors import UserError
 from textmill.files import write_beside
+from textmill.gpt2.document import document
 from textmill.gpt2.tokenizer import Tokenizer
 
 SPLITS = ("train", "eval")
@@ -47,11 +48,6 @@ def split_of(key: str, eval_percent: float) -> str:
     The first digits choose the key range, so a split is spread evenly over all ranges.
     """
     return "eval" if int(key[-8:], 16) < eval_percent / 100 * 0x1_0000_0000 else "train"
-
-
-def document(title: str, text: str) -> str:
-    """The form in which the model reads an article, and in which it is asked for one."""
-    return f"{title}\n\n{text}"
 
 
 class ReadArticles(beam.DoFn):  # type: ignore[misc]

@@ -29,6 +29,11 @@ from textmill.files import write_beside
 _START_WITHIN_S = 120  # MLflow's first start creates its database
 _STOP_WITHIN_S = 10
 _STATE = "servers.json"
+_QUIET = {
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # nine processes and 1.5 GB for evaluations that we do not run there
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +97,7 @@ def _mlflow_command(data: Path, port: int) -> list[str]:
 def _tensorboard_command(data: Path, port: int) -> list[str]:
     logs = data / "pipeline" / "artifacts" / "FineTune" / "run"
     logs.mkdir(parents=True, exist_ok=True)
-    return [sys.executable, "-m", "tensorboard.main", *_listen(port), "--logdir", str(logs), "--reload_interval", "10"]
+    return [sys.executable, "-m", "textmill.board", *_listen(port), "--logdir", str(logs), "--reload_interval", "10"]
 
 
 def _listen(port: int) -> list[str]:
@@ -211,7 +216,7 @@ def _start(server: _Server, data: Path, former_port: int) -> dict[str, Any]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env={**os.environ, "DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true", "TF_CPP_MIN_LOG_LEVEL": "3"},
+            env={**os.environ, **_QUIET},
             start_new_session=True,  # Ctrl-C in the terminal is for the command, not for the servers
         )
     return {"pid": process.pid, "started": psutil.Process(process.pid).create_time(), "port": port}

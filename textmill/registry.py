@@ -168,7 +168,7 @@ class ModelRegistry:
     def _move(self, version: Version, stage: str, why: str) -> Move:
         move = Move(
             version=version.number,
-            time=datetime.now(UTC).isoformat(timespec="microseconds"),
+            time=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}",  # MLflow takes no plus sign in a name
             who=_who(),
             former=version.stage,
             stage=stage,

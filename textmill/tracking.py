@@ -1,6 +1,7 @@
 """What a training leaves in MLflow: a run with parameters, metrics and samples, and the model as its next version."""
 
 import json
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,10 +93,12 @@ def _log(
         with tempfile.TemporaryDirectory() as folder:
             code = Path(folder) / _MODEL_CODE.name
             code.write_text(_MODEL_CODE.read_text(encoding="utf-8"), encoding="utf-8")
+            named = Path(folder) / BUNDLE  # MLflow keeps a folder's own name, and follows no link out of its place
+            shutil.copytree(model, named)
             logged = mlflow.pyfunc.log_model(
                 name="model",
                 python_model=str(code),  # models from code: no pickle
-                artifacts={BUNDLE: str(model)},
+                artifacts={BUNDLE: str(named)},
                 pip_requirements=["numpy", "onnxruntime", "tokenizers", f"textmill=={__version__}"],
             )
         tags = {

@@ -14,7 +14,6 @@ Reading a bundle needs neither the `onnx` package nor `safetensors`; only writin
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -143,11 +142,11 @@ def _write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 def _put_in_place(partial: Path, directory: Path) -> None:
     if not (directory / MANIFEST).exists():
-        os.rename(partial, directory)  # an empty directory gives way
+        partial.rename(directory)  # an empty directory gives way
         return
     former = partial.with_name(f"{partial.name}.former")
-    os.rename(directory, former)
-    os.rename(partial, directory)
+    directory.rename(former)
+    partial.rename(directory)
     shutil.rmtree(former)
 
 

@@ -17,6 +17,7 @@ Outputs:
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import onnx
 from onnx import TensorProto, helper
@@ -44,7 +45,7 @@ class _Nodes:
     def __init__(self) -> None:
         self.all: list[onnx.NodeProto] = []
 
-    def add(self, kind: str, inputs: list[str], *outputs: str, **attributes: object) -> str:
+    def add(self, kind: str, inputs: list[str], *outputs: str, **attributes: Any) -> str:
         self.all.append(helper.make_node(kind, inputs, outputs, name=outputs[0], **attributes))
         return outputs[0]
 
@@ -109,7 +110,12 @@ def _values(architecture: Architecture) -> tuple[list[onnx.ValueInfoProto], list
         describe("logit_positions", TensorProto.INT64, ["M"]),
     ]
     outputs = [describe("logits", TensorProto.FLOAT, ["B", "M", architecture.vocabulary])]
-    cache = ["B", architecture.heads, architecture.window, architecture.width // architecture.heads]
+    cache: list[str | int | None] = [
+        "B",
+        architecture.heads,
+        architecture.window,
+        architecture.width // architecture.heads,
+    ]
     for layer in range(architecture.layers):
         for kind in ("key", "value"):
             inputs.append(describe(f"past_key_values.{layer}.{kind}", TensorProto.FLOAT, cache))

@@ -1,6 +1,6 @@
 """How the next token is drawn from a model's logits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -40,7 +40,7 @@ class Settings:
 
     @classmethod
     def of(cls, *layers: Mapping[str, Any]) -> "Settings":
-        """Settings from mappings of field names, the later ones first in weight; None leaves a field as it is.
+        """Settings from mappings of field names, the later ones win; None leaves a field as it is.
 
         Raises:
             TextmillError: a name is not a field, or a value is out of its range.
@@ -54,15 +54,17 @@ class Settings:
         return cls(**{**merged, "stop": tuple(merged.get("stop", ()))})
 
 
-def choose(logits: NDArray[np.float32], seen: Sequence[int], settings: Settings, generator: np.random.Generator) -> int:
+def choose(
+    logits: NDArray[np.float32], seen: Collection[int], settings: Settings, generator: np.random.Generator
+) -> int:
     """Draw one token: one number from the generator where the temperature is above zero, none where it is zero.
 
     Args:
         logits: shape (vocabulary,); not changed.
         seen: the tokens that the repetition penalty falls on, each once.
     """
-    if settings.repetition_penalty != 1 and len(seen):
-        logits = _penalised(logits, np.asarray(seen), settings.repetition_penalty)
+    if settings.repetition_penalty != 1 and seen:
+        logits = _penalised(logits, np.fromiter(seen, np.intp, len(seen)), settings.repetition_penalty)
     if settings.temperature == 0:
         return int(logits.argmax())
     candidates, weights = _candidates(logits, settings)

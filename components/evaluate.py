@@ -1,0 +1,40 @@
+"""Evaluate: is the model better than the one in Production, on articles that neither has learned from?"""
+
+from pathlib import Path
+
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types import standard_artifacts
+
+from textmill import config, environment, judging, progress
+from textmill.registry import ModelRegistry
+
+
+@component
+def Evaluate(
+    examples: InputArtifact[standard_artifacts.Examples],
+    model: InputArtifact[standard_artifacts.Model],
+    evaluation: OutputArtifact[standard_artifacts.ModelEvaluation],
+    blessing: OutputArtifact[standard_artifacts.ModelBlessing],
+    name: Parameter[str],
+    production: Parameter[int],
+    production_checksum: Parameter[str],
+    settings: Parameter[str],
+    code: Parameter[str],
+) -> None:
+    """Judge the model as it will be served, and bless it or say why not.
+
+    `production` is a version's number, or 0; its checksum is there for caching to see another version.
+    """
+    progress.step("Evaluate")
+    verdict = judging.evaluate(
+        model=Path(model.uri),
+        held_out=Path(examples.uri) / "Split-eval",
+        registry=ModelRegistry(environment.address(environment.MLFLOW), name),
+        production=production,
+        settings=config.Evaluate.model_validate_json(settings),
+        out=Path(evaluation.uri),
+        blessing=Path(blessing.uri),
+    )
+    blessing.set_int_custom_property("blessed", int(verdict.blessed))
+    progress.result(f"{'blessed' if verdict.blessed else 'refused'}: {'; '.join(verdict.reasons)}")

@@ -1,0 +1,74 @@
+"""The configuration: every key documented, every mistake one sentence with its line and its cure."""
+
+from pathlib import Path
+
+import pytest
+
+from textmill import config as configuration
+from textmill.config import Config, Settings
+from textmill.errors import UserError
+
+MINIMAL = "name: handbook\nsources:\n  - name: handbook\n    start: https://handbook.example/\n"
+
+
+def _groups(group: type[Settings]) -> list[type[Settings]]:
+    inner = [f.annotation for f in group.model_fields.values() if isinstance(f.annotation, type)]
+    return [group, configuration.Source, *(g for g in inner if issubclass(g, Settings))]
+
+
+@pytest.mark.parametrize("group", _groups(Config), ids=lambda group: group.__name__)
+def test_every_setting_says_what_it_means(group: type[Settings]) -> None:
+    for name, field in group.model_fields.items():
+        assert field.description, f"{group.__name__}.{name} has no description"
+
+
+def test_what_init_writes_loads_with_every_default(tmp_path: Path) -> None:
+    file = tmp_path / "textmill.yaml"
+    assert configuration.write_template(file, "https://www.handbook.example/start") == "handbook-example"
+    loaded = configuration.load(file)
+    assert loaded.train == configuration.Train()
+    assert loaded.data_dir == tmp_path / ".textmill"
+
+
+def test_every_commented_line_of_init_can_be_uncommented(tmp_path: Path) -> None:
+    lines = configuration.template("handbook", "https://handbook.example/").splitlines()[2:]
+    active = "\n".join(line.replace("# ", "", 1) if line.lstrip().startswith("# ") else line for line in lines)
+    (tmp_path / "all.yaml").write_text(active, encoding="utf-8")
+    assert configuration.load(tmp_path / "all.yaml").train == configuration.Train()
+
+
+def test_an_existing_configuration_is_never_overwritten(tmp_path: Path) -> None:
+    file = tmp_path / "textmill.yaml"
+    file.write_text(MINIMAL, encoding="utf-8")
+    with pytest.raises(UserError, match="exists already"):
+        configuration.write_template(file, "https://other.example/")
+    assert file.read_text(encoding="utf-8") == MINIMAL
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (MINIMAL + "trian:\n  steps: 5\n", "line 5: 'trian' is not a setting; did you mean 'train'?"),
+        (MINIMAL + "train:\n  stesp: 5\n", "line 6: 'train.stesp' is not a setting; did you mean 'steps'?"),
+        (MINIMAL + "train:\n  steps: many\n", "line 6: train.steps: 'many' does not fit"),
+        (MINIMAL + "train:\n  steps: 0\n", "line 6: train.steps: 0 does not fit: input should be greater than"),
+        (MINIMAL + "model:\n  heads: 3\n", "line 5: model: heads: 3 does not divide width: 128."),
+        (MINIMAL.replace("https", "gopher"), "line 4: sources.0.start: 'gopher://handbook.example/' does not fit"),
+        ("name: handbook\n", "line 1: 'sources' is missing"),
+        (MINIMAL + "corpus:\n  sources: [other]\n", "no source is named 'other'"),
+        (MINIMAL + "train: [\n", "is not valid YAML"),
+        ("", "holds no settings"),
+    ],
+)
+def test_a_mistake_is_named_with_its_line_and_its_cure(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "textmill.yaml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError) as raised:
+        configuration.load(file)
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_absent_file_says_how_to_write_one(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="textmill init"):
+        configuration.load(tmp_path / "absent.yaml")

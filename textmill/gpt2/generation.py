@@ -1,0 +1,93 @@
+"""One text on its way from a prompt to its end."""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textmill.gpt2.sampling import Settings, choose
+from textmill.gpt2.text_stream import TextStream
+
+_log = logging.getLogger(__name__)
+
+Finish = Literal["end", "stop", "length", "cancelled", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What a text grew by."""
+
+    text: str
+    tokens: int  # written so far, the end token among them
+    finish: Finish | None = None  # set on the last chunk
+
+
+class Generation:
+    """One text under way. Whoever asked for it may `cancel`; the rest belongs to the engine's thread."""
+
+    def __init__(
+        self,
+        prompt: list[int],
+        settings: Settings,
+        decode: Callable[[list[int]], str],
+        deliver: Callable[[Chunk], None],
+    ) -> None:
+        self.cancelled = threading.Event()
+        self.context = prompt  # the tokens before the model, the newest last
+        self.read = 0  # how many of these the text's row holds
+        self._settings = settings
+        self._deliver = deliver
+        self._stream = TextStream(decode, settings.stop)
+        self._generator = np.random.Generator(np.random.PCG64(settings.seed))
+        self._seen = dict.fromkeys(prompt)  # a set in order, so that equal requests see equal arrays
+        self._written = 0
+
+    def cancel(self) -> None:
+        """Stop before the next token; from any thread."""
+        self.cancelled.set()
+
+    @property
+    def unread(self) -> int:
+        """How many tokens of the context the row does not hold yet; never none while the text is under way."""
+        return len(self.context) - self.read
+
+    def advance(self, logits: NDArray[np.float32], window: int, end: int) -> bool:
+        """Draw the next token and hand on the text it makes; true if the text has ended with it.
+
+        Args:
+            logits: what may follow the context, shape (vocabulary,).
+            window: tokens the model sees at once; a longer context is cut to the last half of it and read again.
+            end: the end token.
+        """
+        token = choose(logits, self._seen, self._settings, self._generator)
+        self._written += 1
+        if token == end:
+            self.finish("end")
+            return True
+        text = self._stream.push(token)
+        if self._stream.stopped or self._written == self._settings.max_tokens:
+            self.finish("length", text)
+            return True
+        self._seen[token] = None
+        self.context.append(token)
+        if len(self.context) > window:
+            self.context, self.read = self.context[-(window // 2) :], 0
+        if text:
+            self._tell(Chunk(text, self._written))
+        return False
+
+    def finish(self, finish: Finish, text: str = "") -> None:
+        """Hand on the last chunk: this text and what was held back."""
+        text += self._stream.close()
+        self._tell(Chunk(text, self._written, "stop" if self._stream.stopped else finish))
+
+    def _tell(self, chunk: Chunk) -> None:
+        try:
+            self._deliver(chunk)
+        except Exception:  # whatever a listener does wrong, the other texts go on
+            _log.exception("A listener failed; its text is cancelled.")
+            self.cancel()

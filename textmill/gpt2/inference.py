@@ -1,0 +1,228 @@
+"""Texts written by one model, many at once: requests come from any thread, one thread of the engine's own writes them.
+
+Each text under way has a row. Every turn of the loop lets waiting requests into free rows, reads one piece of one
+prompt that is not read yet, and adds a token to every text whose prompt is. So a text joins at the next token and
+leaves at its end, and a long prompt does not stall the others. Each text draws from a random generator of its own, and
+a row's figures depend on no other row: a seed gives the same text whoever else is served.
+
+A text that outgrows the window goes on from the last half of it, which is then read again.
+"""
+
+import logging
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from textmill.errors import TextmillError
+from textmill.gpt2 import bundle
+from textmill.gpt2.document import document, topic_prompt, whole_sentences
+from textmill.gpt2.generation import Chunk, Finish, Generation
+from textmill.gpt2.sampling import Settings
+from textmill.gpt2.session import Session
+from textmill.gpt2.tokenizer import Tokenizer
+
+_log = logging.getLogger(__name__)
+_PIECE = 128  # tokens of a prompt read between two steps of the others; 0.15 s of two cores with 124M
+
+
+class QueueFull(TextmillError):
+    """As many requests wait as may wait."""
+
+
+class Engine:
+    """The loop over one bundle. Close it, or use it as a context manager."""
+
+    def __init__(self, directory: Path, slots: int = 8, threads: int = 0, waiting: int = 64) -> None:
+        """Load a bundle, which should have been verified, and begin to wait for requests.
+
+        Args:
+            slots: texts written at the same time.
+            threads: CPU threads; 0 takes all cores this process may use.
+            waiting: requests that may wait for a slot.
+
+        Raises:
+            UserError: ONNX Runtime refuses the graph.
+        """
+        self.tokenizer = Tokenizer.load(directory / bundle.TOKENIZER)
+        self.defaults = bundle.read_json(directory, bundle.GENERATION)
+        self._session = Session(directory, slots, threads)
+        self._limit = waiting
+        self._rows: list[Generation] = []  # one for each of the session's first rows
+        self._queue: deque[Generation] = deque()
+        self._wake = threading.Condition()  # guards the queue and the two below
+        self._closed = False
+        self.failure: BaseException | None = None  # what ended the loop, if it was not `close`
+        self._thread = threading.Thread(target=self._loop, name="textmill-engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def window(self) -> int:
+        """Tokens the model sees at once."""
+        return self._session.architecture.window
+
+    @property
+    def running(self) -> int:
+        """Texts under way."""
+        return len(self._rows)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a slot."""
+        return len(self._queue)
+
+    @property
+    def room(self) -> int:
+        """Tokens of a prompt that are read at most: one of the window's places is for the first token written."""
+        return self.window - 1
+
+    def submit(self, prompt: Sequence[int], settings: Settings, deliver: Callable[[Chunk], None]) -> Generation:
+        """Ask for a text.
+
+        Args:
+            prompt: tokens, at least one; of more than `room`, only the last are read.
+            deliver: called for each chunk, from the engine's thread; it must not wait. The last chunk has a finish.
+
+        Raises:
+            QueueFull: as many requests wait as may.
+            TextmillError: the prompt is empty, or the engine has ended.
+        """
+        if not prompt:
+            raise TextmillError("A prompt needs at least one token.")
+        generation = Generation(list(prompt[-self.room :]), settings, self.tokenizer.decode, deliver)
+        with self._wake:
+            if self._closed:
+                raise TextmillError("The engine has ended and takes no more requests.")
+            if sum(not each.cancelled.is_set() for each in self._queue) >= self._limit:
+                raise QueueFull(f"{self._limit} requests are waiting already; try again in a moment.")
+            self._queue.append(generation)
+            self._wake.notify()
+        return generation
+
+    def close(self) -> None:
+        """End the loop; texts under way and waiting are cancelled."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
+        self._thread.join()
+
+    def __enter__(self) -> "Engine":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _loop(self) -> None:
+        finish: Finish = "cancelled"
+        try:
+            while self._wait():
+                self._drop_cancelled()
+                self._admit()
+                self._read_piece()
+                self._step()
+        except Exception as error:  # nobody else would hear of it: this thread has no caller
+            _log.exception("The engine has failed.")
+            self.failure, finish = error, "failed"
+        with self._wake:
+            left = [*self._rows, *self._queue]
+            self._closed = True
+            self._rows.clear()
+            self._queue.clear()
+        for generation in left:
+            generation.finish(finish)
+
+    def _wait(self) -> bool:
+        """Wait until there is something to do; false when the engine is to end."""
+        with self._wake:
+            self._wake.wait_for(lambda: self._closed or self._rows or self._queue)
+            return not self._closed
+
+    def _drop_cancelled(self) -> None:
+        with self._wake:
+            waiting = [each for each in self._queue if each.cancelled.is_set()]
+            for generation in waiting:
+                self._queue.remove(generation)
+        running = [each for each in self._rows if each.cancelled.is_set()]
+        for generation in running:
+            self._leave(generation)
+        for generation in waiting + running:
+            generation.finish("cancelled")
+
+    def _admit(self) -> None:
+        with self._wake:
+            while self._queue and len(self._rows) < self._session.slots:
+                self._rows.append(self._queue.popleft())
+
+    def _leave(self, generation: Generation) -> None:
+        """Free a row; the last row's text moves into it, so that a step covers no empty rows."""
+        row, last = self._rows.index(generation), self._rows.pop()
+        if last is not generation:
+            self._session.copy_row(len(self._rows), row, last.read)
+            self._rows[row] = last
+
+    def _read_piece(self) -> None:
+        """Read a piece of the first prompt of which more than the last token is unread."""
+        generation = next((each for each in self._rows if each.unread > 1), None)
+        if generation is None:
+            return
+        piece = generation.context[generation.read :][:_PIECE]
+        whole = len(piece) == generation.unread
+        wanted = [len(piece) - 1] if whole else []
+        logits = self._session.forward(self._rows.index(generation), piece, generation.read, wanted)
+        generation.read += len(piece)
+        if whole and generation.advance(logits[0], self.window, self.tokenizer.end):
+            self._leave(generation)
+
+    def _step(self) -> None:
+        """Add a token to every text whose context is read but for its last token."""
+        ready = [(row, each) for row, each in enumerate(self._rows) if each.unread == 1]
+        if not ready:
+            return
+        # the other rows take part too: what is written for them here stands past what they hold, and is overwritten
+        tokens = [each.context[-1] if each.unread == 1 else 0 for each in self._rows]
+        logits = self._session.step(tokens, [each.read for each in self._rows])
+        for _, generation in ready:
+            generation.read += 1  # all of them before any leaves: a row that moves must move whole
+        for row, generation in ready:
+            if generation.advance(logits[row], self.window, self.tokenizer.end):
+                self._leave(generation)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A finished text."""
+
+    text: str
+    tokens: int
+    finish: Finish
+
+
+def generate(engine: Engine, prompt: Sequence[int], settings: Settings) -> Text:
+    """Write one text and wait for it.
+
+    Raises:
+        TextmillError: the engine ended before the text did.
+    """
+    chunks: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
+    engine.submit(prompt, settings, chunks.put)
+    parts: list[str] = []
+    while True:
+        chunk = chunks.get()
+        parts.append(chunk.text)
+        if chunk.finish in ("cancelled", "failed"):
+            raise TextmillError(f"The engine ended before the text did ({engine.failure or 'closed'}).")
+        if chunk.finish:
+            return Text("".join(parts), chunk.tokens, chunk.finish)
+
+
+def write(engine: Engine, topic: str, **settings: Any) -> str:
+    """Write one article and return it under its title; `settings` are fields of `Settings`."""
+    topic = " ".join(topic.split())
+    text = generate(engine, topic_prompt(engine.tokenizer, topic), Settings.of(engine.defaults, settings))
+    return document(topic, whole_sentences(text.text) if text.finish == "length" else text.text)
