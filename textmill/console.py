@@ -82,7 +82,8 @@ class _Display:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bars.stop()
+        if console.is_terminal:
+            self._bars.stop()
 
     def begin(self, step: str) -> None:
         self.end()

@@ -79,8 +79,13 @@ def example(article: Article) -> bytes:
     )
 
 
-def _read_facts(article: Article) -> list[tuple[str, int]]:
-    return [("digest", digest_term(article.key, article.content_hash)), ("read", 1)]
+def _digest(article: Article) -> str:
+    return digest_of([digest_term(article.key, article.content_hash)])
+
+
+def _add_digests(digests: Iterable[str]) -> str:
+    """Digests add up in any grouping; as text, because Beam's integers have 64 bits."""
+    return digest_of(int(digest, 16) for digest in digests)
 
 
 def _written_facts(article: Article, split: str) -> list[tuple[str, int]]:
@@ -120,7 +125,13 @@ def export_articles(
             | "Same" >> beam.GroupByKey()
             | "First" >> beam.MapTuple(lambda _, articles: _first(articles))
         )
-        facts = [read | "ReadFacts" >> beam.FlatMap(_read_facts)]
+        facts = [read | "ReadFacts" >> beam.Map(lambda _: ("read", 1))]
+        digest = (
+            read
+            | "Digest" >> beam.Map(_digest)
+            | "AddDigests" >> beam.CombineGlobally(_add_digests)
+            | "NameDigest" >> beam.Map(lambda digest: ("digest", digest))
+        )
         for split in SPLITS:
             chosen = admitted | f"Choose-{split}" >> beam.Filter(
                 lambda a, split=split: split_of(a.key, eval_percent) == split
@@ -137,26 +148,25 @@ def export_articles(
                 )
             )
         _ = (
-            facts
-            | "Facts" >> beam.Flatten()
-            | "Sum" >> beam.CombinePerKey(sum)
+            (facts | "Facts" >> beam.Flatten() | "Sum" >> beam.CombinePerKey(sum), digest)
+            | "WithDigest" >> beam.Flatten()
             | "Json" >> beam.Map(json.dumps)
             | "WriteSums" >> beam.io.WriteToText(str(sums), num_shards=1)
         )
     return _checked(snapshot, _collect(sums), out)
 
 
-def _collect(prefix: Path) -> dict[str, int]:
+def _collect(prefix: Path) -> dict[str, Any]:
     """Read the sums that the pipeline left beside its output, and take them away."""
-    totals: dict[str, int] = {}
+    totals: dict[str, Any] = {}
     for file in prefix.parent.glob(f"{prefix.name}-*"):
         totals.update(json.loads(line) for line in file.read_text(encoding="utf-8").splitlines())
         file.unlink()
     return totals
 
 
-def _checked(snapshot: Snapshot, totals: dict[str, int], out: Path) -> ExportFacts:
-    if digest_of([totals.get("digest", 0)]) != snapshot.digest:
+def _checked(snapshot: Snapshot, totals: dict[str, Any], out: Path) -> ExportFacts:
+    if totals["digest"] != snapshot.digest:
         raise UserError(
             f"The store no longer holds what snapshot {snapshot.number} recorded ({snapshot.articles} articles, "
             f"now {totals.get('read', 0)}); run again to take a fresh snapshot."

@@ -96,9 +96,7 @@ def _variables(model: keras.Model) -> dict[str, tuple[keras.Variable, ...]]:
     for number, block in enumerate(backbone.transformer_layers):
         name, attention = f"transformer.h.{number}", block._self_attention_layer
         found |= _norm(f"{name}.ln_1", block._self_attention_layer_norm)
-        found |= _linear(
-            f"{name}.attn.c_attn", attention._query_dense, attention._key_dense, attention._value_dense
-        )
+        found |= _linear(f"{name}.attn.c_attn", attention._query_dense, attention._key_dense, attention._value_dense)
         found |= _linear(f"{name}.attn.c_proj", attention._output_dense)
         found |= _norm(f"{name}.ln_2", block._feedforward_layer_norm)
         found |= _linear(f"{name}.mlp.c_fc", block._feedforward_intermediate_dense)

@@ -1,0 +1,79 @@
+"""What a training leaves to look at: TensorBoard's event files, `history.json`, `samples.txt`; and a word for the console."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+
+import tensorflow as tf
+
+from textmill.files import write_beside
+
+HISTORY = "history.json"
+SAMPLES = "samples.txt"
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The state of a training after a step; means are over the steps since the point before."""
+
+    step: int  # steps done
+    loss: float  # mean, nats per token, with dropout
+    learning_rate: float  # of the last step
+    gradient_norm: float  # mean, before clipping
+    tokens_per_second: float  # while training; judging, samples and checkpoints not counted
+    held_out_loss: float | None = None  # nats per token; None where it was not looked at
+
+    @property
+    def scalars(self) -> dict[str, float]:
+        """The figures by name."""
+        return {name: value for name, value in asdict(self).items() if name != "step" and value is not None}
+
+
+class TrainingLog:
+    """The folder that TensorBoard reads."""
+
+    def __init__(self, folder: Path, configuration: str, history: Iterable[Point] = ()) -> None:
+        """Open the log; `history` is what a resumed training did before, written again where the folder is new."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._history = list(history)
+        self._writer = tf.summary.create_file_writer(str(folder))
+        with self._writer.as_default(step=0):
+            tf.summary.text("configuration", configuration)
+        if not (folder / HISTORY).exists():
+            for point in self._history:
+                self._summarise(point)
+
+    def __enter__(self) -> "TrainingLog":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.close()
+
+    def add(self, point: Point) -> None:
+        """Log one point."""
+        self._history.append(point)
+        self._summarise(point)
+        if point.held_out_loss is not None:
+            self._writer.flush()
+            rows = [{"step": each.step, **each.scalars} for each in self._history]
+            write_beside(self._folder / HISTORY, json.dumps(rows, indent=1))
+
+    def add_samples(self, step: int, texts: Sequence[str]) -> None:
+        """Log sample texts; the file holds all of them, the latest at its end."""
+        with self._writer.as_default(step=step):
+            for number, text in enumerate(texts):
+                tf.summary.text(f"sample/{number}", text)
+        self._writer.flush()
+        with (self._folder / SAMPLES).open("a", encoding="utf-8") as file:
+            for text in texts:
+                file.write(f"=== step {step}\n{text}\n\n")
+
+    def _summarise(self, point: Point) -> None:
+        with self._writer.as_default(step=point.step):
+            for name, value in point.scalars.items():
+                tf.summary.scalar(name, value)

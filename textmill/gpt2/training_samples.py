@@ -1,0 +1,59 @@
+"""Sample texts from the weights as they stand while they are trained."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from textmill.gpt2 import model as gpt2
+from textmill.gpt2 import sampling
+from textmill.gpt2.document import topic_prompt
+from textmill.gpt2.tokenizer import Tokenizer
+
+import keras  # isort: skip
+import tensorflow as tf  # isort: skip
+
+TOKENS = 160  # of a sample with its prompt, at most; every one of them costs a pass over all
+
+
+class Sampler:
+    """Writes texts on topics with a model under training.
+
+    It keeps no keys and values between tokens: a second forward pass that did would cost more code than a few short
+    samples cost time.
+    """
+
+    def __init__(self, model: keras.Model, tokenizer: Tokenizer) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._length = min(gpt2.architecture_of(model).window, TOKENS)
+        self._next = tf.function(self._next_logits)
+
+    def write(self, topics: Sequence[str], seed: int) -> list[str]:
+        """A text on each topic, with the topic as its title; as long as the window and `TOKENS` allow."""
+        generator = np.random.Generator(np.random.PCG64(seed))
+        texts = [topic_prompt(self._tokenizer, topic)[: self._length - 1] for topic in topics]
+        prompts = [len(tokens) for tokens in texts]
+        writing = set(range(len(texts)))
+        while writing:
+            logits = self._logits(texts)
+            for row in sorted(writing):
+                token = sampling.choose(logits[row], (), sampling.Settings(), generator)
+                if token != self._tokenizer.end:
+                    texts[row].append(token)
+                if token == self._tokenizer.end or len(texts[row]) == self._length:
+                    writing.remove(row)
+        written = (self._tokenizer.decode(text[count:]) for text, count in zip(texts, prompts, strict=True))
+        return [f"{topic}\n\n{text.strip()}" for topic, text in zip(topics, written, strict=True)]
+
+    def _logits(self, texts: Sequence[Sequence[int]]) -> np.ndarray:
+        """Each text's next token's logits, shape (texts, vocabulary)."""
+        tokens = np.zeros((len(texts), self._length), np.int32)
+        for row, text in enumerate(texts):
+            tokens[row, : len(text)] = text
+        last = np.array([row * self._length + len(text) - 1 for row, text in enumerate(texts)], np.int32)
+        found: np.ndarray = self._next(tf.constant(tokens), tf.constant(last)).numpy()
+        return found
+
+    def _next_logits(self, tokens: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
+        states = gpt2.hidden(self._model, tokens)
+        return gpt2.project(self._model, tf.gather(states, last))

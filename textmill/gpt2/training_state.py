@@ -1,0 +1,66 @@
+"""The checkpoints of a training under way: weights, optimiser and step in one safetensors file.
+
+The header's metadata carries what is not a tensor, as JSON. A file is written beside its place and renamed, so that a
+crash or a full disk leaves the former checkpoint.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from textmill.errors import UserError
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Named tensors and named values."""
+
+    tensors: Arrays
+    values: dict[str, Any]  # of JSON's types
+
+
+def save(path: Path, tensors: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> None:
+    """Write a checkpoint in place of the former one.
+
+    Raises:
+        UserError: it cannot be written; the former one is still there.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    # in C order, because safetensors writes an array's memory as it lies
+    contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(contiguous, partial, metadata={"values": json.dumps(values)})
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"The checkpoint {path} cannot be written ({error}); make room and run again.") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        with safe_open(path, "np") as file:
+            values = json.loads(file.metadata()["values"])
+            return Checkpoint({name: file.get_tensor(name) for name in file.keys()}, values)  # noqa: SIM118 - no mapping
+    except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
+        raise UserError(
+            f"The checkpoint {path} cannot be read ({error}); delete its folder to train afresh."
+        ) from error
