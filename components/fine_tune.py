@@ -8,7 +8,7 @@ from tfx.types import standard_artifacts
 
 from textmill import progress
 from textmill.config import Model, Train
-from textmill.gpt2 import training
+from textmill.gpt2 import fine_tuning
 
 
 @component
@@ -26,7 +26,7 @@ def FineTune(
 ) -> None:
     """Train on the windows; `shape` and `recipe` are the JSON of the configuration's model and train groups."""
     progress.step("FineTune")
-    result = training.fine_tune(
+    result = fine_tuning.fine_tune(
         windows=Path(windows.uri),
         out=Path(model.uri),
         logs=Path(run.uri),
@@ -34,6 +34,7 @@ def FineTune(
         name=name,
         model=Model.model_validate_json(shape).model_copy(update={"size": size}),
         train=Train.model_validate_json(recipe).model_copy(update={"steps": steps}),
+        code=code,
     )
     model.set_string_custom_property("checksum", result.checksum)
     model.set_int_custom_property("parameters", result.parameters)

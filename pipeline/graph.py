@@ -34,7 +34,7 @@ def graph(config: Config, resolved: Resolved, checkpoints: Path) -> list[BaseCom
         snapshot=resolved.snapshot,
         digest=resolved.digest,
         database=config.store.database,
-        eval_percent=config.corpus.eval_percent,
+        eval_percent=float(config.corpus.eval_percent),
         languages=json.dumps(config.corpus.languages),
         code=resolved.code,
     )

@@ -70,7 +70,7 @@ class Corpus(Settings):
     sources: list[Name] = Field([], description="names of the sources to learn from; empty: all of them")
     languages: list[str] = Field([], description="two-letter codes; empty: every language")
     eval_percent: float = Field(
-        10,
+        10.0,
         gt=0,
         lt=50,
         description="share of the articles, in percent, held out to judge the model; chosen by each article's key, so an article never moves",

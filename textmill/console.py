@@ -93,6 +93,7 @@ class _Display:
         if step in self.plan:
             self.plan.remove(step)
         self.step, self._started = step, time.monotonic()
+        self._said = self._started
         if console.is_terminal:
             self._task = self._bars.add_task(step, total=None, figures="")
         else:
@@ -121,8 +122,13 @@ class _Display:
             done(step, "nothing changed, reused")
 
 
-def run_child(command: Sequence[str], log: Path, environment: dict[str, str], verbose: bool = False) -> dict[str, Any]:
+def run_child(
+    command: Sequence[str], log: Path, environment: dict[str, str], verbose: bool = False, first: str = ""
+) -> dict[str, Any]:
     """Run work in a child process, show its progress, and return the outcome it reports.
+
+    Args:
+        first: what it does before it can report: importing, mostly.
 
     Raises:
         StepFailed: the child failed; its sentence, or else where its log is.
@@ -142,7 +148,7 @@ def run_child(command: Sequence[str], log: Path, environment: dict[str, str], ve
         )
     os.close(writing)
     try:
-        outcome, failure = _watch(reading)
+        outcome, failure = _watch(reading, first)
         code = child.wait()
     except BaseException:
         stop(child)
@@ -154,7 +160,7 @@ def run_child(command: Sequence[str], log: Path, environment: dict[str, str], ve
     return outcome
 
 
-def _watch(reading: int) -> tuple[dict[str, Any], dict[str, Any] | None]:
+def _watch(reading: int, first: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
     outcome: dict[str, Any] = {}
     failure: dict[str, Any] | None = None
     with _Display() as display, os.fdopen(reading, encoding="utf-8") as events:
@@ -165,6 +171,8 @@ def _watch(reading: int) -> tuple[dict[str, Any], dict[str, Any] | None]:
             "result": lambda event: display.results.append(event["text"]),
             "outcome": lambda event: outcome.update(event["values"]),
         }
+        if first:
+            display.begin(first)
         for line in events:
             event = json.loads(line)
             if event["event"] == "failed":

@@ -6,6 +6,7 @@ Beam's workers import this module, so it imports neither TensorFlow nor TFX.
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ TOKENIZER_FILE = "tokenizer.json"
 _RANGES = 64  # key ranges read side by side
 _ARTICLES_A_SHARD = 5000
 _TOKENIZER_SAMPLE_BYTES = 200_000_000  # enough text for any vocabulary, and it bounds the memory of training one
+
+_TOPICS = 8  # titles of held-out articles that sample texts are written on
 
 OpenStore = Callable[[], ArticleStore]
 
@@ -284,6 +287,7 @@ def preprocess(pipeline: beam.Pipeline, examples: Path, out: Path, tokenizer: To
         "tokens": {split: totals.get(f"tokens:{split}", 0) for split in SPLITS},
         "vocabulary": tokenizer.vocabulary,
         "window": window,
+        "topics": [title for title, _ in islice(read_articles(examples / "Split-eval"), _TOPICS)],
     }
     if facts["tokens"]["train"] <= window or facts["tokens"]["eval"] < 2:
         raise UserError(

@@ -35,7 +35,9 @@ def evaluate(
         verdict = Verdict(True, [f"it is {name} itself, {scores.bits_per_byte:.3f} bits per byte"])
     else:
         verdict = evaluation.decide(scores, reference, settings.margin_percent, name)
-    write_beside(out / EVALUATION_FILE, json.dumps(_record(scores, reference, name, verdict), indent=1, ensure_ascii=False))
+    write_beside(
+        out / EVALUATION_FILE, json.dumps(_record(scores, reference, name, verdict), indent=1, ensure_ascii=False)
+    )
     write_beside(out / "samples.txt", "\n\n---\n\n".join(map(str, scores.samples)) + "\n")
     write_beside(blessing / (BLESSED if verdict.blessed else NOT_BLESSED), "")
     return verdict

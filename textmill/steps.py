@@ -86,7 +86,7 @@ def run(project: Project, runner: str = "local") -> dict[str, Any]:
     command += ["--snapshot", str(snapshot.number), "--runner", runner]
     name = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {secrets.token_hex(2)}"
     environment = {**addresses.environment(), "TEXTMILL_RUN": name, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    return console.run_child(command, project.log("run"), environment, project.verbose)
+    return console.run_child(command, project.log("run"), environment, project.verbose, "Loading TFX and TensorFlow")
 
 
 @dataclass(frozen=True, slots=True)

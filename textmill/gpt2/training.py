@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -74,7 +74,7 @@ class Trained:
     seconds: float  # of all its runs, from the first step to the last
 
 
-def train(task: Task, checkpoints: Path, logs: Path, observe: Callable[[Point], None] | None = None) -> Trained:
+def train(task: Task, checkpoints: Path, logs: Path, observe: Callable[[Point], None] = lambda _: None) -> Trained:
     """Train, or go on where a former run of the same task was stopped; on CPUs the weights are then the same.
 
     Args:
@@ -95,6 +95,25 @@ def train(task: Task, checkpoints: Path, logs: Path, observe: Callable[[Point], 
     return run.result()
 
 
+class _Meter:
+    """Sums over the steps since a point."""
+
+    def __init__(self) -> None:
+        self.steps = self.tokens = 0
+        self.loss = self.norm = self.seconds = 0.0
+
+    def add(self, loss: float, norm: float, tokens: int, seconds: float) -> None:
+        self.steps += 1
+        self.loss += loss
+        self.norm += norm
+        self.tokens += tokens
+        self.seconds += seconds
+
+    def point(self, step: int, rate: float, held_out_loss: float | None) -> Point:
+        speed = self.tokens / self.seconds if self.seconds else None
+        return Point(step, held_out_loss, self.loss / self.steps, rate, self.norm / self.steps, speed)
+
+
 class _Run:
     """A training under way."""
 
@@ -103,76 +122,70 @@ class _Run:
         self.task = task
         self.folder = folder
         self.batches = Batches(task.tokens, settings.batch, task.architecture.window, settings.seed)
-        model = gpt2.build(task.architecture, settings.dropout, settings.seed)
+        self.model = gpt2.build(task.architecture, settings.dropout, settings.seed)
         if task.base is not None:
-            gpt2.load_weights(model, task.base)
-        self.model = model
-        self.stepper = TrainingStep(model, settings)
-        self.sampler = Sampler(model, task.tokenizer)
+            gpt2.load_weights(self.model, task.base)
+        self.stepper = TrainingStep(self.model, settings)
+        self.sampler = Sampler(self.model, task.tokenizer)
         self.step = 0  # steps done
         self.history: list[Point] = []
         self.best_step, self.best_loss = 0, math.inf
-        self.since_point = _Since()
-        self.started, self.seconds_before = time.monotonic(), 0.0
-        self.reported = self.saved = 0.0  # when, on the monotonic clock
+        self.meter = _Meter()
+        self.compiled = False
+        self.seconds_before = 0.0
+        # on the monotonic clock
+        self.started = self.saved = time.monotonic()
+        self.reported = 0.0
 
-    # --- checkpoints
+    @property
+    def seconds(self) -> float:
+        return self.seconds_before + time.monotonic() - self.started
 
     def resume(self) -> None:
         """Take up the last checkpoint, if there is one."""
         if not (self.folder / LAST).exists():
             (self.folder / BEST).unlink(missing_ok=True)  # of a run that ended before its first checkpoint
             return
-        last = training_state.load(self.folder / LAST)
-        for kind, variables in self._variables().items():
-            for path, variable in variables.items():
-                variable.assign(last.tensors[f"{kind}/{path}"])
-        best = training_state.load(self.folder / BEST).values
+        last, best = training_state.load(self.folder / LAST), training_state.load(self.folder / BEST).values
+        for name, variable in self._state().items():
+            variable.assign(last.tensors[name])
         self.step, self.seconds_before = last.values["step"], last.values["seconds"]
         self.history = [Point(**each) for each in last.values["history"]]
         self.best_step, self.best_loss = best["step"], best["held_out_loss"]
 
-    def save(self) -> None:
-        """Write the last checkpoint."""
-        tensors = {
-            f"{kind}/{path}": variable.numpy()
-            for kind, variables in self._variables().items()
-            for path, variable in variables.items()
-        }
-        values = {"step": self.step, "seconds": self.seconds, "history": [asdict(each) for each in self.history]}
-        training_state.save(self.folder / LAST, tensors, values)
-        self.saved = time.monotonic()
-
-    def _variables(self) -> dict[str, Mapping[str, gpt2.Tensor]]:
-        stepper = self.stepper
-        return {"weight": stepper.variables, "moment_1": stepper.moments_1, "moment_2": stepper.moments_2}
-
-    # --- the loop
-
-    @property
-    def seconds(self) -> float:
-        return self.seconds_before + time.monotonic() - self.started
-
-    def finish(self, log: TrainingLog, observe: Callable[[Point], None] | None) -> None:
+    def finish(self, log: TrainingLog, observe: Callable[[Point], None]) -> None:
         """Take all steps that are left."""
         settings = self.task.settings
-        if self.step == 0:
-            self._judge()
-        self.started = self.saved = time.monotonic()
+        if not self.history:
+            self.history.append(Point(0, self._judge()))
+            log.add(self.history)
         while self.step < settings.steps:
             self._take_step()
             last = self.step == settings.steps
-            judged = self._judge() if last or self.step % settings.eval_every == 0 else None
-            if judged is not None or self.step % _POINT_EVERY == 0:
-                point = self._point(judged)
-                log.add(point)
-                if observe:
-                    observe(point)
+            judging = last or self.step % settings.eval_every == 0
+            if judging or self.step % _POINT_EVERY == 0:
+                self._add_point(self._judge() if judging else None)
+                log.add(self.history)
+                observe(self.history[-1])
             if last or self.step % settings.sample_every == 0:
                 log.add_samples(self.step, self._samples())
             if last or time.monotonic() - self.saved > settings.checkpoint_every_s:
-                self.save()
-            self._report(last)
+                self._save()
+            self._report()
+
+    def result(self) -> Trained:
+        first = self.history[0].held_out_loss
+        assert first is not None
+        return Trained(
+            weights=training_state.load(self.folder / BEST).tensors,
+            history=tuple(self.history),
+            best_step=self.best_step,
+            held_out_loss=self.best_loss,
+            first_held_out_loss=first,
+            steps=self.step,
+            tokens=self.step * self.task.settings.batch * self.task.architecture.window,
+            seconds=self.seconds,
+        )
 
     def _take_step(self) -> None:
         inputs, targets = self.batches.at(self.step)
@@ -180,12 +193,16 @@ class _Run:
         loss, norm = self.stepper.train(self.step, inputs, targets)
         self._refuse_unless_finite(loss, norm)
         self.step += 1
-        self.since_point.add(loss, norm, inputs.size, time.monotonic() - started)
+        if self.compiled:
+            self.meter.add(loss, norm, inputs.size, time.monotonic() - started)
+        else:  # the first step's time says nothing of the speed
+            self.meter.add(loss, norm, 0, 0)
+        self.compiled = True
 
     def _refuse_unless_finite(self, *figures: float) -> None:
         if all(map(math.isfinite, figures)):
             return
-        kept = self.folder / LAST if (self.folder / LAST).exists() else self.folder / BEST
+        kept = self.folder / (LAST if (self.folder / LAST).exists() else BEST)
         raise UserError(
             f"The loss is no longer a number at step {self.step + 1}; make train.learning_rate smaller and run again. "
             f"The last good checkpoint is {kept}."
@@ -201,26 +218,44 @@ class _Run:
             self.best_step, self.best_loss = self.step, loss
             values = {"step": self.step, "held_out_loss": loss}
             training_state.save(self.folder / BEST, gpt2.weights_of(self.model), values)
-        if self.step == 0:
-            self.history.append(Point(0, loss, 0, 0, 0, loss))
         return loss
 
-    def _point(self, held_out_loss: float | None) -> Point:
-        since, self.since_point = self.since_point, _Since()
+    def _add_point(self, held_out_loss: float | None) -> None:
         rate = learning_rate(self.task.settings, self.step - 1)
-        point = Point(self.step, since.loss, rate, since.norm, since.tokens_per_second, held_out_loss)
-        self.history.append(point)
-        return point
+        self.history.append(self.meter.point(self.step, rate, held_out_loss))
+        self.meter = _Meter()
 
     def _samples(self) -> list[str]:
         seed = self.task.settings.seed * 1_000_003 + self.step
         first, *others = self.task.topics
-        chosen = [first, *(others and [others[seed % len(others)]])]
-        return self.sampler.write(chosen, seed)
+        return self.sampler.write([first, *(others and [others[seed % len(others)]])], seed)
 
-    def _report(self, last: bool) -> None:
+    def _save(self) -> None:
+        """Write the last checkpoint."""
+        values = {"step": self.step, "seconds": self.seconds, "history": [asdict(each) for each in self.history]}
+        tensors = {name: variable.numpy() for name, variable in self._state().items()}
+        training_state.save(self.folder / LAST, tensors, values)
+        self.saved = time.monotonic()
+
+    def _state(self) -> dict[str, gpt2.Tensor]:
+        """Every variable that the next step depends on."""
+        stepper = self.stepper
+        kinds = {"weight": stepper.variables, "moment_1": stepper.moments_1, "moment_2": stepper.moments_2}
+        return {f"{kind}/{path}": variable for kind, each in kinds.items() for path, variable in each.items()}
+
+    def _report(self) -> None:
+        last = self.step == self.task.settings.steps
         if not last and time.monotonic() - self.reported < _REPORT_EVERY_S:
             return
         self.reported = time.monotonic()
-        since = self.since_point
-        ...
+        now = self.meter.point(self.step, 0, None) if self.meter.steps else self.history[-1]
+        held_out = next(each.held_out_loss for each in reversed(self.history) if each.held_out_loss is not None)
+        speed = f", {now.tokens_per_second:,.0f} tokens/s" if now.tokens_per_second else ""
+        progress.report(self.step, self.task.settings.steps, f"loss {now.loss:.2f}, held-out {held_out:.2f}{speed}")
+
+
+def _digest(base: weights.Weights | None) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted((base or {}).items()):
+        digest.update(name.encode() + b"\0" + np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest()

@@ -1,7 +1,7 @@
 """What a training leaves to look at: TensorBoard's event files, `history.json`, `samples.txt`; and a word for the console."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,34 +16,33 @@ SAMPLES = "samples.txt"
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The state of a training after a step; means are over the steps since the point before."""
+    """The figures of a training after a step; means are over the steps since the point before. None: not measured."""
 
     step: int  # steps done
-    loss: float  # mean, nats per token, with dropout
-    learning_rate: float  # of the last step
-    gradient_norm: float  # mean, before clipping
-    tokens_per_second: float  # while training; judging, samples and checkpoints not counted
-    held_out_loss: float | None = None  # nats per token; None where it was not looked at
+    held_out_loss: float | None = None  # nats per token
+    loss: float | None = None  # mean, nats per token, with dropout
+    learning_rate: float | None = None  # of the last step
+    gradient_norm: float | None = None  # mean, before clipping
+    tokens_per_second: float | None = None  # while training; judging, samples and checkpoints are not counted
 
     @property
     def scalars(self) -> dict[str, float]:
-        """The figures by name."""
+        """What was measured, by name."""
         return {name: value for name, value in asdict(self).items() if name != "step" and value is not None}
 
 
 class TrainingLog:
     """The folder that TensorBoard reads."""
 
-    def __init__(self, folder: Path, configuration: str, history: Iterable[Point] = ()) -> None:
+    def __init__(self, folder: Path, configuration: str, history: Sequence[Point] = ()) -> None:
         """Open the log; `history` is what a resumed training did before, written again where the folder is new."""
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._history = list(history)
         self._writer = tf.summary.create_file_writer(str(folder))
         with self._writer.as_default(step=0):
             tf.summary.text("configuration", configuration)
         if not (folder / HISTORY).exists():
-            for point in self._history:
+            for point in history:
                 self._summarise(point)
 
     def __enter__(self) -> "TrainingLog":
@@ -54,13 +53,12 @@ class TrainingLog:
     ) -> None:
         self._writer.close()
 
-    def add(self, point: Point) -> None:
-        """Log one point."""
-        self._history.append(point)
-        self._summarise(point)
-        if point.held_out_loss is not None:
+    def add(self, history: Sequence[Point]) -> None:
+        """Log the last point of the history; the file always holds the whole of it."""
+        self._summarise(history[-1])
+        if history[-1].held_out_loss is not None:
             self._writer.flush()
-            rows = [{"step": each.step, **each.scalars} for each in self._history]
+            rows = [{"step": each.step, **each.scalars} for each in history]
             write_beside(self._folder / HISTORY, json.dumps(rows, indent=1))
 
     def add_samples(self, step: int, texts: Sequence[str]) -> None:

@@ -26,7 +26,7 @@ class Sampler:
         self._model = model
         self._tokenizer = tokenizer
         self._length = min(gpt2.architecture_of(model).window, TOKENS)
-        self._next = tf.function(self._next_logits)
+        self._next = tf.function(self._next_logits, autograph=False)
 
     def write(self, topics: Sequence[str], seed: int) -> list[str]:
         """A text on each topic, with the topic as its title; as long as the window and `TOKENS` allow."""

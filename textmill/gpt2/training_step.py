@@ -34,8 +34,8 @@ class TrainingStep:
         self.variables: dict[str, tf.Variable] = {v.path: v.value for v in model.trainable_variables}
         self.moments_1 = {path: tf.Variable(tf.zeros_like(v)) for path, v in self.variables.items()}
         self.moments_2 = {path: tf.Variable(tf.zeros_like(v)) for path, v in self.variables.items()}
-        self._train = tf.function(self._trained, jit_compile=True)
-        self._judge = tf.function(self._judged, jit_compile=True)
+        self._train = tf.function(self._trained, jit_compile=True, autograph=False)
+        self._judge = tf.function(self._judged, jit_compile=True, autograph=False)
 
     def train(self, step: int, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
         """Take one step, counted from 0, on int32 (batch, window); returns its loss in nats and its gradients' norm.
@@ -69,7 +69,7 @@ class TrainingStep:
         found = tape.gradient(loss, list(self.variables.values()))
         # the embedding's gradient comes as slices to be added up
         gradients = dict(zip(self.variables, map(tf.convert_to_tensor, found), strict=True))
-        norm = tf.linalg.global_norm(gradients.values())
+        norm = tf.linalg.global_norm(list(gradients.values()))
         scale = self._settings.clip_norm / tf.maximum(norm, self._settings.clip_norm)
         for path, gradient in gradients.items():
             self._update(path, gradient * scale, rates)
