@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from email.utils import format_datetime
 from functools import partial
 from html import escape
@@ -267,7 +267,7 @@ def _feed(posts: Sequence[Post], base: str) -> str:
     items = "\n".join(
         f"<item><title>{escape(post.title)}</title><link>{base}{post.path}</link>"
         f'<guid isPermaLink="true">{base}{post.path}</guid>'
-        f"<pubDate>{format_datetime(datetime(*post.published.timetuple()[:3], tzinfo=UTC))}</pubDate>"
+        f"<pubDate>{format_datetime(datetime.combine(post.published, time(), UTC))}</pubDate>"
         f"<description>{escape(post.teaser)}</description></item>"
         for post in posts
     )

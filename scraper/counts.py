@@ -34,15 +34,20 @@ class CrawlCounts:
         total = self.refused.total()
         if not total:
             return ""
-        reasons = ", ".join(f"{count} {reason}" for reason, count in self.refused.most_common())
+        reasons = ", ".join(f"{count} {reason}" for reason, count in self.refused.most_common() if count)
         return f"{total} {'page' if total == 1 else 'pages'} refused ({reasons})"
+
+    def reasons(self) -> str:
+        """Why pages that there are gave no articles: the refusals, and the limit that was met."""
+        return "; ".join(filter(None, (self.refusals(), self.cut_short)))
 
     def summary(self) -> str:
         """One line for a person."""
+        if self.failure and not self.articles:
+            return self.failure
         articles = f"{self.articles} article{'' if self.articles == 1 else 's'}"
         parts = [f"{articles}: {self.new} new, {self.changed} changed, {self.unchanged} unchanged"]
-        parts += [part for part in (self.refusals(), self.cut_short, self.failure) if part]
-        return "; ".join(parts)
+        return "; ".join([*parts, *filter(None, (self.reasons(), self.failure))])
 
     def values(self) -> dict[str, Any]:
         """The counts as JSON can carry them."""
@@ -52,7 +57,7 @@ class CrawlCounts:
             "new": self.new,
             "changed": self.changed,
             "unchanged": self.unchanged,
-            "refused": dict(self.refused),
+            "refused": dict(+self.refused),
             "cut_short": self.cut_short,
             "failure": self.failure,
         }

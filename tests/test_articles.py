@@ -1,7 +1,6 @@
 """The article store: immutable versions, and snapshots that read the same whatever happens afterwards."""
 
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -14,14 +13,6 @@ from textmill.errors import UserError
 
 def _article(number: int, text: str = "Water turns the wheel.") -> Article:
     return Article(f"http://mill.example/{number}", "mill", f"Title {number}", f"{text} {number}", datetime.now(UTC))
-
-
-@pytest.fixture
-def store(mongodb_uri: str, request: pytest.FixtureRequest) -> Iterator[ArticleStore]:
-    name = f"test_{key_of(request.node.nodeid)[:12]}"
-    store = ArticleStore.connect(mongodb_uri, name)
-    yield store
-    store.articles.database.client.drop_database(name)
 
 
 def _later() -> None:

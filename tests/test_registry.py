@@ -19,7 +19,9 @@ LINEAGE = {
 }
 
 
-def _register(registry: ModelRegistry, folder: Path, seed: int, blessed: bool = True, promote: str = "by-reviewer") -> int:
+def _register(
+    registry: ModelRegistry, folder: Path, seed: int, blessed: bool = True, promote: str = "by-reviewer"
+) -> int:
     """Register a small random model as a pipeline run would, and return its version."""
     tokenizer = train_bpe(["the wheel turns"], 257)
     architecture = Architecture(tokenizer.vocabulary, 16, 1, 2, 8)
@@ -30,7 +32,13 @@ def _register(registry: ModelRegistry, folder: Path, seed: int, blessed: bool = 
     (logs / "samples.txt").write_text("The wheel turns.\n", encoding="utf-8")
     evaluation.mkdir()
     figures = {"bits_per_byte": 2.0, "perplexity": 9.0, "reference_bits_per_byte": 4.0, "reference_perplexity": 99.0}
-    verdict = {"blessed": blessed, "reasons": ["a reason"], "reference": "none", "metrics": figures, "samples": ["Ein Rad"]}
+    verdict = {
+        "blessed": blessed,
+        "reasons": ["a reason"],
+        "reference": "none",
+        "metrics": figures,
+        "samples": ["Ein Rad"],
+    }
     (evaluation / tracking.EVALUATION_FILE).write_text(json.dumps(verdict), encoding="utf-8")
     return tracking.register(registry, model, logs, evaluation, blessed, promote, "a test").version
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
@@ -134,6 +134,25 @@ def run_child(
         StepFailed: the child failed; its sentence, or else where its log is.
         KeyboardInterrupt: Ctrl-C, after the child has ended.
     """
+    child, events = start_child(command, log, environment, verbose)
+    try:
+        with events:
+            outcome, failure = _watch(events, first)
+        code = child.wait()
+    except BaseException:
+        stop(child)
+        raise
+    if failure is not None:
+        raise failed(failure, log)
+    if code:
+        raise StepFailed(f"'{' '.join(command[1:4])}' ended with code {code}; its log is {log}.", 1)
+    return outcome
+
+
+def start_child(
+    command: Sequence[str], log: Path, environment: dict[str, str], verbose: bool
+) -> tuple[subprocess.Popen[bytes], TextIO]:
+    """Start work in a child process; gives it, and the events that it sends, one JSON object a line."""
     reading, writing = os.pipe()
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
@@ -147,23 +166,18 @@ def run_child(
             start_new_session=True,  # Ctrl-C reaches it through us, once
         )
     os.close(writing)
-    try:
-        outcome, failure = _watch(reading, first)
-        code = child.wait()
-    except BaseException:
-        stop(child)
-        raise
-    if failure is not None:
-        raise StepFailed(f"{failure['sentence']} (log: {log})", failure["exit_code"])
-    if code:
-        raise StepFailed(f"'{' '.join(command[1:4])}' ended with code {code}; its log is {log}.", 1)
-    return outcome
+    return child, os.fdopen(reading, encoding="utf-8")
 
 
-def _watch(reading: int, first: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
+def failed(event: dict[str, Any], log: Path) -> StepFailed:
+    """The error that a child's `failed` event stands for."""
+    return StepFailed(f"{event['sentence']} (log: {log})", event["exit_code"])
+
+
+def _watch(events: TextIO, first: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
     outcome: dict[str, Any] = {}
     failure: dict[str, Any] | None = None
-    with _Display() as display, os.fdopen(reading, encoding="utf-8") as events:
+    with _Display() as display:
         shown: dict[str, Callable[[dict[str, Any]], None]] = {
             "plan": lambda event: display.plan.extend(event["steps"]),
             "step": lambda event: display.begin(event["name"]),

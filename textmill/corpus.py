@@ -53,7 +53,7 @@ def split_of(key: str, eval_percent: float) -> str:
     return "eval" if int(key[-8:], 16) < eval_percent / 100 * 0x1_0000_0000 else "train"
 
 
-class ReadArticles(beam.DoFn):  # type: ignore[misc]
+class ReadArticles(beam.DoFn):
     """(index, key range) -> the snapshot's articles in it."""
 
     def __init__(self, open_store: OpenStore, snapshot: Snapshot) -> None:
@@ -231,7 +231,7 @@ def windows_of(streams: Iterable[list[int]], window: int, end: int) -> Iterator[
         yield rest
 
 
-class PackShard(beam.DoFn):  # type: ignore[misc]
+class PackShard(beam.DoFn):
     """A file of articles -> a file of token windows beside the others of its split, and its counts."""
 
     def __init__(self, tokenizer_file: str, window: int, out: str) -> None:

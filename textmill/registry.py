@@ -119,8 +119,8 @@ class ModelRegistry:
         """
         try:
             self._call("POST", "registered-models/create", {"name": self.name})
-        except _RegistryAnswer as answer:
-            if answer.code != "RESOURCE_ALREADY_EXISTS":
+        except _RegistryAnswer as refusal:
+            if refusal.code != "RESOURCE_ALREADY_EXISTS":
                 raise
         body = {
             "name": self.name,

@@ -1,18 +1,15 @@
 """The long pieces of work, each a child process with progress on the console: crawl, run, serve."""
 
-import os
+import json
 import secrets
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-import requests
+from typing import Any, TextIO
 
 from textmill import config as configuration
 from textmill import console, local
@@ -22,7 +19,6 @@ from textmill.errors import UserError
 from textmill.registry import ModelRegistry
 
 _KEEP_LOGS = 20  # of each kind
-_READY_WITHIN_S = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,39 +107,25 @@ def serving(project: Project, port: int | None = None) -> Iterator[Server]:
         UserError: there is no such version, or the port is in use.
     """
     config = project.config.serve
-    port = port or config.port
-    environment = project.addresses.environment()
+    command = [sys.executable, "-m", "serving.server", "--follow-parent", "--config", str(project.file)]
+    command += ["--port", str(config.port if port is None else port)]
     log = project.log("serve")
-    command = [sys.executable, "-m", "serving.server", "--config", str(project.file), "--port", str(port)]
-    with log.open("ab") as output:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=None if project.verbose else output,
-            stderr=None if project.verbose else output,
-            env={**os.environ, **environment},
-            start_new_session=True,
-        )
+    child, events = console.start_child(command, log, project.addresses.environment(), project.verbose)
     try:
-        address = f"http://{'127.0.0.1' if config.host == '0.0.0.0' else config.host}:{port}"
         with console.waiting("Loading the model"):
-            _wait_until_ready(child, address, log)
+            address = _wait_until_ready(events, log)
         yield Server(address, child, log)
     finally:
         console.stop(child)
+        events.close()
 
 
-def _wait_until_ready(child: subprocess.Popen[bytes], address: str, log: Path) -> None:
-    end = time.monotonic() + _READY_WITHIN_S
-    while time.monotonic() < end:
-        if child.poll() is not None:
-            raise console.StepFailed(
-                f"The server ended with code {child.returncode}; its log is {log}.", child.returncode
-            )
-        try:
-            if requests.get(f"{address}/readyz", timeout=2).ok:
-                return
-        except requests.RequestException:
-            pass
-        time.sleep(0.1)
-    raise UserError(f"The server is not ready after {_READY_WITHIN_S} s; its log is {log}.")
+def _wait_until_ready(events: TextIO, log: Path) -> str:
+    """Wait for the server's word that it answers, and return its address."""
+    for line in events:
+        event = json.loads(line)
+        if event["event"] == "failed":
+            raise console.failed(event, log)
+        if event["event"] == "outcome":
+            return str(event["values"]["url"])
+    raise console.StepFailed(f"The server ended before it was ready; its log is {log}.", 1)

@@ -62,10 +62,7 @@ def weights_of(model: keras.Model) -> tensors.Weights:
     """A copy of the model's weights, in Hugging Face's names and layouts."""
     shapes = tensors.shapes(architecture_of(model))
     return {
-        name: np.concatenate(
-            [np.array(part, np.float32).reshape(*shapes[name][:-1], -1) for part in map(ops.convert_to_numpy, parts)],
-            axis=-1,
-        )
+        name: np.concatenate([part.numpy().reshape(*shapes[name][:-1], -1) for part in parts], axis=-1)
         for name, parts in _variables(model).items()
     }
 

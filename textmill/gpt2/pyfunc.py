@@ -8,7 +8,7 @@ import mlflow
 from textmill.gpt2 import inference
 
 
-class ArticleWriter(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+class ArticleWriter(mlflow.pyfunc.PythonModel):
     """Titles in, articles out."""
 
     def load_context(self, context: Any) -> None:

@@ -146,7 +146,8 @@ class _Run:
         if not (self.folder / LAST).exists():
             (self.folder / BEST).unlink(missing_ok=True)  # of a run that ended before its first checkpoint
             return
-        last, best = training_state.load(self.folder / LAST), training_state.load(self.folder / BEST).values
+        last = training_state.load(self.folder / LAST)
+        best = training_state.load(self.folder / BEST, values_only=True).values
         for name, variable in self._state().items():
             variable.assign(last.tensors[name])
         self.step, self.seconds_before = last.values["step"], last.values["seconds"]
@@ -159,6 +160,8 @@ class _Run:
         if not self.history:
             self.history.append(Point(0, self._judge()))
             log.add(self.history)
+        if self.step == settings.steps:  # a former run took the last step, but what came after it was lost
+            log.add_samples(self.step, self._samples())
         while self.step < settings.steps:
             self._take_step()
             last = self.step == settings.steps

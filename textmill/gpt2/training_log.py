@@ -41,9 +41,10 @@ class TrainingLog:
         self._writer = tf.summary.create_file_writer(str(folder))
         with self._writer.as_default(step=0):
             tf.summary.text("configuration", configuration)
-        if not (folder / HISTORY).exists():
+        if history and not (folder / HISTORY).exists():
             for point in history:
                 self._summarise(point)
+            self._write_history(history)
 
     def __enter__(self) -> "TrainingLog":
         return self
@@ -58,8 +59,7 @@ class TrainingLog:
         self._summarise(history[-1])
         if history[-1].held_out_loss is not None:
             self._writer.flush()
-            rows = [{"step": each.step, **each.scalars} for each in history]
-            write_beside(self._folder / HISTORY, json.dumps(rows, indent=1))
+            self._write_history(history)
 
     def add_samples(self, step: int, texts: Sequence[str]) -> None:
         """Log sample texts; the file holds all of them, the latest at its end."""
@@ -70,6 +70,10 @@ class TrainingLog:
         with (self._folder / SAMPLES).open("a", encoding="utf-8") as file:
             for text in texts:
                 file.write(f"=== step {step}\n{text}\n\n")
+
+    def _write_history(self, history: Sequence[Point]) -> None:
+        rows = [{"step": each.step, **each.scalars} for each in history]
+        write_beside(self._folder / HISTORY, json.dumps(rows, indent=1))
 
     def _summarise(self, point: Point) -> None:
         with self._writer.as_default(step=point.step):

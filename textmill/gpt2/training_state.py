@@ -50,16 +50,16 @@ def save(path: Path, tensors: Mapping[str, NDArray[Any]], values: Mapping[str, A
         partial.unlink(missing_ok=True)
 
 
-def load(path: Path) -> Checkpoint:
-    """Read a checkpoint.
+def load(path: Path, values_only: bool = False) -> Checkpoint:
+    """Read a checkpoint, or of it only the values.
 
     Raises:
-        UserError: the file is damaged.
+        UserError: the file is absent or damaged.
     """
     try:
         with safe_open(path, "np") as file:
-            values = json.loads(file.metadata()["values"])
-            return Checkpoint({name: file.get_tensor(name) for name in file.keys()}, values)  # noqa: SIM118 - no mapping
+            names = [] if values_only else file.keys()
+            return Checkpoint({name: file.get_tensor(name) for name in names}, json.loads(file.metadata()["values"]))
     except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
         raise UserError(
             f"The checkpoint {path} cannot be read ({error}); delete its folder to train afresh."

@@ -1,0 +1,97 @@
+"""Crawl the configured sites into the article store.
+
+    python -m scraper.crawl --config textmill.yaml
+
+The store's address comes from TEXTMILL_MONGODB_URI. Scrapy's log goes to a file; what a person should see is sent as
+`textmill.progress` describes.
+"""
+
+import argparse
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from textmill import progress
+from textmill.config import DEFAULT_FILE, Config, Source, load
+from textmill.errors import TextmillError, UserError
+
+if TYPE_CHECKING:
+    from scraper.counts import CrawlCounts
+
+STORE_VARIABLE = "TEXTMILL_MONGODB_URI"
+INTERRUPTED = 130  # what shells give for SIGINT
+
+
+def crawl(config: Config, mongodb_uri: str, log_file: Path) -> "dict[str, CrawlCounts]":
+    """Crawl every source of a configuration, once in a process' life, and return each one's counts by its name.
+
+    A source that fails is reported and has its sentence in `CrawlCounts.failure`; the others go on.
+
+    Raises:
+        UserError: the store does not answer, or every source failed.
+        KeyboardInterrupt: SIGINT or SIGTERM came; what had been fetched is stored.
+    """
+    from scraper import reactor  # Scrapy takes a second to import: signals are heeded before
+    from textmill.articles import ArticleStore
+
+    for source in config.sources:
+        _check_patterns(source)
+    store = ArticleStore.connect(mongodb_uri, config.store.database)
+    counts = reactor.run(config, store, log_file)
+    failures = [each.failure for each in counts.values() if each.failure]
+    if len(failures) == len(counts):
+        if len(failures) == 1:
+            raise UserError(failures[0])
+        raise UserError(f"None of the {len(failures)} sites could be crawled: {' '.join(failures)}")
+    return counts
+
+
+def _check_patterns(source: Source) -> None:
+    for pattern in (*source.include, *source.exclude):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise UserError(
+                f"'{pattern}', in 'include' or 'exclude' of the source '{source.name}', is not a regular expression "
+                f"({error}); put a backslash before a sign that stands for itself."
+            ) from None
+
+
+def main() -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="scraper.crawl", description="Crawl the configured sites into the store.")
+    parser.add_argument("--config", type=Path, default=DEFAULT_FILE, help="the configuration (default: textmill.yaml)")
+    parser.add_argument("--log-file", type=Path, help="where Scrapy's log goes (default: logs/crawl.log in data_dir)")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        config = load(options.config)
+        log_file = options.log_file or config.data_dir / "logs" / "crawl.log"
+        counts = crawl(config, _store_address(), log_file)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except TextmillError as error:
+        progress.failed(str(error), error.exit_code)
+        print(error, file=sys.stderr)
+        return error.exit_code
+    progress.outcome(**{name: each.values() for name, each in counts.items()})
+    return 0
+
+
+def _store_address() -> str:
+    address = os.environ.get(STORE_VARIABLE)
+    if not address:
+        raise UserError(f"{STORE_VARIABLE} is not set; set it to the store's address, or run 'textmill crawl' instead.")
+    return address
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

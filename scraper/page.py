@@ -1,0 +1,119 @@
+"""One HTML page as the crawler sees it: its tree, its links, and what it says of itself."""
+
+import re
+from collections.abc import Iterator
+
+from lxml import etree
+from lxml.html import HtmlElement, HTMLParser, document_fromstring
+from w3lib.html import get_meta_refresh
+
+from scraper.urls import canonical_url, normalise, resolve, same_page, site_of
+
+# parts of a page that are about the site, not about the page
+CHROME_TAGS = frozenset(("nav", "header", "footer", "aside", "dialog", "button", "script", "style", "noscript"))
+CHROME_ROLES = frozenset(
+    ("navigation", "banner", "contentinfo", "complementary", "search", "dialog", "alertdialog", "menu")
+)
+_NOT_PAGES = re.compile(
+    r"\.(?:7z|aac|apk|avi|avif|bmp|bz2|css|csv|deb|dmg|docx?|eot|epub|exe|flac|gif|gz|ico|ics|iso|jar|jpe?g|js|json|m4[av]"
+    r"|mobi|mov|mp[34]|mpe?g|ods|odt|og[agv]|otf|pdf|png|pptx?|ps|rar|rpm|svg|tar|tgz|tiff?|ttf|wav|web[mp]|wmv|woff2?"
+    r"|xlsx?|xz|zip)$",
+    re.I,
+)
+_LISTS = re.compile(r"\.xml(?:\.gz)?$", re.I)
+
+
+class Page:
+    """A parsed HTML page.
+
+    Attributes:
+        url: normalised URL of the response.
+        canonical: the article's key, were this page one.
+        tree: the root element.
+    """
+
+    def __init__(self, html: str, url: str) -> None:
+        """Parse a page.
+
+        Raises:
+            lxml.etree.ParserError: the document is empty.
+        """
+        # bytes, as lxml refuses text whose XML declaration names an encoding; NUL would end the document
+        source = html.replace("\x00", "").encode("utf-8", "replace")
+        self.tree: HtmlElement = document_fromstring(source, parser=HTMLParser(encoding="utf-8"))
+        self.url = normalise(url)
+        self._targets: dict[str, str | None] = {}  # by href: a link is looked at several times
+        self._refresh = get_meta_refresh(html, url)[1]
+        base = self.tree.find(".//base[@href]")
+        self._base = resolve(url, base.get("href")) if base is not None else None
+        self.canonical = canonical_url(self.url, self._canonical())
+
+    def _canonical(self) -> str | None:
+        for link in self.tree.iter("link"):
+            if "canonical" in link.get("rel", "").lower().split():
+                return resolve(self._base or self.url, link.get("href", ""))
+        return None
+
+    def target(self, link: HtmlElement) -> str | None:
+        """The normalised URL that an `a` element leads to; None where it is not a page of the web."""
+        href = link.get("href")
+        if not href:
+            return None
+        if href not in self._targets:
+            self._targets[href] = resolve(self._base or self.url, href)
+        return self._targets[href]
+
+    def leads_elsewhere(self, link: HtmlElement) -> bool:
+        """Whether a link leads to another page of the same site."""
+        target = self.target(link)
+        if target is None or site_of(target) != site_of(self.url):
+            return False
+        return not same_page(target, self.url) and not same_page(target, self.canonical)
+
+    def stays_here(self, link: HtmlElement) -> bool:
+        """Whether a link leads to a section of this very page."""
+        href = link.get("href") or ""
+        target = self.target(link) if "#" in href else None
+        return target is not None and same_page(target, self.url)
+
+    def links(self) -> Iterator[str]:
+        """Normalised URLs of the pages of this site that this one asks robots to follow, in its order."""
+        if "nofollow" in self.directives():
+            return
+        for link in self.tree.iter("a", "area"):
+            target = self.target(link)
+            if target and "nofollow" not in link.get("rel", "").lower().split() and self._is_followed(target):
+                yield target
+        refresh = resolve(self.url, self._refresh) if self._refresh else None
+        if refresh and self._is_followed(refresh):
+            yield refresh
+
+    def _is_followed(self, target: str) -> bool:
+        path = target.partition("?")[0]
+        return site_of(target) == site_of(self.url) and (bool(_LISTS.search(path)) or not _NOT_PAGES.search(path))
+
+    def directives(self) -> set[str]:
+        """The words of the page's robots meta elements, such as 'noindex' and 'nofollow'."""
+        words: set[str] = set()
+        for meta in self.tree.iter("meta"):
+            if meta.get("name", "").lower() in ("robots", "textmill"):
+                words.update(word.strip() for word in meta.get("content", "").lower().split(","))
+        return words
+
+    def language(self) -> str | None:
+        """The page's language as it says, two letters; None where it does not say."""
+        declared = self.tree.get("lang") or self.tree.get("{http://www.w3.org/XML/1998/namespace}lang") or ""
+        for meta in self.tree.iter("meta") if not declared else ():
+            if meta.get("http-equiv", "").lower() == "content-language":
+                declared = meta.get("content", "")
+        code = re.match(r"\s*([a-z]{2})\b", declared.lower())
+        return code.group(1) if code else None
+
+
+def in_chrome(element: etree._Element) -> bool:
+    """Whether an element stands in a part of the page that is about the site."""
+    return any(is_chrome(each) for each in (element, *element.iterancestors()))
+
+
+def is_chrome(element: etree._Element) -> bool:
+    return element.tag in CHROME_TAGS or element.get("role") in CHROME_ROLES

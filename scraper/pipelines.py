@@ -1,0 +1,24 @@
+"""Scrapy's way to the store."""
+
+from scrapy.crawler import Crawler
+
+from scraper.items import Found
+from scraper.writing import ArticleWriter
+
+
+class StorePipeline:
+    """Hands every article to the crawl's writer."""
+
+    def __init__(self, writer: ArticleWriter) -> None:
+        self._writer = writer
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> "StorePipeline":
+        return cls(crawler.spider.writer)  # type: ignore[union-attr]
+
+    async def process_item(self, item: Found) -> Found:
+        await self._writer.add(item)
+        return item
+
+    async def close_spider(self) -> None:
+        await self._writer.finish()

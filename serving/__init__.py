@@ -1,0 +1,1 @@
+"""The server that writes articles: HTTP API and web page over one model bundle, without TensorFlow and TFX."""

@@ -1,0 +1,120 @@
+"""The server's process: how it starts, what it refuses to start with, how it ends, what it imports."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+
+from serving.api import create_app
+from serving.writer import Writer
+
+CONFIG = """name: tiny
+sources:
+  - name: mills
+    start: http://127.0.0.1:1/
+serve:
+  port: {port}
+"""
+
+
+def run(directory: Path, *arguments: object, port: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Start a server that is expected to end by itself."""
+    (directory / "textmill.yaml").write_text(CONFIG.format(port=port or 8000), encoding="utf-8")
+    command = [sys.executable, "-m", "serving.server", "--config", str(directory / "textmill.yaml")]
+    return subprocess.run(
+        [*command, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, **environment},
+    )
+
+
+def test_a_port_in_use_is_named_with_the_cure(tmp_path: Path, model: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = run(tmp_path, "--bundle", model, port=port)
+    assert ended.returncode == 2
+    assert f"Port {port} on 127.0.0.1 cannot be used (Address already in use)" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_damaged_bundle_is_not_served(tmp_path: Path, model: Path) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(model, damaged)
+    with (damaged / "model.safetensors").open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\x7f")
+    ended = run(tmp_path, "--bundle", damaged, "--port", 0)
+    assert ended.returncode == 2
+    assert f"The model bundle at {damaged} is damaged: model.safetensors has other contents" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_directory_that_is_no_bundle_is_not_served(tmp_path: Path) -> None:
+    ended = run(tmp_path, "--bundle", tmp_path, "--port", 0)
+    assert (ended.returncode, "is no model bundle" in ended.stderr) == (2, True)
+
+
+def test_a_registry_that_never_answers_is_given_up_within_seconds(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        began = time.monotonic()
+        ended = run(tmp_path, "--port", 0, MLFLOW_TRACKING_URI=address)
+    assert ended.returncode == 2
+    assert address in ended.stderr
+    assert time.monotonic() - began < 20  # five of them for the answer, the rest for Python's start on a busy machine
+
+
+def test_a_mistyped_setting_is_named(tmp_path: Path) -> None:
+    (tmp_path / "wrong.yaml").write_text(CONFIG.format(port=8000) + "  slot: 3\n", encoding="utf-8")
+    ended = run(tmp_path, "--config", tmp_path / "wrong.yaml")
+    assert (ended.returncode, "did you mean 'slots'" in ended.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_signal_ends_the_server_at_once_and_frees_its_port(
+    start: Callable[..., Any], sent: signal.Signals, code: int
+) -> None:
+    server = start()
+    began = time.monotonic()
+    server.process.send_signal(sent)
+    assert server.process.wait(timeout=20) == code
+    assert time.monotonic() - began < 5
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{server.url}/healthz")
+
+
+def test_a_signal_ends_even_a_server_that_writes_without_end(start: Callable[..., Any]) -> None:
+    server = start(max_tokens=1_000_000)
+    request = {"topic": "abc", "max_tokens": 1_000_000, "temperature": 0, "stream": True}
+    with httpx.stream("POST", f"{server.url}/v1/articles", json=request, timeout=30) as response:
+        next(response.iter_lines())
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(timeout=20) == 0
+
+
+def test_until_a_model_is_loaded_the_server_lives_but_is_not_ready() -> None:
+    with TestClient(create_app(Writer(max_tokens=10))) as client:
+        assert client.get("/healthz").status_code == 200
+        for response in (client.get("/readyz"), client.post("/v1/articles", json={"topic": "abc"})):
+            assert response.status_code == 503
+            assert response.json()["error"]["type"] == "not_ready"
+            assert int(response.headers["retry-after"]) > 0
+
+
+def test_serving_imports_nothing_that_trains() -> None:
+    heavy = ("tensorflow", "tfx", "keras", "keras_hub", "mlflow", "apache_beam", "onnx", "scrapy", "torch")
+    code = f"import sys, serving.api, serving.server; print([m for m in {heavy} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert found.stdout.strip() == "[]"
