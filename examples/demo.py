@@ -71,7 +71,7 @@ def ask(server: str) -> str:
     article = answer.json()
     console.say(f"\n  {TOPIC}\n")
     for paragraph in article["text"].strip().split("\n\n"):
-        console.say(f"  {paragraph}\n")
+        console.say(f"  {paragraph.strip()}\n")
     model = article["model"]
     console.say(f"  — {model['name']} version {model['version']}, seed {article['seed']}, {article['seconds']:.1f} s\n")
     return str(article["text"])

@@ -4,9 +4,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.evaluate import Evaluate
 from tfx.dsl.components.base.base_component import BaseComponent
 
+from components.evaluate import Evaluate
 from components.export_articles import ExportArticles
 from components.fine_tune import FineTune
 from components.preprocess import Preprocess

@@ -2,7 +2,7 @@
 
     python -m scraper.crawl --config textmill.yaml
 
-The store's address comes from TEXTMILL_MONGODB_URI. Scrapy's log goes to a file; what a person should see is sent as
+The store's address comes from TEXTMILL_MONGODB_URI. Scrapy's log goes to a file, or to stderr; what a person should see is sent as
 `textmill.progress` describes.
 """
 
@@ -26,9 +26,10 @@ STORE_VARIABLE = "TEXTMILL_MONGODB_URI"
 INTERRUPTED = 130  # what shells give for SIGINT
 
 
-def crawl(config: Config, mongodb_uri: str, log_file: Path) -> "dict[str, CrawlCounts]":
+def crawl(config: Config, mongodb_uri: str, log_file: Path | None) -> "dict[str, CrawlCounts]":
     """Crawl every source of a configuration, once in a process' life, and return each one's counts by its name.
 
+    Scrapy's log goes to `log_file`, or to stderr where that is None.
     A source that fails is reported and has its sentence in `CrawlCounts.failure`; the others go on.
 
     Raises:
@@ -65,13 +66,15 @@ def main() -> int:
     """The command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="scraper.crawl", description="Crawl the configured sites into the store.")
     parser.add_argument("--config", type=Path, default=DEFAULT_FILE, help="the configuration (default: textmill.yaml)")
-    parser.add_argument("--log-file", type=Path, help="where Scrapy's log goes (default: logs/crawl.log in data_dir)")
+    parser.add_argument(
+        "--log-file", help="where Scrapy's log goes; '-' for stderr (default: logs/crawl.log in data_dir)"
+    )
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         config = load(options.config)
-        log_file = options.log_file or config.data_dir / "logs" / "crawl.log"
-        counts = crawl(config, _store_address(), log_file)
+        log_file = Path(options.log_file or config.data_dir / "logs" / "crawl.log")
+        counts = crawl(config, _store_address(), None if options.log_file == "-" else log_file)
     except KeyboardInterrupt:
         return INTERRUPTED
     except TextmillError as error:

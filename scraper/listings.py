@@ -52,8 +52,8 @@ def _nodes(data: Any) -> Iterator[dict[str, Any]]:
 
 
 def _types(node: dict[str, Any]) -> list[str]:
-    kind = node.get("@type", [])
-    return [kind] if isinstance(kind, str) else kind
+    kinds = node.get("@type")
+    return [kind for kind in (kinds if isinstance(kinds, list) else [kinds]) if isinstance(kind, str)]
 
 
 def is_likely_place(url: str) -> bool:

@@ -42,7 +42,6 @@ class Page:
         source = html.replace("\x00", "").encode("utf-8", "replace")
         self.tree: HtmlElement = document_fromstring(source, parser=HTMLParser(encoding="utf-8"))
         self.url = normalise(url)
-        self._targets: dict[str, str | None] = {}  # by href: a link is looked at several times
         self._refresh = get_meta_refresh(html, url)[1]
         base = self.tree.find(".//base[@href]")
         self._base = resolve(url, base.get("href")) if base is not None else None
@@ -57,11 +56,7 @@ class Page:
     def target(self, link: HtmlElement) -> str | None:
         """The normalised URL that an `a` element leads to; None where it is not a page of the web."""
         href = link.get("href")
-        if not href:
-            return None
-        if href not in self._targets:
-            self._targets[href] = resolve(self._base or self.url, href)
-        return self._targets[href]
+        return resolve(self._base or self.url, href) if href else None
 
     def leads_elsewhere(self, link: HtmlElement) -> bool:
         """Whether a link leads to another page of the same site."""

@@ -23,7 +23,7 @@ from textmill.config import Config, Crawl, Source
 GRACE_S = 5  # for pages under way, when the crawl is interrupted
 
 
-def settings_for(crawl: Crawl, log_file: Path) -> Settings:
+def settings_for(crawl: Crawl, log_file: Path | None) -> Settings:
     """Scrapy's settings: those of every site, with what the configuration says on top."""
     settings = Settings()
     settings.setmodule(site_settings, priority="project")
@@ -35,13 +35,13 @@ def settings_for(crawl: Crawl, log_file: Path) -> Settings:
         "CONCURRENT_REQUESTS": crawl.concurrency,  # more would wait in the downloader, and delay an interruption
         "CONCURRENT_REQUESTS_PER_DOMAIN": crawl.concurrency,
         "DOWNLOAD_MAXSIZE": crawl.page_bytes,
-        "LOG_FILE": str(log_file),
+        "LOG_FILE": str(log_file) if log_file else None,
     }
     settings.setdict(configured, priority="cmdline")
     return settings
 
 
-def run(config: Config, store: ArticleStore, log_file: Path) -> dict[str, CrawlCounts]:
+def run(config: Config, store: ArticleStore, log_file: Path | None) -> dict[str, CrawlCounts]:
     """Crawl every configured source.
 
     Raises:
@@ -49,7 +49,8 @@ def run(config: Config, store: ArticleStore, log_file: Path) -> dict[str, CrawlC
         UserError: the store stopped answering.
     """
     settings = settings_for(config.crawl, log_file)
-    log_file.parent.mkdir(parents=True, exist_ok=True)
+    if log_file:
+        log_file.parent.mkdir(parents=True, exist_ok=True)
     configure_logging(settings)
     install_reactor(settings["TWISTED_REACTOR"])
     from twisted.internet import reactor as installed  # only now: importing it installs one

@@ -2,12 +2,14 @@
 
 import ipaddress
 import re
+from functools import lru_cache
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urljoin, urlsplit, urlunsplit
 
 from w3lib.url import safe_url_string
 
 # parameters by which visits are counted: they change the URL, never the page
 _TRACKING = re.compile(r"utm_\w+|gclid|gbraid|wbraid|dclid|fbclid|msclkid|yclid|twclid|igshid|mc_[ce]id|_ga|_gl", re.I)
+_REMEMBERED = 10_000  # answers: the same links stand on page after page
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -30,6 +32,7 @@ def is_web_address(url: str) -> bool:
         return False
 
 
+@lru_cache(_REMEMBERED)
 def resolve(base: str, href: str) -> str | None:
     """The normalised URL of a link on a page, or None where it leads to nothing that can be fetched."""
     try:
@@ -39,6 +42,7 @@ def resolve(base: str, href: str) -> str | None:
         return None
 
 
+@lru_cache(_REMEMBERED)
 def site_of(url: str) -> str:
     """The site a URL belongs to: its host without 'www.', and its port unless that is the scheme's own."""
     return _host_and_port(urlsplit(url)).removeprefix("www.")
@@ -88,6 +92,7 @@ def _host_and_port(parts: SplitResult) -> str:
     return host if port is None or port == _DEFAULT_PORTS.get(parts.scheme.lower()) else f"{host}:{port}"
 
 
+@lru_cache(_REMEMBERED)
 def _bare(url: str) -> tuple[str, str, str]:
     parts = urlsplit(url)
     return site_of(url), quote(unquote(parts.path)).rstrip("/"), urlencode(parse_qsl(parts.query, True))

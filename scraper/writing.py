@@ -14,12 +14,27 @@ from textmill.errors import UserError
 BATCH = 50  # articles in one write: a crawl that is killed loses no more
 
 
+def store_stopped(error: PyMongoError, articles: int) -> UserError:
+    """The store, which answered at first, no longer does."""
+    return UserError(
+        f"The article store stopped answering ({type(error).__name__}) after {articles} articles; "
+        "see that it runs, then crawl again: what is stored stays."
+    )
+
+
 def stored_texts(store: ArticleStore, source: str) -> dict[str, str]:
-    """Content hash to URL of what the store has of a source; where several URLs have the same text, the least."""
+    """Content hash to URL of what the store has of a source; where several URLs have the same text, the least.
+
+    Raises:
+        UserError: the store does not answer.
+    """
     texts: dict[str, str] = {}
-    for document in store.articles.find({"source": source}, {"url": 1, "content_hash": 1}):
-        known = texts.get(document["content_hash"])
-        texts[document["content_hash"]] = min(known or document["url"], document["url"])
+    try:
+        for document in store.articles.find({"source": source}, {"url": 1, "content_hash": 1}):
+            known = texts.get(document["content_hash"])
+            texts[document["content_hash"]] = min(known or document["url"], document["url"])
+    except PyMongoError as error:
+        raise store_stopped(error, 0) from error
     return texts
 
 
@@ -66,10 +81,7 @@ class ArticleWriter:
             try:
                 self._counts.add(await asyncio.to_thread(self._store.upsert, batch))
             except PyMongoError as error:
-                self.failure = UserError(
-                    f"The article store stopped answering ({type(error).__name__}) after {self._counts.articles} "
-                    "articles; see that it runs, then crawl again: what is stored stays."
-                )
+                self.failure = store_stopped(error, self._counts.articles)
                 self._on_failure()
 
     async def finish(self) -> None:

@@ -198,7 +198,9 @@ def _exit_code(command: Callable[..., Any]) -> int:
         return end.exit_code
     except Exception as error:
         if hasattr(error, "format_message"):  # typer's own: a wrong option or argument
-            print(f"textmill: {error.format_message()} See 'textmill --help'.", file=sys.stderr)
+            message = error.format_message()
+            end = "" if message.endswith((".", "?")) else "."
+            print(f"textmill: {message}{end} See 'textmill --help'.", file=sys.stderr)
             return 2
         from textmill import console
 

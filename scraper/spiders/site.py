@@ -1,7 +1,7 @@
 """The one spider: it follows a configured source from its start, be that a page, a feed or a sitemap."""
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import Any
 
@@ -63,7 +63,7 @@ class SiteSpider(Spider):
         self._include = [re.compile(pattern) for pattern in source.include]
         self._exclude = [re.compile(pattern) for pattern in source.exclude]
         self._seen: set[str] = set()
-        self._asked = 0  # pages requested
+        self._asked = 0  # pages requested; those that robots.txt then forbids do not count against max_pages
         self._silences = 0
         self._follows_links = True  # not where the source is a feed or a sitemap: it says which pages there are
 
@@ -128,7 +128,7 @@ class SiteSpider(Spider):
         target = _redirect_target(response)
         entries = read_list(response.body) if response.status == HTTPStatus.OK else None
         if target:
-            yield from self._follow([target], response)
+            yield from self._ask([target])
         elif response.status != HTTPStatus.OK:
             self._refuse(f"error status {response.status}")
         elif entries:
@@ -148,7 +148,7 @@ class SiteSpider(Spider):
             return
         if self._follows_links:
             # the tree is read before the article is taken from it, which changes it
-            yield from list(self._follow(page.links(), response))
+            yield from list(self._follow_links(page, response))
         if not self._is_included(page.url):
             self._refuse("not included")
             return
@@ -160,38 +160,33 @@ class SiteSpider(Spider):
         else:
             is_alias = not same_page(article.url, page.url)
             if is_alias:
-                yield from self._follow([article.url], response)
+                yield from self._ask([article.url])
             yield Found(article, is_alias)
 
-    def _follow(self, urls: Iterator[str] | list[str], response: Response) -> Iterator[Request]:
+    def _follow_links(self, page: Page, response: Response) -> Iterator[Request]:
+        if response.meta.get("depth", 0) < self.source.depth:
+            yield from self._ask(page.links())
+        elif any(url not in self._seen for url in page.links()):
+            self.counts.cut_short = f"links more than {self.source.depth} steps away not followed (depth)"
+
+    def _follow_list(self, entries: UrlList, response: Response) -> Iterator[Request]:
+        for addresses, max_bytes in ((entries.pages, self.crawl_settings.page_bytes), (entries.lists, LIST_BYTES)):
+            yield from self._ask((url for each in addresses if (url := resolve(response.url, each))), max_bytes)
+
+    def _ask(self, urls: Iterable[str], max_bytes: int | None = None) -> Iterator[Request]:
         """Requests for the pages among these that the crawl has not met and may fetch."""
-        deep_enough = response.meta.get("depth", 0) >= self.source.depth
         for url in urls:
             if url in self._seen or site_of(url) != self.site:
                 continue
-            if deep_enough:
-                self.counts.cut_short = f"links more than {self.source.depth} steps away not followed (depth)"
-            elif self._asked >= self.source.max_pages:
+            if self._asked - self.counts.refused["robots.txt"] >= self.source.max_pages:
                 self.counts.cut_short = f"stopped at {self.source.max_pages} pages (max_pages)"
-            else:
-                self._seen.add(url)
-                yield from self._ask(url, self.crawl_settings.page_bytes)
-
-    def _follow_list(self, entries: UrlList, response: Response) -> Iterator[Request]:
-        pages = (url for entry in entries.pages if (url := resolve(response.url, entry)))
-        yield from self._follow(pages, response)
-        for entry in entries.lists:
-            url = resolve(response.url, entry)
-            if url and url not in self._seen and site_of(url) == self.site and self._asked < self.source.max_pages:
-                self._seen.add(url)
-                yield from self._ask(url, LIST_BYTES)
-
-    def _ask(self, url: str, max_bytes: int) -> Iterator[Request]:
-        if self._is_excluded(url):
-            self._refuse("excluded")
-            return
-        self._asked += 1
-        yield self._request(url, self.parse, self.page_failed, max_bytes, {})
+                return
+            self._seen.add(url)
+            if self._is_excluded(url):
+                self._refuse("excluded")
+                continue
+            self._asked += 1
+            yield self._request(url, self.parse, self.page_failed, max_bytes or self.crawl_settings.page_bytes, {})
 
     def page_failed(self, failure: Failure) -> None:
         """A page without an answer.
@@ -201,7 +196,6 @@ class SiteSpider(Spider):
         """
         self._done()
         if is_forbidden(failure.value):
-            self._asked -= 1  # never fetched, so it does not count against max_pages
             self._refuse("robots.txt")
         elif failure.check(DownloadCancelledError, IgnoreRequest):
             self._refuse("too large")
@@ -219,7 +213,7 @@ class SiteSpider(Spider):
 
     def _done(self) -> None:
         self.counts.pages += 1
-        self.on_progress(max(self._asked, self.counts.pages))
+        self.on_progress(self._asked)
 
     def _refuse(self, reason: str) -> None:
         self.counts.refused[reason] += 1

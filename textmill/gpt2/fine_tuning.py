@@ -59,7 +59,13 @@ def fine_tune(
         "code": code,
     }
     checksum = bundle.write_bundle(
-        out, trained.weights, architecture, tokenizer, _HOW_IT_WRITES, lineage, _card(name, architecture, facts, trained)
+        out,
+        trained.weights,
+        architecture,
+        tokenizer,
+        _HOW_IT_WRITES,
+        lineage,
+        _card(name, architecture, facts, trained),
     )
     sentence = (
         f"{architecture.parameters / 1e6:.1f} million parameters, {trained.steps} steps in {trained.seconds:.0f} s; "

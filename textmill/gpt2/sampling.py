@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from textmill.errors import TextmillError
 
-_FIRST_CANDIDATES = 256  # usually enough for the nucleus; finding them costs a tenth of sorting 50,257
+_TRIES = 8  # draws that may fall outside a small nucleus before it is sorted out
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Settings:
 def choose(
     logits: NDArray[np.float32], seen: Collection[int], settings: Settings, generator: np.random.Generator
 ) -> int:
-    """Draw one token: one number from the generator where the temperature is above zero, none where it is zero.
+    """Draw one token; where the temperature is zero, nothing is drawn from the generator.
 
     Args:
         logits: shape (vocabulary,); not changed.
@@ -67,10 +67,10 @@ def choose(
         logits = _penalised(logits, np.fromiter(seen, np.intp, len(seen)), settings.repetition_penalty)
     if settings.temperature == 0:
         return int(logits.argmax())
-    candidates, weights = _candidates(logits, settings)
-    reached = np.cumsum(weights)
-    drawn = int(np.searchsorted(reached, generator.random() * reached[-1], side="right"))
-    return int(candidates[min(drawn, len(candidates) - 1)])  # rounding may carry the draw to the very end
+    if not 0 < settings.top_k < len(logits):
+        return _draw(logits, settings, generator)
+    kept = np.argpartition(logits, -settings.top_k)[-settings.top_k :]
+    return int(kept[_draw(logits[kept], settings, generator)])
 
 
 def _penalised(logits: NDArray[np.float32], seen: NDArray[np.intp], penalty: float) -> NDArray[np.float32]:
@@ -80,27 +80,26 @@ def _penalised(logits: NDArray[np.float32], seen: NDArray[np.intp], penalty: flo
     return logits
 
 
-def _candidates(logits: NDArray[np.float32], settings: Settings) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """The tokens that may be drawn and their weights, which need not add up to one."""
-    weights = np.exp((logits.astype(np.float64) - logits.max()) / settings.temperature)
-    size = len(weights)
-    limit = min(settings.top_k or size, size)
-    if limit == size and settings.top_p == 1:
-        return np.arange(size), weights
-    total = weights.sum() if limit == size else None
-    count = limit if total is None else min(_FIRST_CANDIDATES, size)
-    while True:
-        best = _largest(weights, count)
-        reached = np.cumsum(weights[best])
-        enough = settings.top_p * (reached[-1] if total is None else total)
-        if reached[-1] >= enough or count == size:
-            # the token that reaches the share is the last one kept
-            kept = best[: int(np.searchsorted(reached, enough)) + 1]
-            return kept, weights[kept]
-        count = min(count * 8, size)
+def _draw(logits: NDArray[np.float32], settings: Settings, generator: np.random.Generator) -> int:
+    """Draw from the softmax at the temperature, within the likeliest tokens that together reach top_p.
+
+    Drawing from all and rejecting what lies outside gives the same shares as sorting first, and of 50,257 tokens it
+    takes a tenth of the time. Equally likely tokens at the edge are all inside.
+    """
+    weights = np.exp((logits - logits.max()) / np.float32(settings.temperature))
+    reached = np.cumsum(weights, dtype=np.float64)
+    enough = settings.top_p * reached[-1]
+    for _ in range(_TRIES):
+        drawn = _place(reached, generator)
+        if settings.top_p == 1 or weights[weights > weights[drawn]].sum(dtype=np.float64) < enough:
+            return drawn
+    falling = np.sort(weights)[::-1]
+    edge = falling[np.searchsorted(np.cumsum(falling, dtype=np.float64), enough)]
+    inside = np.flatnonzero(weights >= edge)
+    return int(inside[_place(np.cumsum(weights[inside], dtype=np.float64), generator)])
 
 
-def _largest(weights: NDArray[np.float64], count: int) -> NDArray[np.intp]:
-    """The indices of the largest weights, in falling order; equal ones by index."""
-    best = np.arange(len(weights)) if count == len(weights) else np.argpartition(weights, -count)[-count:]
-    return best[np.lexsort((best, -weights[best]))]
+def _place(reached: NDArray[np.float64], generator: np.random.Generator) -> int:
+    """An index drawn by weights, given as their running sum."""
+    drawn = int(np.searchsorted(reached, generator.random() * reached[-1], side="right"))
+    return min(drawn, len(reached) - 1)  # rounding may carry the draw past the end
