@@ -1,6 +1,8 @@
 # The two commands are `make demo` and `make test`; both install what they need on the first call.
 PYTHON ?= python3
 BIN := .venv/bin
+# compiled modules are kept: TensorFlow would else take three times as long to import
+unexport PYTHONDONTWRITEBYTECODE
 LOCK := requirements.lock
 INSTALLED := .venv/.installed
 

@@ -18,14 +18,11 @@ class ServedModel:
     lineage: dict[str, Any]
 
 
-def load(
-    directory: Path, name: str, version: int | None, stage: str | None, *, slots: int, threads: int, waiting: int
-) -> ServedModel:
-    """Verify a bundle and load it.
+def load(directory: Path, identity: ModelIdentity, *, slots: int, threads: int, waiting: int) -> ServedModel:
+    """Load a bundle that has been verified.
 
     Raises:
-        UserError: a file is missing or damaged, or ONNX Runtime refuses the graph.
+        UserError: ONNX Runtime refuses the graph.
     """
-    identity = ModelIdentity(name=name, version=version, stage=stage, checksum=bundle.verify(directory))
     engine = Engine(directory, slots, threads, waiting)
     return ServedModel(identity, engine, bundle.read_json(directory, bundle.LINEAGE))

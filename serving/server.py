@@ -22,12 +22,14 @@ import uvicorn
 
 from serving.api import create_app
 from serving.model import ServedModel, load
+from serving.schemas import ModelIdentity
 from serving.writer import Writer
 from textmill import config as configuration
 from textmill import progress
 from textmill.config import Config
 from textmill.environment import MLFLOW, address
 from textmill.errors import TextmillError, UserError
+from textmill.gpt2 import bundle
 from textmill.registry import ModelRegistry
 
 _WAITING_PER_SLOT = 8  # requests that may wait, for each that is served
@@ -92,7 +94,11 @@ def _reason(error: OSError | OverflowError) -> str:
 
 
 def _from_directory(config: Config, directory: Path) -> Load:
-    return lambda: _load(config, directory, None, None)
+    def load_bundle() -> ServedModel:
+        checksum = bundle.verify(directory)
+        return _load(config, directory, ModelIdentity(name=config.name, version=None, stage=None, checksum=checksum))
+
+    return load_bundle
 
 
 def _from_registry(config: Config) -> Load:
@@ -108,14 +114,15 @@ def _from_registry(config: Config) -> Load:
             f"No version of '{config.name}' is in stage '{config.serve.stage}'. "
             "Promote one with 'textmill promote VERSION'."
         )
-    into = config.data_dir / "models"
-    return lambda: _load(config, registry.download(version, into), version.number, version.stage)
+    identity = ModelIdentity(name=config.name, version=version.number, stage=version.stage, checksum=version.checksum)
+    # what `download` returns has been verified against that checksum
+    return lambda: _load(config, registry.download(version, config.data_dir / "models"), identity)
 
 
-def _load(config: Config, directory: Path, version: int | None, stage: str | None) -> ServedModel:
+def _load(config: Config, directory: Path, identity: ModelIdentity) -> ServedModel:
     serve = config.serve
     waiting = serve.slots * _WAITING_PER_SLOT
-    return load(directory, config.name, version, stage, slots=serve.slots, threads=serve.threads, waiting=waiting)
+    return load(directory, identity, slots=serve.slots, threads=serve.threads, waiting=waiting)
 
 
 async def _answer(writer: Writer, listener: socket.socket, load_model: Load) -> None:

@@ -57,7 +57,7 @@ def crawl(project: Project) -> dict[str, Any]:
     """Crawl every configured site into the store; returns the counts of each."""
     addresses = project.addresses
     _ = project.store  # says within five seconds if it does not answer
-    command = [sys.executable, "-m", "scraper.crawl", "--config", str(project.file)]
+    command = [sys.executable, "-m", "scraper.crawl", "--config", str(project.file), "--log-file", "-"]
     return console.run_child(command, project.log("crawl"), addresses.environment(), project.verbose)
 
 

@@ -14,7 +14,7 @@ from textmill.gpt2.generation import Chunk
 from textmill.gpt2.inference import Engine, QueueFull, generate
 from textmill.gpt2.sampling import Settings
 from textmill.gpt2.session import Session
-from textmill.gpt2.tokenizer import train_bpe
+from textmill.gpt2.tokenizer import Tokenizer, train_bpe
 
 SHAPE = Architecture(vocabulary=320, window=96, layers=2, heads=4, width=32)
 GREEDY = Settings(temperature=0, max_tokens=20)
@@ -46,23 +46,33 @@ def forward(made: weights.Weights, tokens: list[int], shape: Architecture) -> ND
     return norm(x, "transformer.ln_f") @ made["transformer.wte.weight"].T
 
 
-def loud_weights(shape: Architecture) -> weights.Weights:
-    """Weights ten times as large as GPT-2's first ones, biases too, so that texts vary and no term can be forgotten."""
+def loud_weights(shape: Architecture, end: int) -> weights.Weights:
+    """Weights so large that texts vary and no term can be forgotten, with an end token that never comes by itself."""
     generator = np.random.default_rng(7)
     made = weights.initial(shape, seed=7)
-    return {name: (value + generator.normal(0, 0.2, value.shape)).astype(np.float32) for name, value in made.items()}
+    made = {name: (value + generator.normal(0, 0.2, value.shape)).astype(np.float32) for name, value in made.items()}
+    # the final bias reads the first component of the embeddings alone
+    made["transformer.ln_f.weight"][0], made["transformer.ln_f.bias"][0] = 0, 30
+    made["transformer.wte.weight"][:, 0] = 0.5
+    made["transformer.wte.weight"][end, 0] = -0.5
+    return made
 
 
 @pytest.fixture(scope="module")
-def made() -> weights.Weights:
-    return loud_weights(SHAPE)
-
-
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory, made: weights.Weights) -> Path:
-    path = tmp_path_factory.mktemp("bundles") / "model"
+def tokenizer() -> Tokenizer:
     text = "The miller opens the sluice and the wheel begins to turn. Mühle, naïve, 日本, 🙂. " * 5
-    bundle.write_bundle(path, made, SHAPE, train_bpe([text], SHAPE.vocabulary), {"top_p": 0.9}, {}, "")
+    return train_bpe([text], SHAPE.vocabulary)
+
+
+@pytest.fixture(scope="module")
+def made(tokenizer: Tokenizer) -> weights.Weights:
+    return loud_weights(SHAPE, tokenizer.end)
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory, made: weights.Weights, tokenizer: Tokenizer) -> Path:
+    path = tmp_path_factory.mktemp("bundles") / "model"
+    bundle.write_bundle(path, made, SHAPE, tokenizer, {"top_p": 0.9}, {}, "")
     return path
 
 
@@ -144,7 +154,6 @@ def greedy_tokens(made: weights.Weights, context: list[int], count: int, window:
 
 def test_greedy_tokens_equal_a_plain_numpy_gpt2_even_past_the_window(engine: Engine, made: weights.Weights) -> None:
     expected = greedy_tokens(made, prompt(60), 130, SHAPE.window)
-    assert engine.tokenizer.end not in expected
     text = generate(engine, prompt(60), Settings(temperature=0, max_tokens=130))
     assert text.text.rstrip("\ufffd") == engine.tokenizer.decode(expected).rstrip("\ufffd")
     assert (text.tokens, text.finish) == (130, "length")
@@ -169,7 +178,7 @@ def test_the_same_seed_gives_the_same_text_with_and_without_companions(engine: E
 def test_a_long_prompt_does_not_stall_the_others(tmp_path: Path) -> None:
     shape = Architecture(vocabulary=300, window=1024, layers=1, heads=1, width=8)
     tokenizer = train_bpe(["wheel"], 300)
-    bundle.write_bundle(tmp_path / "wide", loud_weights(shape), shape, tokenizer, {}, {}, "")
+    bundle.write_bundle(tmp_path / "wide", loud_weights(shape, tokenizer.end), shape, tokenizer, {}, {}, "")
     written: list[int] = []
     done = threading.Event()
 
@@ -260,7 +269,7 @@ def test_streamed_text_is_whole_characters_and_adds_up(engine: Engine) -> None:
     chunks = listener.rest()
     assert "".join(chunk.text for chunk in chunks).encode()
     assert len(chunks) > 10
-    assert chunks[-1].tokens == 300 or chunks[-1].finish == "end"
+    assert (chunks[-1].tokens, chunks[-1].finish) == (300, "length")
 
 
 def test_an_article_is_written_under_its_title(engine: Engine) -> None:

@@ -4,11 +4,12 @@ from typing import Any
 
 import httpx
 import pytest
+from server_processes import Server
 
 from textmill.gpt2 import bundle
 
 
-def ask(server: Any, **fields: object) -> httpx.Response:
+def ask(server: Server, **fields: object) -> httpx.Response:
     return httpx.post(f"{server.url}/v1/articles", json={"topic": "abc", **fields}, timeout=30)
 
 
@@ -17,7 +18,7 @@ def events(response: httpx.Response) -> list[tuple[str, dict[str, Any]]]:
     return [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in blocks]
 
 
-def test_an_answer_says_who_wrote_it_and_how(server: Any, model: Path) -> None:
+def test_an_answer_says_who_wrote_it_and_how(server: Server, model: Path) -> None:
     answer = ask(server, topic="  Abc\n  de ", max_tokens=30, temperature=0.5, top_p=0.9, top_k=5, seed=11).json()
     assert answer["topic"] == "Abc de"
     assert answer["model"] == {"name": "tiny", "version": None, "stage": None, "checksum": bundle.verify(model)}
@@ -38,19 +39,19 @@ def test_an_answer_says_who_wrote_it_and_how(server: Any, model: Path) -> None:
     assert answer["seconds"] > 0
 
 
-def test_the_same_seed_gives_the_same_text_and_no_seed_another_one(server: Any) -> None:
+def test_the_same_seed_gives_the_same_text_and_no_seed_another_one(server: Server) -> None:
     assert ask(server, seed=5).json()["text"] == ask(server, seed=5).json()["text"]
     first, second = ask(server).json(), ask(server).json()
     assert first["seed"] != second["seed"]
     assert first["text"] == ask(server, seed=first["seed"]).json()["text"]
 
 
-def test_what_a_request_leaves_out_is_as_the_model_says(server: Any) -> None:
+def test_what_a_request_leaves_out_is_as_the_model_says(server: Server) -> None:
     settings = ask(server).json()["settings"]
     assert (settings["max_tokens"], settings["temperature"]) == (40, 1.0)
 
 
-def test_an_article_at_its_limit_ends_with_a_whole_sentence_and_says_so(server: Any) -> None:
+def test_an_article_at_its_limit_ends_with_a_whole_sentence_and_says_so(server: Server) -> None:
     for seed in range(20):
         answer = ask(server, seed=seed, max_tokens=60).json()
         if answer["finish_reason"] == "length" and ". " in answer["text"]:
@@ -59,18 +60,18 @@ def test_an_article_at_its_limit_ends_with_a_whole_sentence_and_says_so(server: 
     pytest.fail("no article reached its limit with a sentence in it")
 
 
-def test_an_article_ends_before_a_stop_string(server: Any) -> None:
+def test_an_article_ends_before_a_stop_string(server: Server) -> None:
     answer = ask(server, seed=2, stop=["."], max_tokens=60).json()
     assert answer["finish_reason"] == "stop"
     assert "." not in answer["text"]
 
 
-def test_a_topic_longer_than_the_window_is_cut_and_the_answer_says_so(server: Any) -> None:
+def test_a_topic_longer_than_the_window_is_cut_and_the_answer_says_so(server: Server) -> None:
     answer = ask(server, topic="abcde" * 60, max_tokens=5).json()
     assert (answer["prompt_tokens"], answer["prompt_tokens_cut"]) == (63, 303 - 63)
 
 
-def test_a_stream_gives_start_then_text_then_the_whole_article(server: Any) -> None:
+def test_a_stream_gives_start_then_text_then_the_whole_article(server: Server) -> None:
     response = ask(server, seed=7, max_tokens=60, stream=True)
     assert response.headers["content-type"].startswith("text/event-stream")
     (first, start), *middle, (last, done) = events(response)
@@ -82,7 +83,7 @@ def test_a_stream_gives_start_then_text_then_the_whole_article(server: Any) -> N
     assert len(middle) > 5
 
 
-def test_an_article_can_be_looked_up_with_what_its_model_was_made_from(server: Any) -> None:
+def test_an_article_can_be_looked_up_with_what_its_model_was_made_from(server: Server) -> None:
     answer = ask(server).json()
     record = httpx.get(f"{server.url}/v1/articles/{answer['id']}").json()
     assert record == {**answer, "lineage": {"corpus": {"snapshot": 3, "sources": {"mills": 62}}}}
@@ -90,7 +91,7 @@ def test_an_article_can_be_looked_up_with_what_its_model_was_made_from(server: A
     assert httpx.get(f"{server.url}/v1/articles/{streamed['id']}").json()["text"] == streamed["text"]
 
 
-def test_an_unknown_article_is_not_found(server: Any) -> None:
+def test_an_unknown_article_is_not_found(server: Server) -> None:
     response = httpx.get(f"{server.url}/v1/articles/art_0")
     assert response.status_code == 404
     assert response.json()["error"]["type"] == "not_found"
@@ -123,7 +124,7 @@ def test_an_unknown_article_is_not_found(server: Any) -> None:
         ({"temprature": 1}, "temprature"),
     ],
 )
-def test_wrong_input_is_refused_with_the_field_named(server: Any, fields: dict[str, object], param: str) -> None:
+def test_wrong_input_is_refused_with_the_field_named(server: Server, fields: dict[str, object], param: str) -> None:
     response = ask(server, **fields)
     assert response.status_code == 422
     error = response.json()["error"]
@@ -146,13 +147,13 @@ def test_wrong_input_is_refused_with_the_field_named(server: Any, fields: dict[s
         (b"[" * 20_000, 400),
     ],
 )
-def test_a_malformed_body_is_refused_as_json(server: Any, body: bytes, status: int) -> None:
+def test_a_malformed_body_is_refused_as_json(server: Server, body: bytes, status: int) -> None:
     response = httpx.post(f"{server.url}/v1/articles", content=body, headers={"Content-Type": "application/json"})
     assert response.status_code == status
     assert response.json()["error"]["message"].endswith(".")
 
 
-def test_a_body_that_hides_its_size_is_refused_too(server: Any) -> None:
+def test_a_body_that_hides_its_size_is_refused_too(server: Server) -> None:
     response = httpx.post(f"{server.url}/v1/articles", content=iter([b'{"topic": "', b"a" * 70_000, b'"}']))
     assert response.status_code == 413
 
@@ -160,14 +161,14 @@ def test_a_body_that_hides_its_size_is_refused_too(server: Any) -> None:
 @pytest.mark.parametrize(
     "path", ["/", "/healthz", "/readyz", "/metrics", "/static/app.js", "/v1/articles/x", "/nothing"]
 )
-def test_every_answer_has_the_security_headers(server: Any, path: str) -> None:
+def test_every_answer_has_the_security_headers(server: Server, path: str) -> None:
     headers = httpx.get(f"{server.url}{path}").headers
     assert "default-src 'none'" in headers["content-security-policy"]
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["x-frame-options"] == "DENY"
 
 
-def test_the_page_needs_nothing_from_anywhere_else(server: Any) -> None:
+def test_the_page_needs_nothing_from_anywhere_else(server: Server) -> None:
     page = httpx.get(server.url).text
     assert "What should the article be about?" in page
     for name in ("style.css", "app.js", "icon.svg"):
@@ -180,7 +181,7 @@ def test_the_page_needs_nothing_from_anywhere_else(server: Any) -> None:
     assert "http" not in page
 
 
-def test_readiness_names_the_model_its_defaults_and_limits(server: Any, model: Path) -> None:
+def test_readiness_names_the_model_its_defaults_and_limits(server: Server, model: Path) -> None:
     ready = httpx.get(f"{server.url}/readyz").json()
     assert ready["status"] == "ready"
     assert ready["model"]["checksum"] == bundle.verify(model)
@@ -188,7 +189,7 @@ def test_readiness_names_the_model_its_defaults_and_limits(server: Any, model: P
     assert ready["limits"] == {"max_tokens": 60}
 
 
-def test_metrics_count_articles_tokens_and_refusals(server: Any) -> None:
+def test_metrics_count_articles_tokens_and_refusals(server: Server) -> None:
     names = ['textmill_articles_total{finish="stop"}', "textmill_tokens_total", 'textmill_refused_total{status="422"}']
     before = [server.metric(name) for name in names]
     tokens = ask(server, seed=2, stop=["."], max_tokens=60).json()["tokens"]
@@ -197,7 +198,7 @@ def test_metrics_count_articles_tokens_and_refusals(server: Any) -> None:
     assert [b - a for a, b in zip(before, after, strict=True)] == [1, tokens, 1]
 
 
-def test_logs_hold_no_text_of_requests(server: Any) -> None:
+def test_logs_hold_no_text_of_requests(server: Server) -> None:
     ask(server, topic="decade abba")
     ask(server, topic="decade abba", max_tokens=10_000)
     httpx.post(f"{server.url}/v1/articles", content=b'{"topic": "decade abba"')

@@ -3,17 +3,17 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import Any
 
 import httpx
 import pytest
+from server_processes import Server
 
 # greedy choice never falls on the rare end token
 ENDLESS = {"topic": "abc", "max_tokens": 1_000_000, "stream": True, "temperature": 0}
 
 
 @pytest.fixture(scope="module")
-def narrow(start: Callable[..., Any]) -> Any:
+def narrow(start: Callable[..., Server]) -> Server:
     """A server that writes one article at a time, and articles without end."""
     return start(slots=1, max_tokens=1_000_000)
 
@@ -27,7 +27,7 @@ def open_endless(stack: ExitStack, url: str) -> None:
     assert next(lines) == "event: start"
 
 
-def test_a_client_that_leaves_a_stream_frees_its_slot(narrow: Any) -> None:
+def test_a_client_that_leaves_a_stream_frees_its_slot(narrow: Server) -> None:
     before = narrow.metric('textmill_articles_total{finish="cancelled"}')
     with ExitStack() as stack:
         open_endless(stack, narrow.url)
@@ -36,13 +36,13 @@ def test_a_client_that_leaves_a_stream_frees_its_slot(narrow: Any) -> None:
     narrow.wait_for_metric('textmill_articles_total{finish="cancelled"}', before + 1)
 
 
-def test_a_client_that_leaves_without_a_stream_frees_its_slot(narrow: Any) -> None:
+def test_a_client_that_leaves_without_a_stream_frees_its_slot(narrow: Server) -> None:
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{narrow.url}/v1/articles", json={**ENDLESS, "stream": False}, timeout=0.5)
     narrow.wait_for_metric("textmill_running", 0)
 
 
-def test_a_client_that_leaves_while_it_waits_frees_its_place(narrow: Any) -> None:
+def test_a_client_that_leaves_while_it_waits_frees_its_place(narrow: Server) -> None:
     with ExitStack() as running:
         open_endless(running, narrow.url)
         narrow.wait_for_metric("textmill_running", 1)
@@ -53,7 +53,7 @@ def test_a_client_that_leaves_while_it_waits_frees_its_place(narrow: Any) -> Non
     narrow.wait_for_metric("textmill_running", 0)
 
 
-def test_a_full_queue_answers_429_and_when_to_come_back(narrow: Any) -> None:
+def test_a_full_queue_answers_429_and_when_to_come_back(narrow: Server) -> None:
     with ExitStack() as stack:
         open_endless(stack, narrow.url)
         narrow.wait_for_metric("textmill_running", 1)
@@ -67,7 +67,7 @@ def test_a_full_queue_answers_429_and_when_to_come_back(narrow: Any) -> None:
     assert httpx.post(f"{narrow.url}/v1/articles", json={"topic": "abc", "max_tokens": 5}).status_code == 200
 
 
-def test_clients_at_once_get_what_each_would_get_alone(server: Any) -> None:
+def test_clients_at_once_get_what_each_would_get_alone(server: Server) -> None:
     def ask(seed: int) -> str:
         request = {"topic": "abcde"[: seed % 5 + 1], "seed": seed, "max_tokens": 20 + seed}
         return str(httpx.post(f"{server.url}/v1/articles", json=request, timeout=30).json()["text"])

@@ -9,11 +9,11 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 from fastapi.testclient import TestClient
+from server_processes import Server
 
 from serving.api import create_app
 from serving.writer import Writer
@@ -76,6 +76,14 @@ def test_a_registry_that_never_answers_is_given_up_within_seconds(tmp_path: Path
     assert time.monotonic() - began < 20  # five of them for the answer, the rest for Python's start on a busy machine
 
 
+def test_an_empty_stage_is_named_with_the_cure(tmp_path: Path, mlflow_uri: str) -> None:
+    ended = run(tmp_path, "--port", 0, MLFLOW_TRACKING_URI=mlflow_uri)
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        "textmill: No version of 'tiny' is in stage 'Production'. Promote one with 'textmill promote VERSION'.\n"
+    )
+
+
 def test_a_mistyped_setting_is_named(tmp_path: Path) -> None:
     (tmp_path / "wrong.yaml").write_text(CONFIG.format(port=8000) + "  slot: 3\n", encoding="utf-8")
     ended = run(tmp_path, "--config", tmp_path / "wrong.yaml")
@@ -84,7 +92,7 @@ def test_a_mistyped_setting_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_a_signal_ends_the_server_at_once_and_frees_its_port(
-    start: Callable[..., Any], sent: signal.Signals, code: int
+    start: Callable[..., Server], sent: signal.Signals, code: int
 ) -> None:
     server = start()
     began = time.monotonic()
@@ -95,7 +103,7 @@ def test_a_signal_ends_the_server_at_once_and_frees_its_port(
         httpx.get(f"{server.url}/healthz")
 
 
-def test_a_signal_ends_even_a_server_that_writes_without_end(start: Callable[..., Any]) -> None:
+def test_a_signal_ends_even_a_server_that_writes_without_end(start: Callable[..., Server]) -> None:
     server = start(max_tokens=1_000_000)
     request = {"topic": "abc", "max_tokens": 1_000_000, "temperature": 0, "stream": True}
     with httpx.stream("POST", f"{server.url}/v1/articles", json=request, timeout=30) as response:

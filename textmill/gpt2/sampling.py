@@ -94,7 +94,7 @@ def _draw(logits: NDArray[np.float32], settings: Settings, generator: np.random.
         if settings.top_p == 1 or weights[weights > weights[drawn]].sum(dtype=np.float64) < enough:
             return drawn
     falling = np.sort(weights)[::-1]
-    edge = falling[np.searchsorted(np.cumsum(falling, dtype=np.float64), enough)]
+    edge = falling[min(int(np.searchsorted(np.cumsum(falling, dtype=np.float64), enough)), len(falling) - 1)]
     inside = np.flatnonzero(weights >= edge)
     return int(inside[_place(np.cumsum(weights[inside], dtype=np.float64), generator)])
 
