@@ -80,12 +80,20 @@ def _listen(host: str, port: int) -> socket.socket:
         UserError: another program has it, or the host is not this machine's.
     """
     try:
-        return socket.create_server((host, port), backlog=512)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=512)
     except (OSError, OverflowError) as error:
         raise UserError(
             f"Port {port} on {host} cannot be used ({_reason(error)}); "
             "stop the program that has it, or choose another with --port or serve.port."
         ) from None
+
+
+def _url(listener: socket.socket) -> str:
+    """Where this machine reaches the listener."""
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _reason(error: OSError | OverflowError) -> str:
@@ -131,8 +139,7 @@ async def _answer(writer: Writer, listener: socket.socket, load_model: Load) -> 
         create_app(writer), log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=_GRACE_S
     )
     server = uvicorn.Server(settings)
-    host, port = listener.getsockname()[:2]
-    loading = asyncio.create_task(_make_ready(writer, load_model, f"http://{host}:{port}"))
+    loading = asyncio.create_task(_make_ready(writer, load_model, _url(listener)))
     # a model that cannot be loaded ends the server
     loading.add_done_callback(lambda task: setattr(server, "should_exit", server.should_exit or _failed(task)))
     # uvicorn raises the signal that ended it once more at its end; by then all is done

@@ -95,9 +95,10 @@ def _mlflow_command(data: Path, port: int) -> list[str]:
 
 
 def _tensorboard_command(data: Path, port: int) -> list[str]:
-    logs = data / "pipeline" / "artifacts" / "FineTune" / "run"
-    logs.mkdir(parents=True, exist_ok=True)
-    return [sys.executable, "-m", "textmill.board", *_listen(port), "--logdir", str(logs), "--reload_interval", "10"]
+    logs = Path("pipeline") / "artifacts" / "FineTune" / "run"  # TensorBoard's page shows it, so from the data folder
+    (data / logs).mkdir(parents=True, exist_ok=True)
+    page = ["--logdir", str(logs), "--reload_interval", "10", "--window_title", "Textmill"]
+    return [sys.executable, "-m", "textmill.board", *_listen(port), *page]
 
 
 def _listen(port: int) -> list[str]:
@@ -213,6 +214,7 @@ def _start(server: _Server, data: Path, former_port: int) -> dict[str, Any]:
     with log_of(data, server.name).open("ab") as log:
         process = subprocess.Popen(
             server.command(data, port),
+            cwd=data,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -146,5 +146,5 @@ def _description(verdict: dict[str, Any], lineage: dict[str, Any], model: Path) 
 |---|---|
 {sources}
 
-{(model / "README.md").read_text(encoding="utf-8")}
+{(model / "README.md").read_text(encoding="utf-8").partition(chr(10))[2]}
 """

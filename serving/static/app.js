@@ -182,7 +182,7 @@ async function showOrigin() {
     ["Model", nameOf(written.model)],
     ["Checksum", written.model.checksum],
     ["Seed", written.seed],
-    ["Settings", settingsOf(written).join(", ")],
+    ["Written with", settingsOf(written).join(", ")],
     ...Object.entries(record.lineage ?? {}).flatMap(([name, value]) => lineageRows(name, value)),
   ];
   for (const [name, value] of rows) {
@@ -195,18 +195,25 @@ async function showOrigin() {
 function settingsOf(answer) {
   return Object.entries(answer.settings)
     .filter(([, value]) => !Array.isArray(value) || value.length)
-    .map(([name, value]) => `${name.replaceAll("_", " ")} ${Array.isArray(value) ? JSON.stringify(value) : value}`);
+    .map(([name, value]) => pair(name, Array.isArray(value) ? JSON.stringify(value) : value));
 }
 
-// One row for each plain value; `corpus: {sources: {mills: 62}}` becomes "Corpus: sources, mills" and 62.
-function lineageRows(name, value) {
-  const label = name.charAt(0).toUpperCase() + name.slice(1).replaceAll("_", " ");
-  if (value === null || typeof value !== "object") return [[label, value]];
-  if (Array.isArray(value)) return value.length ? [[label, value.join(", ")]] : [];
-  return Object.entries(value).flatMap(([inner, each]) =>
-    lineageRows(inner, each).map(([rest, last]) => [`${label}: ${rest.charAt(0).toLowerCase()}${rest.slice(1)}`, last]),
-  );
+// One row for each group of plain values: `corpus: {snapshot: 3, sources: {mills: 62}}` becomes
+// "Corpus" with "snapshot 3", and "Corpus: sources" with "mills 62".
+function lineageRows(label, value) {
+  if (!isGroup(value)) return value === null ? [] : [[capital(label), value]];
+  const entries = Object.entries(value);
+  const plain = entries.filter(([, each]) => !isGroup(each) && each !== null).map(([name, each]) => pair(name, each));
+  const groups = entries.filter(([, each]) => isGroup(each));
+  return [
+    ...(plain.length ? [[capital(label), plain.join(", ")]] : []),
+    ...groups.flatMap(([name, each]) => lineageRows(`${label}: ${name}`, each)),
+  ];
 }
+
+const isGroup = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
+const pair = (name, value) => `${name.replaceAll("_", " ")} ${value}`;
+const capital = (label) => label.charAt(0).toUpperCase() + label.slice(1).replaceAll("_", " ");
 
 // ---- clicks and keys ------------------------------------------------------------------------------------------
 

@@ -113,14 +113,14 @@ def test_a_model_that_is_better_by_the_margin_is_blessed_with_the_figures() -> N
     verdict = decide(scores(2.0), scores(2.5), 0.5, "version 3 in Production")
     assert verdict.blessed
     assert verdict.reasons == [
-        "its 2.000 bits per byte on 6 held-out documents are 20.0% lower than version 3 in Production's 2.500; "
-        "at least 0.5% lower was asked"
+        "its 2.000 bits per byte on 6 held-out documents are 20.0% below the 2.500 of version 3 in Production; "
+        "at least 0.5% below was asked"
     ]
 
 
 @pytest.mark.parametrize(
     ("bits", "said"),
-    [(2.499, "0.0% lower"), (2.5, "0.0% lower"), (2.6, "4.0% higher"), (math.nan, "nan"), (math.inf, "inf")],
+    [(2.499, "0.0% below"), (2.5, "0.0% below"), (2.6, "4.0% above"), (math.nan, "nan"), (math.inf, "inf")],
 )
 def test_a_model_that_is_not_better_by_the_margin_is_refused(bits: float, said: str) -> None:
     verdict = decide(scores(bits), scores(2.5), 0.5)

@@ -76,7 +76,7 @@ def judge(
     Args:
         samples: how many texts to write; their seeds are 0, 1, 2 and so on.
         settings: fields of `sampling.Settings` for them, over the bundle's own defaults.
-        threads: CPU threads; 0 takes all cores this process may use.
+        threads: CPU threads; 0 takes all cores this process may use, or one for a small model.
 
     Raises:
         UserError: the bundle is damaged.
@@ -191,9 +191,9 @@ def decide(scores: Scores, reference: Scores, margin_percent: float, reference_n
     if not math.isfinite(ours):
         return Verdict(False, [f"its bits per byte on {text} are {ours}: the training went wrong"])
     lower = 100 * (theirs - ours) / theirs
-    compared = f"{abs(lower):.1f}% {'lower' if lower >= 0 else 'higher'} than {reference_name}'s {theirs:.3f}"
+    compared = f"{abs(lower):.1f}% {'below' if lower >= 0 else 'above'} the {theirs:.3f} of {reference_name}"
     blessed = ours <= theirs * (1 - margin_percent / 100)
-    asked = f"at least {margin_percent:g}% lower was asked"
+    asked = f"at least {margin_percent:g}% below was asked"
     return Verdict(blessed, [f"its {ours:.3f} bits per byte on {text} are {compared}; {asked}"])
 
 

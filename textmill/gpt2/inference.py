@@ -42,7 +42,7 @@ class Engine:
 
         Args:
             slots: texts written at the same time.
-            threads: CPU threads; 0 takes all cores this process may use.
+            threads: CPU threads; 0 takes all cores this process may use, or one for a small model.
             waiting: requests that may wait for a slot.
 
         Raises:

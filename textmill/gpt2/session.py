@@ -17,6 +17,7 @@ from textmill.gpt2 import bundle
 from textmill.gpt2.architecture import Architecture
 
 _QUIET = 3  # ONNX Runtime's log level: errors only
+_WORTH_SHARING = 5_000_000  # weights; on two threads, a model of one million took 1.5 times as long as on one
 _Array = NDArray[np.float32] | NDArray[np.int64] | NDArray[np.int32]
 
 
@@ -28,7 +29,7 @@ class Session:
 
         Args:
             slots: rows, that is texts under way at once.
-            threads: CPU threads; 0 takes all cores this process may use.
+            threads: CPU threads; 0 takes all cores this process may use, or one for a small model.
 
         Raises:
             UserError: ONNX Runtime refuses the graph.
@@ -36,8 +37,7 @@ class Session:
         self.architecture: Architecture = bundle.read_architecture(directory)
         self.slots = slots
         options = onnxruntime.SessionOptions()
-        # said outright: at 0, ONNX Runtime pins a thread to each core, in the way of everything else there
-        options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+        options.intra_op_num_threads = threads or _threads_for(self.architecture)
         options.log_severity_level = _QUIET
         try:
             self._session = onnxruntime.InferenceSession(
@@ -114,6 +114,11 @@ class Session:
             binding.bind_output(f"present.{name}", "cpu", 0, np.float32, rows.shape, rows.ctypes.data)
         binding.bind_output("logits", "cpu", 0, np.float32, logits.shape, logits.ctypes.data)
         return binding
+
+
+def _threads_for(architecture: Architecture) -> int:
+    # said outright, because at 0 ONNX Runtime pins a thread to each core, in the way of everything else there
+    return len(os.sched_getaffinity(0)) if architecture.parameters >= _WORTH_SHARING else 1
 
 
 class _Step:
