@@ -192,20 +192,19 @@ def main() -> None:
 
 
 def _exit_code(command: Callable[..., Any]) -> int:
+    """Run the command; typer returns an exit code where it ends early, and 130 where it was interrupted."""
+    error: BaseException = KeyboardInterrupt()
     try:
-        return command(standalone_mode=False) or 0
-    except typer.Exit as end:
-        return end.exit_code
-    except Exception as error:
-        if hasattr(error, "format_message"):  # typer's own: a wrong option or argument
-            message = error.format_message()
-            end = "" if message.endswith((".", "?")) else "."
-            print(f"textmill: {message}{end} See 'textmill --help'.", file=sys.stderr)
-            return 2
-        from textmill import console
+        code = command(standalone_mode=False) or 0
+    except Exception as raised:
+        code, error = 1, raised
+    if hasattr(error, "format_message"):  # typer's own: a wrong option or argument
+        message = error.format_message()
+        end = "" if message.endswith((".", "?")) else "."
+        print(f"textmill: {message}{end} See 'textmill --help'.", file=sys.stderr)
+        return 2
+    if code in (0, 2):
+        return code
+    from textmill import console
 
-        return console.exit_with(error)
-    except KeyboardInterrupt as interrupt:
-        from textmill import console
-
-        return console.exit_with(interrupt)
+    return console.exit_with(error)

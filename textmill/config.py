@@ -235,7 +235,7 @@ def load(path: Path = DEFAULT_FILE) -> Config:
         line = f" line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "it could not be parsed"
         raise UserError(f"{path}{line} is not valid YAML: {problem}; check the indentation and the colons.") from None
-    if not isinstance(values, dict):
+    if tree is None or not isinstance(values, dict):
         raise UserError(f"{path} holds no settings; write a fresh one with 'textmill init URL'.")
     # a group whose every setting is still a comment reads as null: it has its defaults
     values = {key: value for key, value in values.items() if value is not None}

@@ -14,7 +14,7 @@ from textmill.gpt2.tokenizer import Tokenizer
 from textmill.gpt2.training import Trained
 
 FACTS = "facts.json"  # what the steps before wrote of the corpus
-_HOW_IT_WRITES = {"temperature": 0.8, "top_p": 0.95}
+_HOW_IT_WRITES = {"temperature": 0.7, "top_p": 0.9}  # a small model keeps to whole words so
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from textmill.errors import TextmillError
 
+_BLOCK = 256  # weights summed at once; running over 200 sums and one block is quicker than over all
 _TRIES = 8  # draws that may fall outside a small nucleus before it is sorted out
 
 
@@ -83,23 +84,35 @@ def _penalised(logits: NDArray[np.float32], seen: NDArray[np.intp], penalty: flo
 def _draw(logits: NDArray[np.float32], settings: Settings, generator: np.random.Generator) -> int:
     """Draw from the softmax at the temperature, within the likeliest tokens that together reach top_p.
 
-    Drawing from all and rejecting what lies outside gives the same shares as sorting first, and of 50,257 tokens it
-    takes a tenth of the time. Equally likely tokens at the edge are all inside.
+    Drawing from all and rejecting what lies outside gives the same shares as sorting first, in a tenth of the time
+    for 50,257 tokens. Equally likely tokens at the edge are all inside.
     """
     weights = np.exp((logits - logits.max()) / np.float32(settings.temperature))
-    reached = np.cumsum(weights, dtype=np.float64)
-    enough = settings.top_p * reached[-1]
+    blocks = np.add.reduceat(weights, np.arange(0, len(weights), _BLOCK), dtype=np.float64)
+    enough = settings.top_p * blocks.sum()
     for _ in range(_TRIES):
-        drawn = _place(reached, generator)
-        if settings.top_p == 1 or weights[weights > weights[drawn]].sum(dtype=np.float64) < enough:
+        drawn = _place(weights, blocks, generator)
+        # a product with the mask: picking the elements out by it takes ten times as long
+        if settings.top_p == 1 or (weights * (weights > weights[drawn])).sum() < enough:
             return drawn
     falling = np.sort(weights)[::-1]
     edge = falling[min(int(np.searchsorted(np.cumsum(falling, dtype=np.float64), enough)), len(falling) - 1)]
-    inside = np.flatnonzero(weights >= edge)
-    return int(inside[_place(np.cumsum(weights[inside], dtype=np.float64), generator)])
+    weights[weights < edge] = 0
+    blocks = np.add.reduceat(weights, np.arange(0, len(weights), _BLOCK), dtype=np.float64)
+    return _place(weights, blocks, generator)
 
 
-def _place(reached: NDArray[np.float64], generator: np.random.Generator) -> int:
-    """An index drawn by weights, given as their running sum."""
-    drawn = int(np.searchsorted(reached, generator.random() * reached[-1], side="right"))
-    return min(drawn, len(reached) - 1)  # rounding may carry the draw past the end
+def _place(weights: NDArray[np.float32], blocks: NDArray[np.float64], generator: np.random.Generator) -> int:
+    """An index drawn by the weights, of which `blocks` has the sums: the block first, then the place in it."""
+    reached = np.cumsum(blocks)
+    target = generator.random() * reached[-1]
+    block = _first_above(reached, target)
+    first = block * _BLOCK
+    inside = np.cumsum(weights[first : first + _BLOCK], dtype=np.float64)
+    return first + _first_above(inside, max(0.0, target - (reached[block] - blocks[block])))
+
+
+def _first_above(running: NDArray[np.float64], target: float) -> int:
+    # rounding may carry the target past the end: then it is the last that adds anything
+    last = int(np.searchsorted(running, running[-1]))
+    return min(int(np.searchsorted(running, target, side="right")), last)

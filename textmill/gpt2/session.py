@@ -17,7 +17,8 @@ from textmill.gpt2 import bundle
 from textmill.gpt2.architecture import Architecture
 
 _QUIET = 3  # ONNX Runtime's log level: errors only
-_WORTH_SHARING = 5_000_000  # weights; on two threads, a model of one million took 1.5 times as long as on one
+# weights; with a million of them, two threads gain a quarter on an idle machine and lose a third on a busy one
+_WORTH_SHARING = 5_000_000
 _Array = NDArray[np.float32] | NDArray[np.int64] | NDArray[np.int32]
 
 
@@ -38,6 +39,8 @@ class Session:
         self.slots = slots
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or _threads_for(self.architecture)
+        # waiting threads sleep: spinning gained nothing on an idle machine and cost 40% on a busy one
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = _QUIET
         try:
             self._session = onnxruntime.InferenceSession(
