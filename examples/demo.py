@@ -17,7 +17,7 @@ from pathlib import Path
 import requests
 
 from textmill import console, local, steps
-from textmill.articles import without_password
+from textmill.environment import without_password
 from textmill.files import write_beside
 
 HERE = Path(__file__).parent

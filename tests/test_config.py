@@ -53,6 +53,7 @@ def test_an_existing_configuration_is_never_overwritten(tmp_path: Path) -> None:
         (MINIMAL + "train:\n  steps: many\n", "line 6: train.steps: 'many' does not fit"),
         (MINIMAL + "train:\n  steps: 0\n", "line 6: train.steps: 0 does not fit: input should be greater than"),
         (MINIMAL + "model:\n  heads: 3\n", "line 5: model: heads: 3 does not divide width: 128."),
+        (MINIMAL + "model:\n  base: gpt2\n", "line 5: model: base: 'gpt2' cannot be used yet"),
         (MINIMAL.replace("https", "gopher"), "line 4: sources.0.start: 'gopher://handbook.example/' does not fit"),
         ("name: handbook\n", "line 1: 'sources' is missing"),
         (MINIMAL + "corpus:\n  sources: [other]\n", "no source is named 'other'"),

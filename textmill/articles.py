@@ -17,6 +17,7 @@ from pymongo import ASCENDING, MongoClient, UpdateOne
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
+from textmill.environment import without_password
 from textmill.errors import UserError
 
 ANSWER_WITHIN_S = 5  # how long a store may take to answer before we say so
@@ -241,12 +242,6 @@ class ArticleStore:
             [{"$group": {"_id": "$source", "articles": {"$sum": 1}}}, {"$sort": {"_id": 1}}]
         )
         return {group["_id"]: group["articles"] for group in groups}
-
-
-def without_password(uri: str) -> str:
-    """A URI fit for a message: what stands between '//' and '@' is left out."""
-    scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
 def _document(snapshot: Snapshot) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def init(
 def up(config: ConfigFile = DEFAULT) -> None:
     """Start the local servers: article store, MLflow, TensorBoard."""
     from textmill import console, local
-    from textmill.articles import without_password
+    from textmill.environment import without_password
 
     project = _project(config)
     with console.waiting("Starting the article store, MLflow and TensorBoard"):

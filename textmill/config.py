@@ -104,6 +104,12 @@ class Model(Settings):
     )
 
     @model_validator(mode="after")
+    def _base_is_scratch(self) -> "Model":
+        if self.base != "scratch":
+            raise ValueError(f"base: '{self.base}' cannot be used yet; this version trains from scratch")
+        return self
+
+    @model_validator(mode="after")
     def _heads_divide_width(self) -> "Model":
         if self.size == "custom" and self.width % self.heads:
             raise ValueError(f"heads: {self.heads} does not divide width: {self.width}")

@@ -1,9 +1,12 @@
 """Addresses, with the passwords they may hold, come from the environment where they are used, and nowhere else."""
 
 import os
+from typing import TYPE_CHECKING
 
-from textmill.articles import ArticleStore
 from textmill.errors import UserError
+
+if TYPE_CHECKING:
+    from textmill.articles import ArticleStore
 
 MONGODB = "TEXTMILL_MONGODB_URI"
 MLFLOW = "MLFLOW_TRACKING_URI"
@@ -21,11 +24,19 @@ def address(variable: str) -> str:
     return value
 
 
-def article_store(database: str) -> ArticleStore:
+def article_store(database: str) -> "ArticleStore":
     """Open the article store that TEXTMILL_MONGODB_URI names; Beam's workers call this where they run."""
+    from textmill.articles import ArticleStore  # serving needs addresses, but no store
+
     return ArticleStore.connect(address(MONGODB), database)
 
 
 def run_name() -> str:
     """The name of the pipeline run that this process belongs to; Kubeflow gives its own."""
     return os.environ.get("TEXTMILL_RUN") or os.environ.get("KFP_RUN_ID") or "by hand"
+
+
+def without_password(uri: str) -> str:
+    """A URI fit for a message: what stands between '//' and '@' is left out."""
+    scheme, separator, rest = uri.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"

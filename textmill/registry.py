@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import requests
 
-from textmill.articles import without_password
+from textmill.environment import without_password
 from textmill.errors import TextmillError, UserError
 from textmill.gpt2 import bundle
 

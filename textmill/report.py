@@ -11,10 +11,10 @@ from pathlib import Path
 from rich.table import Table
 
 from textmill import config as configuration
-from textmill.articles import ArticleStore, without_password
+from textmill.articles import ArticleStore
 from textmill.config import Config
 from textmill.console import console, say
-from textmill.environment import MLFLOW, MONGODB
+from textmill.environment import MLFLOW, MONGODB, without_password
 from textmill.errors import TextmillError
 from textmill.local import addresses
 from textmill.registry import ModelRegistry, Version

@@ -1,6 +1,7 @@
 """One step of training, compiled: loss, gradients, clipping, AdamW; and the loss on held-out text."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ class TrainingStep:
         loss, norm = self._train(tf.constant(inputs), tf.constant(targets), tf.constant(rates), tf.constant(key))
         return float(loss), float(norm)
 
-    def held_out_loss(self, batches: Any) -> float:
+    def held_out_loss(self, batches: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> float:
         """Nats per token over batches of inputs, targets and weights, each (batch, window)."""
         total = count = 0.0
         for inputs, targets, weights in batches:
