@@ -80,9 +80,9 @@ class Corpus(Settings):
 class TokenizerSettings(Settings):
     """How text becomes numbers."""
 
-    kind: Literal["bpe", "gpt2", "characters"] = Field(
+    kind: Literal["bpe", "characters"] = Field(
         "bpe",
-        description="bpe: trained on the corpus; gpt2: GPT-2's own, from the base model; characters: one token a character",
+        description="bpe: byte pairs, trained on the corpus as GPT-2's were on its own; characters: one token a character",
     )
     vocabulary: int = Field(
         2048, ge=257, le=100_000, description="tokens of a bpe trained on the corpus; small corpora want few"
@@ -95,7 +95,7 @@ class Model(Settings):
     size: Literal["custom", "124M", "355M", "774M", "1558M", "117M", "345M"] = Field(
         "custom", description="one of OpenAI's sizes, or custom: the four numbers below"
     )
-    base: str = Field("scratch", description="scratch: random weights; the model's own training starts from there")
+    base: str = Field("scratch", description="what training starts from; scratch: random weights")
     layers: int = Field(4, ge=1, description="transformer layers (custom size)")
     heads: int = Field(4, ge=1, description="attention heads (custom size); divides width")
     width: int = Field(128, ge=8, description="width of the residual stream (custom size)")

@@ -8,6 +8,7 @@ TEXTMILL_PROGRESS_FD; without one, reports go nowhere. `textmill.console` shows 
 import ctypes
 import json
 import os
+import select
 import signal
 import sys
 from typing import Any
@@ -70,5 +71,11 @@ def failed_with(error: BaseException) -> None:
 
 def follow_parent() -> None:
     """End this process when the one that started it dies, so that nothing is left running unseen (Linux only)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if _VARIABLE in os.environ:
+        watched = select.poll()
+        watched.register(int(os.environ[_VARIABLE]), 0)
+        if watched.poll(0):  # it died while this process was still importing: nobody reads the pipe
+            sys.exit(0)

@@ -89,4 +89,4 @@ def test_nothing_of_a_run_is_printed_but_steps_and_results(way: Project) -> None
     for line in way.printed["run"].splitlines():
         assert line.startswith(("✓ ", "  ", "Next: ")), line
     logs = list((way.folder / ".textmill" / "logs").glob("run-*.log"))
-    assert any("TensorFlow" in file.read_text(encoding="utf-8") for file in logs)
+    assert max(file.stat().st_size for file in logs) > 1000
