@@ -24,7 +24,7 @@ install: $(INSTALLED)
 # uv is taken from the machine, or else from the package index into the virtual environment
 $(INSTALLED): $(LOCK) pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || \
-		{ echo "Python's venv module is missing; install it with: apt-get install python3-venv" >&2; exit 2; }
+		{ rm -rf .venv; echo "Python's venv module is missing; install it with: apt-get install python3-venv" >&2; exit 2; }
 	@command -v uv >/dev/null || test -x $(BIN)/uv || { echo "Fetching uv"; $(BIN)/python -m pip install --quiet uv; }
 	@echo "Installing the locked dependencies (about 4 GB, a minute or two)"
 	@PATH="$$PATH:$(BIN)" uv pip sync --quiet --compile-bytecode --python $(BIN)/python $(LOCK)

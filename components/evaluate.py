@@ -1,4 +1,4 @@
-"""Evaluate: is the model better than the one in Production, on articles that neither has learned from?"""
+"""Evaluate: is the model better than the one in Production, on articles held out of its training?"""
 
 from pathlib import Path
 

@@ -55,7 +55,9 @@ def review(demo: steps.Project) -> None:
     staged = registry.resolve("Staging")
     present = registry.resolve("Production")
     if staged:
-        console.say(f"  A reviewer reads {demo.addresses.mlflow}/#/models/{registry.name}/versions/{staged.number}")
+        console.say(
+            f"  A reviewer reads {without_password(registry.tracking_uri)}/#/models/{registry.name}/versions/{staged.number}"
+        )
         move = registry.promote(staged.number, "the demo promotes what Evaluate blessed")
         console.done(f"Version {move.version}", f"{move.former} -> {move.stage}")
     elif present:
@@ -94,7 +96,9 @@ def demo(checking: bool) -> None:
         demo = project(start)
         with console.waiting("Starting the article store, MLflow and TensorBoard"):
             servers = local.up(DATA)
-        console.done("Servers", f"article store {without_password(servers.mongodb)}, MLflow {servers.mlflow}")
+        console.done(
+            "Servers", f"article store {without_password(servers.mongodb)}, MLflow {without_password(servers.mlflow)}"
+        )
         console.done("Web site", f"The Millpond, a small blog, at {start}")
         steps.crawl(demo)
         steps.run(demo)
@@ -106,7 +110,7 @@ def demo(checking: bool) -> None:
                 check(text)
                 return
             console.say(f"  Web page     {server.address}")
-            console.say(f"  MLflow       {servers.mlflow}/#/models/{demo.config.name}")
+            console.say(f"  MLflow       {without_password(servers.mlflow)}/#/models/{demo.config.name}")
             console.say(f"  TensorBoard  {servers.tensorboard}\n\nCtrl-C stops everything.")
             server.wait()
 
@@ -121,7 +125,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="check the answer and end")
     checking = parser.parse_args().check
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
     try:
         demo(checking)
     except (Exception, KeyboardInterrupt) as error:

@@ -52,7 +52,7 @@ def graph(config: Config, resolved: Resolved, checkpoints: Path) -> list[BaseCom
         steps=config.train.steps,
         size=config.model.size,
         shape=config.model.model_dump_json(),
-        recipe=config.train.model_dump_json(),
+        recipe=config.train.model_dump_json(exclude={"checkpoint_dir"}),
         checkpoints=str(checkpoints),
         code=resolved.code,
     )

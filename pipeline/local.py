@@ -5,7 +5,10 @@ hundreds of lines.
 """
 
 import argparse
+import fcntl
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tfx.orchestration import metadata
@@ -19,7 +22,7 @@ from pipeline.resolving import resolve
 from textmill import config as configuration
 from textmill import progress
 from textmill.config import Config
-from textmill.errors import TextmillError
+from textmill.errors import TextmillError, UserError
 
 RUNNERS = {"local": LocalDagRunner, "beam": BeamDagRunner}
 
@@ -45,6 +48,22 @@ def _package() -> list[str]:
     return [f"--setup_file={setup}"] if setup.exists() else []
 
 
+@contextmanager
+def alone(data: Path) -> Iterator[None]:
+    """Keep other runs out of this data folder: they would share its metadata and its checkpoints.
+
+    Raises:
+        UserError: another run is under way.
+    """
+    data.mkdir(parents=True, exist_ok=True)
+    with (data / "run.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"Another run is under way in {data}; wait for its end, or stop it.") from None
+        yield
+
+
 def main() -> int:
     """Run the pipeline once; failures are reported in one sentence."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -56,7 +75,8 @@ def main() -> int:
     progress.send(event="plan", steps=list(STEPS))
     try:
         config = configuration.load(arguments.config)
-        RUNNERS[arguments.runner]().run(create_pipeline(config, arguments.snapshot))
+        with alone(config.data_dir):
+            RUNNERS[arguments.runner]().run(create_pipeline(config, arguments.snapshot))
     except KeyboardInterrupt:
         return 130
     except Exception as error:

@@ -71,6 +71,7 @@ def main() -> int:
     )
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, _interrupt)
+    progress.follow_parent()
     try:
         config = load(options.config)
         log_file = Path(options.log_file or config.data_dir / "logs" / "crawl.log")

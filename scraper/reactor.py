@@ -32,6 +32,7 @@ def settings_for(crawl: Crawl, log_file: Path | None) -> Settings:
         # the name alone: rules for 'github' are not meant for an address within ours
         "ROBOTSTXT_USER_AGENT": crawl.user_agent.split("/")[0].split("(")[0].strip(),
         "DOWNLOAD_DELAY": crawl.delay_s,
+        "RANDOMIZE_DOWNLOAD_DELAY": False,  # it may not fall below what robots.txt asks
         "CONCURRENT_REQUESTS": crawl.concurrency,  # more would wait in the downloader, and delay an interruption
         "CONCURRENT_REQUESTS_PER_DOMAIN": crawl.concurrency,
         "DOWNLOAD_MAXSIZE": crawl.page_bytes,

@@ -96,6 +96,13 @@ def test_the_same_model_is_registered_once(registry: ModelRegistry, tmp_path: Pa
     assert len(registry.versions()) == 1
 
 
+def test_an_interrupted_registration_is_finished(registry: ModelRegistry, tmp_path: Path) -> None:
+    number = _register(registry, tmp_path / "refused", 1, blessed=False)  # as one killed before its first move
+    assert _register(registry, tmp_path / "blessed", 1) == number
+    assert registry.version(number).stage == "Staging"
+    assert registry.version(number).refused is None
+
+
 def test_a_downloaded_bundle_is_the_registered_one(registry: ModelRegistry, tmp_path: Path) -> None:
     version = registry.version(_register(registry, tmp_path, 1))
     directory = registry.download(version, tmp_path / "models")

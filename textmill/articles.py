@@ -124,7 +124,7 @@ class ArticleStore:
             store.articles.create_index([("url", ASCENDING)], unique=True)
             store.articles.create_index([("source", ASCENDING)])
             store.versions.create_index([("key", ASCENDING), ("valid_from", ASCENDING)], unique=True)
-        except PyMongoError as error:
+        except (PyMongoError, ValueError) as error:  # ValueError: the address itself is wrong
             raise UserError(
                 f"The article store at {without_password(uri)} does not answer ({type(error).__name__}); "
                 "start it with 'textmill up' or set TEXTMILL_MONGODB_URI."
@@ -176,7 +176,7 @@ class ArticleStore:
         return {version["key"]: version["content_hash"] for version in cursor}
 
     def take_snapshot(self, sources: Sequence[str] = ()) -> Snapshot:
-        """Record what the store holds now; where nothing has changed since the last one, return that one."""
+        """Record what the store holds now; where it holds what it held at a former one, return that one."""
         time = now() - timedelta(milliseconds=1)  # a batch being written this very millisecond belongs to the next one
         filters = {"sources": sorted(sources)}
         counts: dict[str, int] = {}
@@ -186,9 +186,9 @@ class ArticleStore:
             total = (total + digest_term(version["key"], version["content_hash"])) % _DIGEST_SPACE
         digest = digest_of([total])
         while True:
+            if known := self.snapshots.find_one({"digest": digest, "filters": filters}, sort=[("_id", -1)]):
+                return _snapshot(known)
             last = self.snapshots.find_one(sort=[("_id", -1)])
-            if last and last["digest"] == digest and last["filters"] == filters:
-                return _snapshot(last)
             snapshot = Snapshot((last["_id"] if last else 0) + 1, time, sum(counts.values()), counts, filters, digest)
             try:
                 self.snapshots.insert_one(_document(snapshot))

@@ -154,11 +154,11 @@ def serve(
 @app.command()
 def generate(
     topic: Annotated[str, typer.Argument(help="What the article is about: a title.")],
-    tokens: Annotated[int, typer.Option(help="Length, in tokens, at most.")] = 200,
+    tokens: Annotated[int, typer.Option(min=1, help="Length, in tokens, at most.")] = 200,
     temperature: Annotated[
-        float, typer.Option(help="0 takes the likeliest word each time; 1 is as varied as the texts.")
-    ] = 0.8,
-    seed: Annotated[int | None, typer.Option(help="The same seed gives the same text.")] = None,
+        float | None, typer.Option(min=0, max=10, help="0: the likeliest word each time; the model's own if left out.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same text.")] = None,
     config: ConfigFile = DEFAULT,
 ) -> None:
     """Write one article with the Production version and print it."""
@@ -187,7 +187,9 @@ def _interrupt(*_: Any) -> None:
 
 def main() -> None:
     """Run the command; whatever goes wrong is said in one sentence."""
-    signal.signal(signal.SIGTERM, _interrupt)  # ending the command ends its children, as Ctrl-C does
+    # ending the command ends its children, as Ctrl-C does; so does closing the terminal
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     sys.exit(_exit_code(app))
 
 
@@ -200,6 +202,9 @@ def _exit_code(command: Callable[..., Any]) -> int:
         code, error = 1, raised
     if hasattr(error, "format_message"):  # typer's own: a wrong option or argument
         message = error.format_message()
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(message)
+            return 2
         end = "" if message.endswith((".", "?")) else "."
         print(f"textmill: {message}{end} See 'textmill --help'.", file=sys.stderr)
         return 2

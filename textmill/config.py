@@ -10,7 +10,16 @@ from typing import Annotated, Literal, get_args, get_origin
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 
 from textmill.errors import UserError
@@ -45,6 +54,13 @@ class Source(Settings):
     depth: int = Field(
         20, ge=1, description="links followed from the start, at most; listings with paging need one step a page"
     )
+
+    @field_validator("start")
+    @classmethod
+    def _start_names_a_host(cls, start: str) -> str:
+        if _host(start) is None:
+            raise ValueError(f"'{start}' is not the URL of a web site")
+        return start
 
 
 class Crawl(Settings):
@@ -175,7 +191,9 @@ class Serve(Settings):
     port: int = Field(8000, ge=1, le=65535, description="port to listen on")
     stage: Literal["Production", "Staging"] = Field("Production", description="the stage whose version is served")
     slots: int = Field(8, ge=1, le=256, description="texts written at the same time; others wait")
-    threads: int = Field(0, ge=0, description="CPU threads for generation; 0: all cores")
+    threads: int = Field(
+        0, ge=0, description="CPU threads for generation; 0: all cores, or one for a model too small to gain by more"
+    )
     max_tokens: int = Field(400, ge=1, description="tokens of one article, at most")
 
 
@@ -249,7 +267,16 @@ def load(path: Path = DEFAULT_FILE) -> Config:
         config = Config.model_validate(values)
     except ValidationError as error:
         raise UserError(_sentence(path, tree, error)) from None
-    return config.model_copy(update={"data_dir": (path.absolute().parent / config.data_dir).resolve()})
+    return _with_absolute_folders(config, path.absolute().parent)
+
+
+def _with_absolute_folders(config: Config, base: Path) -> Config:
+    """Folders are meant from the configuration's own folder, wherever a command is typed."""
+    update: dict[str, object] = {"data_dir": (base / config.data_dir).resolve()}
+    if config.train.checkpoint_dir:
+        folder = str((base / config.train.checkpoint_dir).resolve())
+        update["train"] = config.train.model_copy(update={"checkpoint_dir": folder})
+    return config.model_copy(update=update)
 
 
 def _sentence(path: Path, tree: yaml.Node, error: ValidationError) -> str:
@@ -303,18 +330,28 @@ def write_template(path: Path, start: str, name: str = "") -> str:
     Raises:
         UserError: the file exists, or the URL or the name will not do.
     """
-    parts = urlsplit(start if "://" in start else f"https://{start}")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    url = start if "://" in start else f"https://{start}"
+    if (host := _host(url)) is None:
         raise UserError(f"'{start}' is not the URL of a web site; give one like https://blog.example/.")
-    chosen = name or re.sub(r"[^a-z0-9]+", "-", parts.hostname.removeprefix("www.")).strip("-")
+    chosen = name or re.sub(r"[^a-z0-9]+", "-", host.removeprefix("www.")).strip("-")
     try:
         TypeAdapter(Name).validate_python(chosen)
     except ValidationError:
         raise UserError(f"'{chosen}' is no name for a model; use lower-case letters, digits and dashes.") from None
     if path.exists():
         raise UserError(f"{path} exists already; change it with an editor, or name another with --config.")
-    write_beside(path, template(chosen, parts.geturl()))
+    write_beside(path, template(chosen, url))
     return chosen
+
+
+def _host(url: str) -> str | None:
+    """The host of a web address, or None where it is none."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises where it is no number, or too large a one
+        return parts.hostname if parts.scheme in ("http", "https") else None
+    except ValueError:
+        return None
 
 
 def template(name: str, start: str) -> str:
@@ -323,11 +360,11 @@ def template(name: str, start: str) -> str:
         "# What Textmill learns from, and how. Every setting stands here with its default:",
         "# to change one, remove the '# ' before it.",
         "",
-        f"name: {name}  # {Config.model_fields['name'].description}",
+        f"name: {_scalar(name)}  # {Config.model_fields['name'].description}",
         "",
         "sources:",
-        f"  - name: {name}  # {Source.model_fields['name'].description}",
-        f"    start: {start}  # {Source.model_fields['start'].description}",
+        f"  - name: {_scalar(name)}  # {Source.model_fields['name'].description}",
+        f"    start: {_scalar(start)}  # {Source.model_fields['start'].description}",
         *(_setting(key, field, "    ") for key, field in Source.model_fields.items() if key not in ("name", "start")),
     ]
     for key, field in Config.model_fields.items():
@@ -339,7 +376,12 @@ def template(name: str, start: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _scalar(value: object) -> str:
+    """A value as YAML on one line, quoted where it would otherwise be read as another type."""
+    return yaml.safe_dump(value, default_flow_style=True, width=4096).removesuffix("\n...\n").strip()
+
+
 def _setting(key: str, field: FieldInfo, indent: str) -> str:
     default = str(field.default) if isinstance(field.default, Path) else field.default
-    value = yaml.safe_dump(default, default_flow_style=True).removesuffix("\n...\n").strip()
+    value = _scalar(default)
     return f"{indent}# {key}: {value}  # {field.description}"

@@ -214,13 +214,22 @@ def stop(child: subprocess.Popen[bytes]) -> None:
 
 def exit_with(error: BaseException) -> int:
     """Say in one sentence, on stderr, why the command ends, and return its exit code."""
+    from pymongo.errors import PyMongoError  # here: --help needs neither
+    from requests import RequestException
+
     if isinstance(error, KeyboardInterrupt):
         print("\nStopped; the same command goes on from here.", file=sys.stderr)
         return 130
     if isinstance(error, TextmillError):
         print(f"textmill: {error}", file=sys.stderr)
         return error.exit_code
-    if isinstance(error, OSError):
+    if isinstance(error, PyMongoError):
+        print(
+            f"textmill: The article store failed ({type(error).__name__}); see that it runs, and try again.",
+            file=sys.stderr,
+        )
+        return UserError.exit_code
+    if isinstance(error, OSError) and not isinstance(error, RequestException):
         print(
             f"textmill: {error.strerror or error}: {error.filename or ''}; check the disk and the folder.",
             file=sys.stderr,

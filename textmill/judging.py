@@ -1,4 +1,4 @@
-"""Evaluate's work: a model against the version in Production, on articles that neither has learned from."""
+"""Evaluate's work: a model against the version in Production, on articles held out of its training."""
 
 import json
 import tempfile

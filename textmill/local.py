@@ -28,6 +28,7 @@ from textmill.files import write_beside
 
 _START_WITHIN_S = 120  # MLflow's first start creates its database
 _STOP_WITHIN_S = 10
+_CLOCK_STEPS_S = 60  # by as much may a process seem to have started at another time, after the clock was set
 _STATE = "servers.json"
 _QUIET = {
     "DO_NOT_TRACK": "true",
@@ -91,14 +92,14 @@ def _mlflow_command(data: Path, port: int) -> list[str]:
     database, artifacts = data / "mlflow" / "mlflow.db", data / "mlflow" / "artifacts"
     artifacts.mkdir(parents=True, exist_ok=True)
     places = ["--backend-store-uri", f"sqlite:///{database}", "--artifacts-destination", str(artifacts)]
-    return [sys.executable, "-m", "mlflow", "server", *_listen(port), *places, "--workers", "1"]
+    return [sys.executable, "-P", "-m", "mlflow", "server", *_listen(port), *places, "--workers", "1"]
 
 
 def _tensorboard_command(data: Path, port: int) -> list[str]:
     logs = Path("pipeline") / "artifacts" / "FineTune" / "run"  # TensorBoard's page shows it, so from the data folder
     (data / logs).mkdir(parents=True, exist_ok=True)
     page = ["--logdir", str(logs), "--reload_interval", "10", "--window_title", "Textmill"]
-    return [sys.executable, "-m", "textmill.board", *_listen(port), *page]
+    return [sys.executable, "-P", "-m", "textmill.board", *_listen(port), *page]
 
 
 def _listen(port: int) -> list[str]:
@@ -127,7 +128,8 @@ def up(data: Path, tensorboard: bool = True) -> Addresses:
     """Start what is not running yet and wait until all of it answers.
 
     Raises:
-        UserError: a server cannot start; its log is named.
+        UserError: what a server needs is not installed.
+        TextmillError: a server does not start; its log is named.
     """
     wanted = [server for server, variable in ((STORE, MONGODB), (TRACKING, MLFLOW)) if not os.environ.get(variable)]
     if tensorboard:
@@ -136,7 +138,7 @@ def up(data: Path, tensorboard: bool = True) -> Addresses:
         for server in wanted:
             if not _running(state.get(server.name)):
                 state[server.name] = _start(server, data, state.get(server.name, {}).get("port", 0))
-        write_beside(data / _STATE, json.dumps(state, indent=1))
+                write_beside(data / _STATE, json.dumps(state, indent=1))  # at once: what runs must be known to `down`
         for server in wanted:
             _wait(server, state[server.name], data)
     return addresses(data)
@@ -160,18 +162,28 @@ def addresses(data: Path) -> Addresses:
     Raises:
         UserError: one of them is neither named nor running.
     """
-    state = _read(data)
+    entry = _read(data).get(TENSORBOARD.name)
+    shown = TENSORBOARD.address.format(entry["port"]) if entry and _running(entry) else None
+    return Addresses(store_address(data), tracking_address(data), shown)
 
-    def address(server: _Server, variable: str) -> str:
-        named = os.environ.get(variable)
-        if named:
-            return named
-        if not _running(state.get(server.name)):
-            raise UserError(f"The {server.title} is not running; start it with 'textmill up' or set {variable}.")
-        return server.address.format(state[server.name]["port"])
 
-    shown = TENSORBOARD.address.format(state["tensorboard"]["port"]) if _running(state.get("tensorboard")) else None
-    return Addresses(address(STORE, MONGODB), address(TRACKING, MLFLOW), shown)
+def store_address(data: Path) -> str:
+    """Where the article store answers; UserError where it is neither named nor running."""
+    return _address(data, STORE, MONGODB)
+
+
+def tracking_address(data: Path) -> str:
+    """Where MLflow answers; UserError where it is neither named nor running."""
+    return _address(data, TRACKING, MLFLOW)
+
+
+def _address(data: Path, server: _Server, variable: str) -> str:
+    if named := os.environ.get(variable):
+        return named
+    entry = _read(data).get(server.name)
+    if not entry or not _running(entry):
+        raise UserError(f"The {server.title} is not running; start it with 'textmill up' or set {variable}.")
+    return server.address.format(entry["port"])
 
 
 def log_of(data: Path, name: str) -> Path:
@@ -203,7 +215,7 @@ def _running(entry: dict[str, Any] | None) -> psutil.Process | None:
         return None
     try:
         process = psutil.Process(entry["pid"])
-        same = abs(process.create_time() - entry["started"]) < 1
+        same = abs(process.create_time() - entry["started"]) < _CLOCK_STEPS_S
     except psutil.NoSuchProcess:
         return None
     return process if same and process.status() != psutil.STATUS_ZOMBIE else None
@@ -238,8 +250,11 @@ def _wait(server: _Server, entry: dict[str, Any], data: Path) -> None:
 
 
 def _stop(process: psutil.Process) -> None:
-    family = [process, *process.children(recursive=True)]
-    process.send_signal(signal.SIGTERM)
+    try:
+        family = [process, *process.children(recursive=True)]
+        process.send_signal(signal.SIGTERM)
+    except psutil.NoSuchProcess:  # it ended by itself just now
+        return
     _, alive = psutil.wait_procs(family, timeout=_STOP_WITHIN_S)
     for each in alive:
         each.kill()

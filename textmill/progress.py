@@ -8,12 +8,13 @@ TEXTMILL_PROGRESS_FD; without one, reports go nowhere. `textmill.console` shows 
 import ctypes
 import json
 import os
+import re
 import select
 import signal
 import sys
 from typing import Any
 
-from textmill.errors import TextmillError
+from textmill.errors import TextmillError, UserError
 
 _VARIABLE = "TEXTMILL_PROGRESS_FD"
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -61,12 +62,15 @@ def failed_with(error: BaseException) -> None:
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, TextmillError):
         cause = cause.__cause__ or cause.__context__
+    # Beam hands on an error of its workers as text, the traceback and all; the last line says what it was
+    last = next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), "")
+    said = re.search(r"textmill\.errors\.UserError: (.*?)(?: \[while running .*)?$", last)
     if isinstance(cause, TextmillError):
         failed(str(cause), cause.exit_code)
+    elif said:
+        failed(said[1], UserError.exit_code)
     else:
-        failed(
-            f"It failed inside Textmill: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", 1
-        )
+        failed(f"It failed inside Textmill: {type(error).__name__}: {last}", 1)
 
 
 def follow_parent() -> None:

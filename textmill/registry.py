@@ -26,7 +26,7 @@ STAGES = ("None", "Staging", "Production", "Archived")
 BUNDLE = "bundle"  # the artifact of a registered model that holds what serving loads
 _MOVE = "move."  # tags of a version whose names begin so are its promotion log
 _ANSWER_WITHIN_S = 5
-_TRANSFER_WITHIN_S = 600
+_SILENCE_S = 60  # of a server that sends a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +148,11 @@ class ModelRegistry:
             )
         return self._move(version, stage, why)
 
+    def withdraw_refusal(self, number: int) -> None:
+        """Take back that a version was refused: it has been judged anew."""
+        body = {"name": self.name, "version": str(number), "key": "refused"}
+        self._call("DELETE", "model-versions/delete-tag", body)
+
     def rollback(self, why: str) -> Move:
         """Put the version that was in Production before the present one back.
 
@@ -218,8 +223,9 @@ class ModelRegistry:
                     self._fetch(version, path, partial)
                 self._verify(version, partial)
                 partial.rename(target)
-            except FileExistsError:  # another process was quicker
-                pass
+            except OSError:
+                if not target.exists():  # otherwise another process was quicker
+                    raise
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
         self._verify(version, target)
@@ -268,12 +274,17 @@ class ModelRegistry:
             )
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with self._session.get(url, stream=True, timeout=_TRANSFER_WITHIN_S) as answer, target.open("wb") as file:
+            with (
+                self._session.get(url, stream=True, timeout=(_ANSWER_WITHIN_S, _SILENCE_S)) as answer,
+                target.open("wb") as file,
+            ):
                 answer.raise_for_status()
-                shutil.copyfileobj(answer.raw, file, 1 << 20)
+                for block in answer.iter_content(1 << 20):
+                    file.write(block)
         except requests.RequestException as error:
+            problem = f"status {answer.status_code}" if isinstance(error, requests.HTTPError) else type(error).__name__
             raise UserError(
-                f"{path} of version {version.number} cannot be fetched from MLflow ({error}); try again."
+                f"{path} of version {version.number} cannot be fetched from MLflow ({problem}); try again."
             ) from error
 
     def _call(self, method: str, path: str, values: dict[str, Any]) -> dict[str, Any]:
@@ -287,9 +298,14 @@ class ModelRegistry:
                 f"MLflow at {without_password(self.tracking_uri)} does not answer ({type(error).__name__}); "
                 "start it with 'textmill up' or set MLFLOW_TRACKING_URI."
             ) from error
-        if answer.ok:
+        if not answer.ok:
+            raise _RegistryAnswer(url, answer)
+        try:
             return dict(answer.json())
-        raise _RegistryAnswer(url, answer)
+        except ValueError:
+            raise UserError(
+                f"What answers at {without_password(self.tracking_uri)} is no MLflow; check MLFLOW_TRACKING_URI."
+            ) from None
 
 
 class _RegistryAnswer(TextmillError):
@@ -302,6 +318,7 @@ class _RegistryAnswer(TextmillError):
             said = {}
         self.code: str = said.get("error_code", "")
         message = said.get("message", f"status {answer.status_code}")
+        self.exit_code = 2 if answer.status_code in (401, 403) else 1  # a wrong name or password is the user's
         super().__init__(f"MLflow refused {without_password(url)}: {message}")
 
 
@@ -336,5 +353,5 @@ def _moves(version: Version) -> Sequence[Move]:
 def _who() -> str:
     try:
         return getpass.getuser()
-    except OSError:  # a container's user may have no name
+    except (KeyError, OSError):  # a container's user may have no name
         return "unknown"

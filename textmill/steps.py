@@ -15,6 +15,7 @@ from textmill import config as configuration
 from textmill import console, local
 from textmill.articles import ArticleStore, Snapshot
 from textmill.config import Config
+from textmill.environment import MLFLOW, MONGODB
 from textmill.errors import UserError
 from textmill.registry import ModelRegistry
 
@@ -39,11 +40,11 @@ class Project:
 
     @property
     def registry(self) -> ModelRegistry:
-        return ModelRegistry(self.addresses.mlflow, self.config.name)
+        return ModelRegistry(local.tracking_address(self.config.data_dir), self.config.name)
 
     @property
     def store(self) -> ArticleStore:
-        return ArticleStore.connect(self.addresses.mongodb, self.config.store.database)
+        return ArticleStore.connect(local.store_address(self.config.data_dir), self.config.store.database)
 
     def log(self, step: str) -> Path:
         """A fresh log file for one step; the oldest of its kind go."""
@@ -55,10 +56,10 @@ class Project:
 
 def crawl(project: Project) -> dict[str, Any]:
     """Crawl every configured site into the store; returns the counts of each."""
-    addresses = project.addresses
     _ = project.store  # says within five seconds if it does not answer
-    command = [sys.executable, "-m", "scraper.crawl", "--config", str(project.file), "--log-file", "-"]
-    return console.run_child(command, project.log("crawl"), addresses.environment(), project.verbose)
+    environment = {MONGODB: local.store_address(project.config.data_dir)}
+    command = [sys.executable, "-P", "-m", "scraper.crawl", "--config", str(project.file), "--log-file", "-"]
+    return console.run_child(command, project.log("crawl"), environment, project.verbose)
 
 
 def take_snapshot(project: Project) -> Snapshot:
@@ -67,7 +68,9 @@ def take_snapshot(project: Project) -> Snapshot:
     Raises:
         UserError: it holds nothing.
     """
-    snapshot = project.store.take_snapshot(project.config.corpus.sources)
+    snapshot = project.store.take_snapshot(
+        project.config.corpus.sources or [source.name for source in project.config.sources]
+    )
     if not snapshot.articles:
         raise UserError("The store holds no article to learn from; crawl first with 'textmill crawl'.")
     return snapshot
@@ -78,7 +81,7 @@ def run(project: Project, runner: str = "local") -> dict[str, Any]:
     addresses = project.addresses
     project.registry.check()
     snapshot = take_snapshot(project)
-    command = [sys.executable, "-m", "pipeline.local", "--config", str(project.file)]
+    command = [sys.executable, "-P", "-m", "pipeline.local", "--config", str(project.file)]
     command += ["--snapshot", str(snapshot.number), "--runner", runner]
     name = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {secrets.token_hex(2)}"
     environment = {**addresses.environment(), "TEXTMILL_RUN": name, "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -107,10 +110,10 @@ def serving(project: Project, port: int | None = None) -> Iterator[Server]:
         UserError: there is no such version, or the port is in use.
     """
     config = project.config.serve
-    command = [sys.executable, "-m", "serving.server", "--follow-parent", "--config", str(project.file)]
+    command = [sys.executable, "-P", "-m", "serving.server", "--follow-parent", "--config", str(project.file)]
     command += ["--port", str(config.port if port is None else port)]
     log = project.log("serve")
-    child, events = console.start_child(command, log, project.addresses.environment(), project.verbose)
+    child, events = console.start_child(command, log, {MLFLOW: project.registry.tracking_uri}, project.verbose)
     try:
         with console.waiting("Loading the model"):
             address = _wait_until_ready(events, log)

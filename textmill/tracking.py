@@ -1,18 +1,22 @@
 """What a training leaves in MLflow: a run with parameters, metrics and samples, and the model as its next version."""
 
 import json
+import os
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from textmill import __version__
+from textmill.environment import without_password
 from textmill.gpt2 import bundle
 from textmill.registry import BUNDLE, ModelRegistry, Version
 
 EVALUATION_FILE = "evaluation.json"
-_MODEL_CODE = Path(__file__).parent / "gpt2" / "pyfunc.py"
+_LIBRARY = Path(__file__).parent
+_MODEL_CODE = _LIBRARY / "pyfunc.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,8 @@ def register(
 ) -> Registered:
     """Log a judged model to MLflow, register it, and move it to the stage it has earned.
 
-    A bundle that is registered already is not registered again: its version is returned as it stands.
+    A bundle that is registered already is not registered again: once its version has been in a stage, it stays as it
+    stands.
 
     Args:
         model: the bundle.
@@ -39,16 +44,19 @@ def register(
         run: the pipeline run's name.
     """
     checksum = bundle.verify(model)
-    present = registry.with_checksum(checksum)
-    if present:
-        where = "in no stage" if present.stage == "None" else f"in {present.stage}"
+    version = registry.with_checksum(checksum)
+    if version and any(move.version == version.number for move in registry.history()):
+        where = "in no stage" if version.stage == "None" else f"in {version.stage}"
         return Registered(
-            present.number, present.stage, f"version {present.number} has this very model, {where}; nothing to register"
+            version.number, version.stage, f"version {version.number} has this very model, {where}; nothing to register"
         )
     verdict = json.loads((evaluation / EVALUATION_FILE).read_text(encoding="utf-8"))
-    version = _log(registry, model, logs, evaluation, verdict, checksum, run)
+    # a version that was never moved is one whose registration was interrupted, or that was refused: finish it
+    version = version or _log(registry, model, logs, evaluation, verdict, checksum, run)
     if not blessed:
         return Registered(version.number, "None", f"version {version.number} refused: {'; '.join(verdict['reasons'])}")
+    if version.refused:
+        registry.withdraw_refusal(version.number)
     why = f"Evaluate blessed it: {'; '.join(verdict['reasons'])}"
     registry.promote(version.number, why, stage="Staging")
     if promote == "if-better":
@@ -70,7 +78,8 @@ def _log(
 
     lineage = json.loads((model / "lineage.json").read_text(encoding="utf-8"))
     history = json.loads((logs / "history.json").read_text(encoding="utf-8"))
-    mlflow.set_tracking_uri(registry.tracking_uri)
+    _log_in(registry.tracking_uri)
+    mlflow.set_tracking_uri(without_password(registry.tracking_uri))  # MLflow prints it
     mlflow.set_experiment(registry.name)
     with mlflow.start_run(run_name=run) as active:
         mlflow.log_params(_flat(lineage["settings"]))
@@ -99,7 +108,8 @@ def _log(
                 name="model",
                 python_model=str(code),  # models from code: no pickle
                 artifacts={BUNDLE: str(named)},
-                pip_requirements=["numpy", "onnxruntime", "tokenizers", f"textmill=={__version__}"],
+                code_paths=[str(_LIBRARY)],
+                pip_requirements=["numpy", "onnxruntime", "tokenizers"],
             )
         tags = {
             "checksum": checksum,
@@ -112,6 +122,14 @@ def _log(
         return registry.register(
             f"models:/{logged.model_id}", active.info.run_id, _description(verdict, lineage, model), tags
         )
+
+
+def _log_in(uri: str) -> None:
+    """Hand MLflow the name and the password of an address in the way that it does not print."""
+    parts = urlsplit(uri)
+    if parts.username:
+        os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
+        os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -7,7 +7,7 @@ from textmill.gpt2 import inference
 from textmill.steps import Project
 
 
-def write(project: Project, topic: str, tokens: int, temperature: float, seed: int | None) -> str:
+def write(project: Project, topic: str, tokens: int, temperature: float | None, seed: int | None) -> str:
     """The article, with its title.
 
     Raises:

@@ -219,7 +219,12 @@ const capital = (label) => label.charAt(0).toUpperCase() + label.slice(1).replac
 
 async function copy() {
   const whole = `${title.textContent}\n\n${[...text.children].map((p) => p.textContent).join("\n\n")}\n`;
-  await navigator.clipboard.writeText(whole).then(() => said("Copied"), () => selectArticle());
+  try {
+    await navigator.clipboard.writeText(whole);
+    said("Copied");
+  } catch {
+    selectArticle();
+  }
 }
 
 // Browsers give pages from plain HTTP addresses no clipboard: then the reader copies what is selected.

@@ -14,6 +14,7 @@ from textmill.gpt2.tokenizer import Tokenizer
 from textmill.gpt2.training import Trained
 
 FACTS = "facts.json"  # what the steps before wrote of the corpus
+_NOT_LEARNED = {"checkpoint_dir", "checkpoint_every_s", "sample_every"}  # settings that do not change the model
 _HOW_IT_WRITES = {"temperature": 0.7, "top_p": 0.9}  # a small model keeps to whole words so
 
 
@@ -49,12 +50,17 @@ def fine_tune(
         held_out=TokenStream.pack(held_out_files, tokenizer.vocabulary, checkpoints / "tokens"),
         tokenizer=tokenizer,
         topics=facts["topics"],
+        code=code,
     )
     trained = training.train(task, checkpoints, logs)
     lineage = {
         "name": name,
         "corpus": {key: facts[key] for key in ("snapshot", "digest", "time", "sources", "articles", "bytes")},
-        "settings": {"model": model.model_dump(), "train": train.model_dump(), "vocabulary": tokenizer.vocabulary},
+        "settings": {
+            "model": model.model_dump(),
+            "train": train.model_dump(exclude=_NOT_LEARNED),
+            "vocabulary": tokenizer.vocabulary,
+        },
         "textmill": __version__,
         "code": code,
     }

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textmill.errors import TextmillError
+from textmill.errors import UserError
 
 _BLOCK = 256  # weights summed at once; running over 200 sums and one block is quicker than over all
 _TRIES = 8  # draws that may fall outside a small nucleus before it is sorted out
@@ -37,7 +37,7 @@ class Settings:
         }
         for name, good in allowed.items():
             if not good:
-                raise TextmillError(f"{name} cannot be {getattr(self, name)!r} when a text is written.")
+                raise UserError(f"{name} cannot be {getattr(self, name)!r} when a text is written.")
 
     @classmethod
     def of(cls, *layers: Mapping[str, Any]) -> "Settings":
@@ -49,9 +49,7 @@ class Settings:
         merged = {name: value for layer in layers for name, value in layer.items() if value is not None}
         known = {field.name for field in fields(cls)}
         if unknown := sorted(merged.keys() - known):
-            raise TextmillError(
-                f"'{unknown[0]}' is no setting for writing a text; known are {', '.join(sorted(known))}."
-            )
+            raise UserError(f"'{unknown[0]}' is no setting for writing a text; known are {', '.join(sorted(known))}.")
         return cls(**{**merged, "stop": tuple(merged.get("stop", ()))})
 
 

@@ -46,6 +46,7 @@ class Task:
     tokenizer: Tokenizer
     base: weights.Weights | None = None  # None: random weights
     topics: Sequence[str] = ("",)  # sample texts are written on the first one and on a random one
+    code: str = ""  # a hash of the library: changed code starts afresh
 
     @property
     def key(self) -> str:
@@ -56,6 +57,7 @@ class Task:
             "tokens": self.tokens.digest,
             "held_out": self.held_out.digest,
             "base": _digest(self.base),
+            "code": self.code,
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
