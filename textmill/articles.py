@@ -20,7 +20,7 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 from textmill.environment import without_password
 from textmill.errors import UserError
 
-ANSWER_WITHIN_S = 5  # how long a store may take to answer before we say so
+ANSWER_WITHIN_S = 3  # how long a store may take to answer; with the start of a command, a person waits five seconds
 _DIGEST_SPACE = 1 << 256
 
 
@@ -113,7 +113,7 @@ class ArticleStore:
         """Open the store and create its indexes.
 
         Raises:
-            UserError: nothing answers at `uri` within five seconds; the address is named without its password.
+            UserError: nothing answers at `uri` within three seconds; the address is named without its password.
         """
         wait_ms = ANSWER_WITHIN_S * 1000
         try:
