@@ -72,8 +72,8 @@ def ask(server: str) -> str:
     answer.raise_for_status()
     article = answer.json()
     console.say(f"\n  {TOPIC}\n")
-    for paragraph in article["text"].strip().split("\n\n"):
-        console.say(f"  {paragraph.strip()}\n")
+    for paragraph in re.split(r"\n\s*\n", article["text"].strip()):
+        console.say(f"  {paragraph}\n")
     model = article["model"]
     console.say(f"  — {model['name']} version {model['version']}, seed {article['seed']}, {article['seconds']:.1f} s\n")
     return str(article["text"])

@@ -75,7 +75,7 @@ class Crawl(Settings):
         60, ge=1, description="words of an article, at least; shorter pages are listings and notices"
     )
     user_agent: str = Field(
-        "Textmill/0.1 (+https://github.com/textmill/textmill)",
+        "Textmill/0.1",
         description="how the crawler names itself; put an address here where you can be reached",
     )
 
