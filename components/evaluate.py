@@ -6,7 +6,8 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArti
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
-from textmill import config, environment, judging, progress
+from textmill import environment, judging, progress
+from textmill import settings as groups
 from textmill.registry import ModelRegistry
 
 
@@ -32,7 +33,7 @@ def Evaluate(
         held_out=Path(examples.uri) / "Split-eval",
         registry=ModelRegistry(environment.address(environment.MLFLOW), name),
         production=production,
-        settings=config.Evaluate.model_validate_json(settings),
+        settings=groups.Evaluate.model_validate_json(settings),
         out=Path(evaluation.uri),
         blessing=Path(blessing.uri),
     )

@@ -7,8 +7,8 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
 from textmill import progress
-from textmill.config import Model, Train
 from textmill.gpt2 import fine_tuning
+from textmill.settings import Model, Train
 
 
 @component

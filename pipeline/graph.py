@@ -11,7 +11,7 @@ from components.export_articles import ExportArticles
 from components.fine_tune import FineTune
 from components.preprocess import Preprocess
 from components.register import Register
-from textmill.config import Config
+from textmill.settings import Config
 
 STEPS = ("ExportArticles", "Preprocess", "FineTune", "Evaluate", "Register")
 

@@ -6,7 +6,7 @@ from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRu
 from tfx.orchestration.pipeline import Pipeline
 
 from pipeline.graph import Resolved, graph
-from textmill.config import Config
+from textmill.settings import Config
 
 CHECKPOINTS = Path("/checkpoints")  # a volume that outlives the step
 

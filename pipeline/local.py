@@ -21,8 +21,8 @@ from pipeline.graph import STEPS, graph
 from pipeline.resolving import resolve
 from textmill import config as configuration
 from textmill import progress
-from textmill.config import Config
 from textmill.errors import TextmillError, UserError
+from textmill.settings import Config
 
 RUNNERS = {"local": LocalDagRunner, "beam": BeamDagRunner}
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import textmill
 from pipeline.graph import Resolved
 from textmill import environment
-from textmill.config import Config
 from textmill.files import hash_of_sources
 from textmill.registry import ModelRegistry
+from textmill.settings import Config
 
 
 def resolve(config: Config, snapshot: int) -> Resolved:

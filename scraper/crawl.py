@@ -16,8 +16,9 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from textmill import progress
-from textmill.config import DEFAULT_FILE, Config, Source, load
+from textmill.config import DEFAULT_FILE, load
 from textmill.errors import TextmillError, UserError
+from textmill.settings import Config, Source
 
 if TYPE_CHECKING:
     from scraper.counts import CrawlCounts

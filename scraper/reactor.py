@@ -18,7 +18,7 @@ from scraper.spiders.site import SiteSpider
 from scraper.writing import ArticleWriter, stored_texts
 from textmill import progress
 from textmill.articles import ArticleStore
-from textmill.config import Config, Crawl, Source
+from textmill.settings import Config, Crawl, Source
 
 GRACE_S = 5  # for pages under way, when the crawl is interrupted
 

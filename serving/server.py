@@ -26,11 +26,11 @@ from serving.schemas import ModelIdentity
 from serving.writer import Writer
 from textmill import config as configuration
 from textmill import progress
-from textmill.config import Config
 from textmill.environment import MLFLOW, address
 from textmill.errors import TextmillError, UserError
 from textmill.gpt2 import bundle
 from textmill.registry import ModelRegistry
+from textmill.settings import Config
 
 _WAITING_PER_SLOT = 8  # requests that may wait, for each that is served
 _GRACE_S = 5  # for articles under way when the server is told to end

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from textmill import config as configuration
-from textmill.config import Config, Settings
 from textmill.errors import UserError
+from textmill.settings import Config, Settings
 
 MINIMAL = "name: handbook\nsources:\n  - name: handbook\n    start: https://handbook.example/\n"
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from textmill import corpus
-from textmill.config import Evaluate
 from textmill.files import write_beside
 from textmill.gpt2 import bundle, evaluation
 from textmill.gpt2.evaluation import Scores, Verdict
 from textmill.gpt2.tokenizer import Tokenizer
 from textmill.registry import ModelRegistry
+from textmill.settings import Evaluate
 from textmill.tracking import EVALUATION_FILE
 
 BLESSED, NOT_BLESSED = "BLESSED", "NOT_BLESSED"  # the files by which TFX's ModelBlessing says which

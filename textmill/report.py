@@ -12,12 +12,12 @@ from rich.table import Table
 
 from textmill import config as configuration
 from textmill.articles import ArticleStore
-from textmill.config import Config
 from textmill.console import console, say
 from textmill.environment import MLFLOW, MONGODB, without_password
 from textmill.errors import TextmillError
 from textmill.local import addresses
 from textmill.registry import ModelRegistry, Version
+from textmill.settings import Config
 from textmill.steps import Project
 
 _DISK_GB = 4  # dependencies and a small model's runs

@@ -14,10 +14,10 @@ from typing import Any, TextIO
 from textmill import config as configuration
 from textmill import console, local
 from textmill.articles import ArticleStore, Snapshot
-from textmill.config import Config
 from textmill.environment import MLFLOW, MONGODB
 from textmill.errors import UserError
 from textmill.registry import ModelRegistry
+from textmill.settings import Config
 
 _KEEP_LOGS = 20  # of each kind
 

@@ -9,7 +9,6 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from textmill import records
-from textmill.config import Train
 from textmill.errors import UserError
 from textmill.gpt2 import training, training_state, weights
 from textmill.gpt2.architecture import Architecture
@@ -17,6 +16,7 @@ from textmill.gpt2.dataset import TokenStream
 from textmill.gpt2.tokenizer import Tokenizer, characters
 from textmill.gpt2.training import Point, Task, Trained, train
 from textmill.gpt2.training_step import learning_rate
+from textmill.settings import Train
 
 TEXT = "Über the weir the water runs, and the wheel turns, and the stones grind the wheat to flour. " * 20
 RECIPE = Train(

@@ -8,7 +8,7 @@ import yaml
 
 from pipeline import kubeflow
 from pipeline.graph import STEPS, Resolved
-from textmill.config import Config, Source
+from textmill.settings import Config, Source
 
 
 @pytest.fixture(scope="module")

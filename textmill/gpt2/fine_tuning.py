@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from textmill import __version__, records
-from textmill.config import Model, Train
 from textmill.gpt2 import bundle, training
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.dataset import TokenStream
 from textmill.gpt2.tokenizer import Tokenizer
 from textmill.gpt2.training import Trained
+from textmill.settings import Model, Train
 
 FACTS = "facts.json"  # what the steps before wrote of the corpus
 _NOT_LEARNED = {"checkpoint_dir", "checkpoint_every_s", "sample_every"}  # settings that do not change the model

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 
 from textmill import progress
-from textmill.config import Train
 from textmill.errors import UserError
 from textmill.gpt2 import model as gpt2
 from textmill.gpt2 import training_state, weights
@@ -25,6 +24,7 @@ from textmill.gpt2.tokenizer import Tokenizer
 from textmill.gpt2.training_log import Point, TrainingLog
 from textmill.gpt2.training_samples import Sampler
 from textmill.gpt2.training_step import TrainingStep, learning_rate
+from textmill.settings import Train
 
 LAST = "last.safetensors"
 BEST = "best.safetensors"
@@ -150,8 +150,7 @@ class _Run:
             return
         last = training_state.load(self.folder / LAST)
         best = training_state.load(self.folder / BEST, values_only=True).values
-        for name, variable in self._state().items():
-            variable.assign(last.tensors[name])
+        self.stepper.restore(last.tensors)
         self.step, self.seconds_before = last.values["step"], last.values["seconds"]
         self.history = [Point(**each) for each in last.values["history"]]
         self.best_step, self.best_loss = best["step"], best["held_out_loss"]
@@ -222,7 +221,7 @@ class _Run:
         if loss < self.best_loss:
             self.best_step, self.best_loss = self.step, loss
             values = {"step": self.step, "held_out_loss": loss}
-            training_state.save(self.folder / BEST, gpt2.weights_of(self.model), values)
+            training_state.save(self.folder / BEST, self.stepper.weights(), values)
         return loss
 
     def _add_point(self, held_out_loss: float | None) -> None:
@@ -238,15 +237,8 @@ class _Run:
     def _save(self) -> None:
         """Write the last checkpoint."""
         values = {"step": self.step, "seconds": self.seconds, "history": [asdict(each) for each in self.history]}
-        tensors = {name: variable.numpy() for name, variable in self._state().items()}
-        training_state.save(self.folder / LAST, tensors, values)
+        training_state.save(self.folder / LAST, self.stepper.state(), values)
         self.saved = time.monotonic()
-
-    def _state(self) -> dict[str, gpt2.Tensor]:
-        """Every variable that the next step depends on."""
-        stepper = self.stepper
-        kinds = {"weight": stepper.variables, "moment_1": stepper.moments_1, "moment_2": stepper.moments_2}
-        return {f"{kind}/{path}": variable for kind, each in kinds.items() for path, variable in each.items()}
 
     def _report(self) -> None:
         last = self.step == self.task.settings.steps

@@ -1,13 +1,14 @@
 """One step of training, compiled: loss, gradients, clipping, AdamW; and the loss on held-out text."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from textmill.config import Train
 from textmill.gpt2 import model as gpt2  # before TensorFlow and Keras: it chooses the backend
+from textmill.gpt2.weights import Weights
+from textmill.settings import Train
 
 import keras  # isort: skip
 import tensorflow as tf  # isort: skip
@@ -37,6 +38,23 @@ class TrainingStep:
         self.moments_2 = {path: tf.Variable(tf.zeros_like(v)) for path, v in self.variables.items()}
         self._train = tf.function(self._trained, jit_compile=True, autograph=False)
         self._judge = tf.function(self._judged, jit_compile=True, autograph=False)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything that the next step depends on besides its number, by name."""
+        return {name: variable.numpy() for name, variable in self._state().items()}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take up a state that `state` returned."""
+        for name, variable in self._state().items():
+            variable.assign(state[name])
+
+    def weights(self) -> Weights:
+        """The model's weights as they stand, in Hugging Face's names and layouts."""
+        return gpt2.weights_of(self._model)
+
+    def _state(self) -> dict[str, tf.Variable]:
+        kinds = {"weight": self.variables, "moment_1": self.moments_1, "moment_2": self.moments_2}
+        return {f"{kind}/{path}": variable for kind, each in kinds.items() for path, variable in each.items()}
 
     def train(self, step: int, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
         """Take one step, counted from 0, on int32 (batch, window); returns its loss in nats and its gradients' norm.
