@@ -6,14 +6,14 @@ import pytest
 
 from textmill import config as configuration
 from textmill.errors import UserError
-from textmill.settings import Config, Settings
+from textmill.settings import Config, Settings, Source, Train
 
 MINIMAL = "name: handbook\nsources:\n  - name: handbook\n    start: https://handbook.example/\n"
 
 
 def _groups(group: type[Settings]) -> list[type[Settings]]:
     inner = [f.annotation for f in group.model_fields.values() if isinstance(f.annotation, type)]
-    return [group, configuration.Source, *(g for g in inner if issubclass(g, Settings))]
+    return [group, Source, *(g for g in inner if issubclass(g, Settings))]
 
 
 @pytest.mark.parametrize("group", _groups(Config), ids=lambda group: group.__name__)
@@ -26,7 +26,7 @@ def test_what_init_writes_loads_with_every_default(tmp_path: Path) -> None:
     file = tmp_path / "textmill.yaml"
     assert configuration.write_template(file, "https://www.handbook.example/start") == "handbook-example"
     loaded = configuration.load(file)
-    assert loaded.train == configuration.Train()
+    assert loaded.train == Train()
     assert loaded.data_dir == tmp_path / ".textmill"
 
 
@@ -34,7 +34,7 @@ def test_every_commented_line_of_init_can_be_uncommented(tmp_path: Path) -> None
     lines = configuration.template("handbook", "https://handbook.example/").splitlines()[2:]
     active = "\n".join(line.replace("# ", "", 1) if line.lstrip().startswith("# ") else line for line in lines)
     (tmp_path / "all.yaml").write_text(active, encoding="utf-8")
-    assert configuration.load(tmp_path / "all.yaml").train == configuration.Train()
+    assert configuration.load(tmp_path / "all.yaml").train == Train()
 
 
 def test_an_existing_configuration_is_never_overwritten(tmp_path: Path) -> None:
