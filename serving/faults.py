@@ -1,4 +1,4 @@
-"""Every error as JSON of one shape, with nothing of the request's text in it or in the log."""
+"""Every error as JSON of one shape, OpenAI's, with nothing of the request's text in it or in the log."""
 
 import logging
 from http import HTTPStatus
@@ -9,83 +9,111 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from serving.completions import DeadlinePassed, Interrupted, NotReady, QueueFull, TooLong, UnknownModel
 from serving.metrics import Metrics
+from serving.ratings import NotTakenDown
 from serving.schemas import ErrorAnswer, ErrorDetail
-from serving.writer import Interrupted, NotReady, TooLong
-from textmill.gpt2.inference import QueueFull
+from serving.templates import WrongParameters
+from textmill.errors import TextmillError
 
 _log = logging.getLogger(__name__)
-_RETRY_AFTER_S = "5"  # about the time of one article
+_RETRY_AFTER_S = 5  # about the time of one article
+_KINDS: dict[type[TextmillError], tuple[int, str, str | None]] = {
+    TooLong: (422, "invalid_request", "max_tokens"),
+    WrongParameters: (422, "invalid_request", "parameters"),
+    UnknownModel: (404, "not_found", "model"),
+    QueueFull: (429, "too_many_requests", None),
+    NotReady: (503, "not_ready", None),
+    Interrupted: (503, "not_ready", None),
+    NotTakenDown: (503, "not_ready", None),
+    DeadlinePassed: (504, "deadline_passed", None),
+}
+# OpenAI's clients know errors by these, and a wrong request by status 400
+_OPENAI_PATHS = ("/v1/completions", "/v1/models")
+_OPENAI_KINDS = {
+    "invalid_request": "invalid_request_error",
+    "not_found": "invalid_request_error",
+    "too_many_requests": "rate_limit_error",
+}
+_OPENAI_CODES = {"not_found": "model_not_found", "too_many_requests": "rate_limit_exceeded"}
 
 
-def body(kind: str, message: str, param: str | None = None) -> dict[str, Any]:
+def body(kind: str, message: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:
     """The JSON of an error."""
-    return ErrorAnswer(
-        error=ErrorDetail.model_validate({"type": kind, "message": message, "param": param})
-    ).model_dump()
+    detail = ErrorDetail.model_validate({"type": kind, "message": message, "param": param, "code": code})
+    return ErrorAnswer(error=detail).model_dump()
 
 
-def answer(status: int, kind: str, message: str, param: str | None = None) -> JSONResponse:
+def body_of(error: TextmillError) -> dict[str, Any]:
+    """The JSON of an error that came while its answer was being streamed."""
+    _, kind, param = _KINDS.get(type(error), (500, "server_error", None))
+    return body("server_error" if kind == "not_ready" else kind, str(error), param)
+
+
+def answer(
+    status: int, kind: str, message: str, param: str | None = None, retry_after_s: int = _RETRY_AFTER_S
+) -> JSONResponse:
     """An error's response."""
-    headers = {"Retry-After": _RETRY_AFTER_S} if status in (429, 503) else None
+    headers = {"Retry-After": str(retry_after_s)} if status in (429, 503) else None
     return JSONResponse(body(kind, message, param), status, headers)
 
 
 def handle(app: FastAPI, metrics: Metrics) -> None:
     """Answer every exception of the application, and count the answers."""
 
-    def refuse(status: int, kind: str, message: str, param: str | None = None) -> JSONResponse:
+    def refuse(
+        request: Request, status: int, kind: str, message: str, param: str | None = None, wait_s: int = _RETRY_AFTER_S
+    ) -> JSONResponse:
+        code = None
+        if request.url.path.startswith(_OPENAI_PATHS):
+            status = 400 if status == 422 else status
+            kind, code = _OPENAI_KINDS.get(kind, kind), _OPENAI_CODES.get(kind)
         metrics.refused.labels(str(status)).inc()
-        return answer(status, kind, message, param)
+        headers = {"Retry-After": str(wait_s)} if status in (429, 503) else None
+        return JSONResponse(body(kind, message, param, code), status, headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         param, message = _first_problem(error)
-        return refuse(422, "invalid_request", message, param)
+        return refuse(request, 422, "invalid_request", message, param)
 
-    @app.exception_handler(TooLong)
-    async def too_long(request: Request, error: TooLong) -> JSONResponse:
-        return refuse(422, "invalid_request", str(error), "max_tokens")
+    async def known(request: Request, error: Exception) -> JSONResponse:
+        status, kind, param = _KINDS[type(error)]  # type: ignore[index]
+        return refuse(request, status, kind, str(error), param, getattr(error, "retry_after_s", _RETRY_AFTER_S))
 
-    @app.exception_handler(QueueFull)
-    async def full(request: Request, error: QueueFull) -> JSONResponse:
-        return refuse(429, "too_many_requests", str(error))
-
-    @app.exception_handler(NotReady)
-    @app.exception_handler(Interrupted)
-    async def not_ready(request: Request, error: Exception) -> JSONResponse:
-        return refuse(503, "not_ready", str(error))
+    for each in _KINDS:
+        app.add_exception_handler(each, known)
 
     @app.exception_handler(HTTPException)
     async def by_status(request: Request, error: HTTPException) -> JSONResponse:
         kind = "not_found" if error.status_code == 404 else "invalid_request"
-        response = refuse(error.status_code, kind, _sentence(request, error))
+        response = refuse(request, error.status_code, kind, _sentence(request, error))
         response.headers.update(error.headers or {})
         return response
 
     @app.exception_handler(Exception)
     async def fault(request: Request, error: Exception) -> JSONResponse:
         _log.error("%s %s failed: %s", request.method, request.url.path, type(error).__name__, exc_info=error)
-        return refuse(500, "server_error", "The server failed on this request; its log has the reason.")
+        return refuse(request, 500, "server_error", "The server failed on this request; its log has the reason.")
 
 
 def _first_problem(error: RequestValidationError) -> tuple[str | None, str]:
     problem = error.errors()[0]
-    where = [str(part) for part in problem["loc"] if part != "body"]
+    where = [str(part)[:40] for part in problem["loc"] if part != "body"]
     if problem["type"] == "json_invalid":
         return None, "The body is not valid JSON."
     param = ".".join(where) or None
     if problem["type"] == "extra_forbidden":
-        return param, f"'{(param or '')[:40]}' is not a field of this request."
-    message = problem["msg"][0].lower() + problem["msg"][1:]
-    return param, f"{param or 'The body'}: {message}."
+        return param, f"'{param or ''}' is not a field of this request."
+    said = problem["msg"].removeprefix("Value error, ")
+    return param, f"{param or 'The body'}: {said[0].lower()}{said[1:]}."
 
 
 def _sentence(request: Request, error: HTTPException) -> str:
     if error.status_code == 404:
         return "There is nothing at this address."
     if error.status_code == 405:
-        return f"{request.method} is not possible at this address."
+        return f"{request.method[:20]} is not possible at this address."
     if error.status_code == 400:
         return "The body cannot be read as JSON in UTF-8."
     return error.detail or f"{HTTPStatus(error.status_code).phrase}."

@@ -1,7 +1,11 @@
 """What every answer carries and no request may exceed, as plain ASGI around the application."""
 
+from collections.abc import Sequence
+
+from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LARGEST_BODY = 64 * 1024  # bytes; the largest sensible request has a few hundred
@@ -14,6 +18,18 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+
+
+def allow_origins(app: FastAPI, origins: Sequence[str]) -> None:
+    """Let pages from these origins ask from a browser and read the answers; pages from elsewhere cannot read them."""
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key"],
+            expose_headers=["Retry-After"],
+        )
 
 
 class SecurityHeaders:

@@ -1,10 +1,11 @@
-"""Start a server: find the model, load it, answer.
+"""Start a server: find the model, start its workers, answer.
 
-    python -m serving.server --config textmill.yaml [--port N] [--bundle DIR] [--follow-parent]
+    python -m serving.server --config textmill.yaml [--port N] [--bundle DIR] [--workers N | --devices 0,1 |
+        --worker-urls URL,URL] [--follow-parent]
 
 The registry's address comes from MLFLOW_TRACKING_URI. Without `--bundle`, the version in the configured stage is
-resolved once, fetched, verified and served until the process ends. With it, that directory is served and MLflow is
-not asked. What a user can put right ends with exit code 2 and one sentence.
+resolved, fetched, verified and served, and a promotion or rollback is followed. With it, that directory is served and
+MLflow is not asked. What a user can put right ends with exit code 2 and one sentence.
 """
 
 import argparse
@@ -15,27 +16,19 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import uvicorn
 
 from serving.api import create_app
-from serving.model import ServedModel, load
-from serving.schemas import ModelIdentity
-from serving.writer import Writer
+from serving.operation import Operation
 from textmill import config as configuration
 from textmill import progress
-from textmill.environment import MLFLOW, address
 from textmill.errors import TextmillError, UserError
-from textmill.gpt2 import bundle
-from textmill.registry import ModelRegistry
 from textmill.settings import Config
 
-_WAITING_PER_SLOT = 8  # requests that may wait, for each that is served
 _GRACE_S = 5  # for articles under way when the server is told to end
-
-Load = Callable[[], ServedModel]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,16 +54,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, default=configuration.DEFAULT_FILE, help="the configuration file")
     parser.add_argument("--port", type=int, help="port to listen on; 0 takes a free one; serve.port if left out")
     parser.add_argument("--bundle", type=Path, help="serve this model bundle instead of a registered version")
+    parser.add_argument("--workers", type=int, help="generation processes on the CPU; serve.workers if left out")
+    parser.add_argument("--devices", help="numbers of GPUs, such as 0,1,2,3; serve.devices if left out")
+    parser.add_argument("--worker-urls", help="addresses of workers that run elsewhere; serve.worker_urls if left out")
     parser.add_argument("--follow-parent", action="store_true", help="end when the process that started this one ends")
     return parser
 
 
 def _serve(options: argparse.Namespace) -> None:
-    config = configuration.load(options.config)
+    config = _options(configuration.load(options.config), options)
     port = config.serve.port if options.port is None else options.port
     with _listen(config.serve.host, port) as listener:
-        load_model = _from_directory(config, options.bundle) if options.bundle else _from_registry(config)
-        asyncio.run(_answer(Writer(config.serve.max_tokens), listener, load_model))
+        asyncio.run(_answer(Operation.plan(config, options.bundle), listener))
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -101,65 +96,73 @@ def _reason(error: OSError | OverflowError) -> str:
     return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
 
 
-def _from_directory(config: Config, directory: Path) -> Load:
-    def load_bundle() -> ServedModel:
-        checksum = bundle.verify(directory)
-        return _load(config, directory, ModelIdentity(name=config.name, version=None, stage=None, checksum=checksum))
+def _options(config: Config, options: argparse.Namespace) -> Config:
+    """The configuration with what the command line says instead."""
+    given = {
+        "workers": options.workers,
+        "devices": _listed(options.devices),
+        "worker_urls": _listed(options.worker_urls),
+    }
+    said = {name: value for name, value in given.items() if value is not None}
+    return config.model_copy(update={"serve": config.serve.model_copy(update=said)})
 
-    return load_bundle
+
+def _listed(text: str | None) -> list[str] | None:
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _from_registry(config: Config) -> Load:
-    """Resolve the stage once, now; what is loaded later is that one version.
+async def _answer(operation: Operation, listener: socket.socket) -> None:
+    """Answer from now on, at first that the model is being loaded.
 
     Raises:
-        UserError: MLflow does not answer, or the stage is empty.
+        TextmillError: the first model cannot be served.
     """
-    registry = ModelRegistry(address(MLFLOW), config.name)
-    version = registry.resolve(config.serve.stage)
-    if version is None:
-        raise UserError(
-            f"No version of '{config.name}' is in stage '{config.serve.stage}'. "
-            "Promote one with 'textmill promote VERSION'."
-        )
-    identity = ModelIdentity(name=config.name, version=version.number, stage=version.stage, checksum=version.checksum)
-    # what `download` returns has been verified against that checksum
-    return lambda: _load(config, registry.download(version, config.data_dir / "models"), identity)
-
-
-def _load(config: Config, directory: Path, identity: ModelIdentity) -> ServedModel:
-    serve = config.serve
-    waiting = serve.slots * _WAITING_PER_SLOT
-    return load(directory, identity, slots=serve.slots, threads=serve.threads, waiting=waiting)
-
-
-async def _answer(writer: Writer, listener: socket.socket, load_model: Load) -> None:
-    """Answer from now on, at first that the model is being loaded."""
+    app = create_app(operation.router, operation.config)
     settings = uvicorn.Config(
-        create_app(writer), log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=_GRACE_S
+        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=_GRACE_S
     )
     server = uvicorn.Server(settings)
-    loading = asyncio.create_task(_make_ready(writer, load_model, _url(listener)))
+    ready = asyncio.Event()
+    operating = asyncio.create_task(operation.run(ready))
+    announcing = asyncio.create_task(_announce(operation, ready, _url(listener)))
     # a model that cannot be loaded ends the server
-    loading.add_done_callback(lambda task: setattr(server, "should_exit", server.should_exit or _failed(task)))
+    operating.add_done_callback(lambda _: setattr(server, "should_exit", True))
     # uvicorn raises the signal that ended it once more at its end; by then all is done
     signal.signal(signal.SIGTERM, lambda *_: None)
-    await server.serve(sockets=[listener])
-    if not loading.done():
-        loading.cancel()
-    elif _failed(loading):
-        loading.result()
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        announcing.cancel()
+        await _end(operating)
 
 
-def _failed(task: "asyncio.Task[None]") -> bool:
-    return not task.cancelled() and task.exception() is not None
+async def _end(task: "asyncio.Task[None]") -> None:
+    """Cancel a task and wait until it has ended, even where this one is cancelled too: its workers must end."""
+    task.cancel()
+    interrupted = False
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError:
+            interrupted = True
+    if interrupted:
+        raise asyncio.CancelledError
+    if not task.cancelled():
+        task.result()
 
 
-async def _make_ready(writer: Writer, load_model: Load, url: str) -> None:
-    model = await asyncio.to_thread(load_model)
-    writer.use(model)
-    identity = model.identity
+async def _announce(operation: Operation, ready: asyncio.Event, url: str) -> None:
+    await ready.wait()
+    models = operation.router.models()
+    if not models:
+        what = f"no model yet; {operation.router.health().reason}"
+        print(f"Serving {what} at {url}", flush=True)
+        progress.outcome(url=url)
+        return
+    identity = models[0].identity
     what = f"version {identity.version} ({identity.stage})" if identity.version else "a bundle from a directory"
+    if operation.config.serve.worker_urls:
+        what = f"from {len(operation.config.serve.worker_urls)} remote workers"
     print(f"Serving '{identity.name}', {what}, at {url}", flush=True)
     progress.outcome(url=url, **identity.model_dump())
 

@@ -15,12 +15,14 @@ from textmill.gpt2.tokenizer import characters
 LINEAGE = {"corpus": {"snapshot": 3, "sources": {"mills": 62}}}
 
 
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle whose texts are letters, spaces and sentence ends, each about as often as another."""
+def write_model(path: Path, seed: int, lineage: dict[str, object] = LINEAGE, broken: bool = False) -> Path:
+    """A bundle whose texts are letters, spaces and sentence ends, each about as often as another.
+
+    A broken one is whole and loads, but its scores are no numbers.
+    """
     tokenizer = characters(["Aabcde. ü"])
     shape = Architecture(tokenizer.vocabulary, window=64, layers=1, heads=1, width=8)
-    made = weights.initial(shape, seed=3)
+    made = weights.initial(shape, seed=seed)
     # the final bias reads the first component of the embeddings alone: so the end token and U+FFFD become rare,
     # and the others stay about as likely as each other
     embeddings = made["transformer.wte.weight"]
@@ -29,9 +31,28 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     embeddings[[tokenizer.end, *tokenizer.encode("\ufffd")]] = [-0.5] + 7 * [0]
     made["transformer.ln_f.weight"] *= 0.4
     made["transformer.ln_f.bias"][0] = 8
-    path = tmp_path_factory.mktemp("served") / "bundle"
-    bundle.write_bundle(path, made, shape, tokenizer, {"temperature": 1.0, "max_tokens": 40}, LINEAGE, "# Tiny\n")
+    if broken:
+        made["transformer.ln_f.bias"][1] = float("nan")
+    bundle.write_bundle(path, made, shape, tokenizer, {"temperature": 1.0, "max_tokens": 40}, lineage, "# Tiny\n")
     return path
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose texts are letters, spaces and sentence ends, each about as often as another."""
+    return write_model(tmp_path_factory.mktemp("served") / "bundle", seed=3)
+
+
+@pytest.fixture(scope="session")
+def other_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `model`, with other weights."""
+    return write_model(tmp_path_factory.mktemp("served") / "other", seed=4)
+
+
+@pytest.fixture(scope="session")
+def broken_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that is whole and loads, but whose scores are no numbers."""
+    return write_model(tmp_path_factory.mktemp("served") / "broken", seed=5, broken=True)
 
 
 @pytest.fixture(scope="module")
@@ -39,22 +60,24 @@ def start(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cal
     """Starts servers on free ports, and ends them with the module."""
     processes: list[subprocess.Popen[str]] = []
 
-    def begin(**serve: int) -> Server:
+    def begin(*options: object, environment: dict[str, str] | None = None, **serve: object) -> Server:
+        """Start one over the bundle `model`, or, given an environment, over the registry that it names."""
         directory = tmp_path_factory.mktemp("server")
         log = directory / "log"
         config = write_config(directory, **serve)
+        what = [] if environment else ["--bundle", model]
         with log.open("w", encoding="utf-8") as output:
             process = subprocess.Popen(
-                command("--config", config, "--port", 0, "--bundle", model),
+                command("--config", config, "--port", 0, *what, *options),
                 stdout=subprocess.PIPE,
                 stderr=output,
                 text=True,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, **(environment or {}), "PYTHONUNBUFFERED": "1"},
             )
         processes.append(process)
         assert process.stdout
         line = process.stdout.readline()  # said when the model is loaded
-        assert line.startswith("Serving 'tiny'"), log.read_text(encoding="utf-8")
+        assert line.startswith("Serving "), log.read_text(encoding="utf-8")
         return Server(line.rsplit(" ", 1)[1].strip(), process, log)
 
     yield begin

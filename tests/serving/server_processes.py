@@ -1,11 +1,14 @@
 """Real server processes over a bundle, and what tests ask them."""
 
+import json
 import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -23,6 +26,18 @@ class Server:
         found = re.search(rf"^{re.escape(line)} (\S+)$", httpx.get(f"{self.url}/metrics").text, re.MULTILINE)
         return float(found[1]) if found else 0.0
 
+    def readiness(self) -> dict[str, Any]:
+        """What /readyz says."""
+        return dict(httpx.get(f"{self.url}/readyz", timeout=10).json())
+
+    def wait_until(self, true: Callable[[dict[str, Any]], object], within_s: float = 15) -> dict[str, Any]:
+        """Wait until what /readyz says is so, and return it."""
+        end = time.monotonic() + within_s
+        while not true(said := self.readiness()):
+            assert time.monotonic() < end, f"/readyz still says {said}"
+            time.sleep(0.05)
+        return said
+
     def wait_for_metric(self, line: str, value: float) -> None:
         """Wait until a figure has this value, for ten seconds at most."""
         end = time.monotonic() + 10
@@ -31,12 +46,14 @@ class Server:
             time.sleep(0.05)
 
 
-def write_config(directory: Path, **serve: int) -> Path:
+def write_config(directory: Path, name: str = "tiny", **serve: object) -> Path:
     """A configuration with these serve settings."""
-    lines = ["name: tiny", "sources:", "  - name: mills", "    start: http://127.0.0.1:1/", "serve:"]
+    lines = [f"name: {name}", "sources:", "  - name: mills", "    start: http://127.0.0.1:1/", "serve:"]
     settings = {"slots": 2, "threads": 1, "max_tokens": 60, **serve}
     path = directory / "textmill.yaml"
-    path.write_text("\n".join([*lines, *(f"  {name}: {value}" for name, value in settings.items())]), encoding="utf-8")
+    path.write_text(
+        "\n".join([*lines, *(f"  {name}: {json.dumps(value)}" for name, value in settings.items())]), encoding="utf-8"
+    )
     return path
 
 

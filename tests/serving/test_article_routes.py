@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -205,3 +206,63 @@ def test_logs_hold_no_text_of_requests(server: Server) -> None:
     log = server.log.read_text(encoding="utf-8")
     assert "art_" in log
     assert "decade" not in log
+
+
+def test_a_number_of_articles_is_answered_with_a_list_that_can_be_had_again(server: Server) -> None:
+    articles = ask(server, n=3, seed=5).json()["articles"]
+    assert [article["seed"] for article in articles] == [5, 6, 7]
+    assert articles[1]["text"] == ask(server, seed=6).json()["text"]
+    found = events(ask(server, n=2, seed=5, stream=True))
+    done = {data["index"]: data["text"] for name, data in found if name == "done"}
+    assert done == {0: articles[0]["text"], 1: articles[1]["text"]}
+    assert ask(server, n=9).json()["error"]["param"] == "n"
+
+
+def test_templates_are_listed_and_filled(server: Server) -> None:
+    listed = httpx.get(f"{server.url}/v1/templates").json()["templates"]
+    (report,) = [template for template in listed if template["name"] == "report"]
+    assert [each["name"] for each in report["parameters"] if each["required"]] == ["event", "place"]
+    asked = {"template": "report", "parameters": {"event": "a bad cab", "place": "Abc"}, "seed": 1}
+    answer = httpx.post(f"{server.url}/v1/articles", json=asked).json()
+    assert (answer["topic"], answer["opening"]) == ("A bad cab", "Abc: This week,")
+    assert answer["text"].startswith("Abc: This week,")
+    streamed = events(httpx.post(f"{server.url}/v1/articles", json={**asked, "stream": True}))
+    assert "".join(data["text"] for name, data in streamed if name == "text").startswith(answer["text"])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"topic": "abc", "template": "guide"},
+        {"topic": "abc", "parameters": {"a": 1}},
+        {"template": "no such"},
+        {"template": "guide"},
+        {"template": "guide", "parameters": {"task": "abc", "more": 1}},
+        {"template": "guide", "parameters": {"task": ["abc"]}},
+        {"template": "guide", "parameters": {"task": "a" * 300}},
+    ],
+)
+def test_a_template_that_does_not_fit_is_refused(server: Server, body: dict[str, object]) -> None:
+    response = httpx.post(f"{server.url}/v1/articles", json=body)
+    assert response.status_code == 422
+    assert response.json()["error"]["message"].endswith(".")
+
+
+def test_a_model_is_asked_for_by_name_and_an_unknown_one_is_not_found(server: Server) -> None:
+    assert ask(server, model="tiny").json()["model"]["name"] == "tiny"
+    refused = ask(server, model="version:99")
+    assert (refused.status_code, refused.json()["error"]["param"]) == (404, "model")
+
+
+def test_a_text_that_cannot_be_whole_in_time_is_an_error(server: Server) -> None:
+    response = ask(server, deadline_s=0.000001, max_tokens=60)
+    assert (response.status_code, response.json()["error"]["type"]) == (504, "deadline_passed")
+    ended = events(ask(server, deadline_s=0.000001, max_tokens=60, stream=True))[-1]
+    assert (ended[0], ended[1]["error"]["type"]) == ("error", "deadline_passed")
+
+
+def test_prompts_are_logged_only_where_the_operator_says_so(start: Callable[..., Server]) -> None:
+    server = start(log_prompts="true")
+    httpx.post(f"{server.url}/v1/completions", json={"prompt": "decade abba"})
+    assert "prompt" in server.log.read_text(encoding="utf-8")

@@ -13,10 +13,11 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi.testclient import TestClient
-from server_processes import Server
+from server_processes import Server, write_config
 
 from serving.api import create_app
-from serving.writer import Writer
+from serving.router import WorkerRouter
+from textmill import config as configuration
 
 CONFIG = """name: tiny
 sources:
@@ -112,8 +113,9 @@ def test_a_signal_ends_even_a_server_that_writes_without_end(start: Callable[...
         assert server.process.wait(timeout=20) == 0
 
 
-def test_until_a_model_is_loaded_the_server_lives_but_is_not_ready() -> None:
-    with TestClient(create_app(Writer(max_tokens=10))) as client:
+def test_until_a_model_is_loaded_the_server_lives_but_is_not_ready(tmp_path: Path) -> None:
+    config = configuration.load(write_config(tmp_path))
+    with TestClient(create_app(WorkerRouter(max_tokens=10), config)) as client:
         assert client.get("/healthz").status_code == 200
         for response in (client.get("/readyz"), client.post("/v1/articles", json={"topic": "abc"})):
             assert response.status_code == 503

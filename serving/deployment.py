@@ -1,0 +1,133 @@
+"""One version at work: its workers, and the queue before them."""
+
+import asyncio
+from collections import deque
+
+from serving.completions import Interrupted, QueueFull, Served
+from serving.pool import Worker
+
+_WAITING_PER_SLOT = 8  # requests that may wait, for each that can be written
+_REST_S = 0.2  # for a worker that says it is full
+
+
+class Deployment:
+    """The workers that have loaded one version. A request goes to the least busy of them, or waits its turn."""
+
+    def __init__(self, served: Served, capacity: int) -> None:
+        """Begin without workers; `capacity` is how many texts they will write at once when all are there."""
+        self.served = served
+        self.workers: list[Worker] = []
+        self._limit = capacity * _WAITING_PER_SLOT
+        self._waiting: deque[asyncio.Future[Worker]] = deque()
+        self._resting: set[Worker] = set()
+        self._turn = 0
+        self._closed = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether any worker takes texts."""
+        return any(worker.ready for worker in self.workers)
+
+    @property
+    def running(self) -> int:
+        """Texts under way."""
+        return sum(worker.running for worker in self.workers)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a worker."""
+        return len(self._waiting)
+
+    def reserve(self) -> "Place":
+        """A place at a worker, or in the queue.
+
+        Raises:
+            QueueFull: as many wait as may.
+        """
+        place = Place(self)
+        if self.waiting > self._limit:
+            place.leave()
+            raise QueueFull(f"{self._limit} requests are waiting already; try again in a moment.")
+        return place
+
+    def free_place(self) -> "Place | None":
+        """A place at a worker that has nothing better to do, or none."""
+        return Place(self) if not self._waiting and self._least_busy() else None
+
+    def dispatch(self) -> None:
+        """Send those who wait to workers that have room; called whenever there may be some."""
+        while self._waiting and (worker := self._least_busy()):
+            worker.running += 1
+            self._waiting.popleft().set_result(worker)
+
+    def turn_away(self) -> None:
+        """Refuse those who wait: no worker has been there for too long."""
+        while self._waiting:
+            self._waiting.popleft().set_exception(Interrupted("No worker of this version is left; ask again."))
+
+    def close(self) -> None:
+        """Refuse those who wait, and whoever comes from now on."""
+        self._closed = True
+        self.turn_away()
+
+    def _least_busy(self) -> Worker | None:
+        free = [w for w in self.workers if w.ready and w.running < w.slots and w not in self._resting]
+        if not free:
+            return None
+        self._turn += 1  # equals take turns
+        start = self._turn % len(free)
+        return min(free[start:] + free[:start], key=lambda worker: worker.running / worker.slots)
+
+    def _enter(self, first: bool) -> asyncio.Future[Worker]:
+        future: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
+        self._waiting.appendleft(future) if first else self._waiting.append(future)
+        if self._closed:
+            self.turn_away()
+        self.dispatch()
+        return future
+
+    def _leave(self, future: asyncio.Future[Worker]) -> None:
+        if future in self._waiting:
+            self._waiting.remove(future)
+        elif future.done() and not future.cancelled() and not future.exception():
+            future.result().running -= 1
+            self.dispatch()
+
+    def _rest(self, worker: Worker) -> None:
+        def wake() -> None:
+            self._resting.discard(worker)
+            self.dispatch()
+
+        self._resting.add(worker)
+        asyncio.get_running_loop().call_later(_REST_S, wake)
+
+
+class Place:
+    """One request's place: in the queue, then at a worker. Leave it, however the request ends."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
+        self._left = False
+        self._future = deployment._enter(first=False)
+
+    async def worker(self) -> Worker:
+        """The worker, once it is this request's turn.
+
+        Raises:
+            Interrupted: no worker will come.
+        """
+        # shielded: a request that is given up must not cancel what the queue hands out
+        return await asyncio.shield(self._future)
+
+    def again(self, rest: bool = False) -> None:
+        """Leave the worker and wait for another, before all who wait; `rest`: it is only full, not lost."""
+        if rest:
+            self._deployment._rest(self._future.result())
+        self._deployment._leave(self._future)
+        self._future = self._deployment._enter(first=True)
+
+    def leave(self) -> None:
+        """Free the place; more than once does no harm."""
+        if not self._left:
+            self._left = True
+            self._deployment._leave(self._future)

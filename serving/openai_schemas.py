@@ -1,0 +1,134 @@
+"""What OpenAI's completions routes take and give (platform.openai.com/docs/api-reference/completions)."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, field_validator
+
+from serving.schemas import LARGEST_SEED, MOST_TEXTS, ModelIdentity, Request, Stop, Target, User, WriteSettings
+
+_LONGEST_PROMPT = 20_000  # characters; GPT-2 reads 1024 tokens
+_LARGEST_TOKEN = 2**31 - 1
+Text = Annotated[str, Field(max_length=_LONGEST_PROMPT)]
+Tokens = Annotated[
+    list[Annotated[int, Field(ge=0, le=_LARGEST_TOKEN)]], Field(min_length=1, max_length=_LONGEST_PROMPT)
+]
+
+
+class StreamOptions(Request):
+    """What a stream says besides text."""
+
+    include_usage: bool = False
+    include_obfuscation: bool = False  # accepted, and not done: it hides sizes from who listens on the line
+
+
+class CompletionRequest(Request):
+    """OpenAI's fields, and two as vLLM names them. A field that cannot be honoured is refused, not ignored."""
+
+    model: Target = Field("", description="one of GET /v1/models; empty: the server chooses")
+    prompt: Text | list[Text] | Tokens | list[Tokens] = Field("", description="empty: a new document")
+    max_tokens: int | None = Field(16, ge=1)
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, gt=0, le=1)
+    top_k: int | None = Field(None, ge=-1, le=100_000, description="-1 or 0: all")
+    repetition_penalty: float | None = Field(None, ge=1, le=2)
+    n: int | None = Field(1, ge=1, le=MOST_TEXTS)
+    best_of: int | None = Field(None, ge=1, le=MOST_TEXTS, description="as n, or nothing")
+    seed: int | None = Field(None, ge=0, le=LARGEST_SEED)
+    stop: Stop | list[Stop] | None = None
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    logprobs: int | None = Field(None, ge=0, le=5)
+    echo: bool | None = False
+    user: User | None = ""
+    suffix: None = None
+    presence_penalty: float | None = Field(0, ge=0, le=0, description="only 0; see repetition_penalty")
+    frequency_penalty: float | None = Field(0, ge=0, le=0, description="only 0; see repetition_penalty")
+    logit_bias: dict[str, float] | None = Field(None, max_length=0)
+
+    @field_validator("stop")
+    @classmethod
+    def _few(cls, stop: str | list[str] | None) -> str | list[str] | None:
+        if isinstance(stop, list) and len(stop) > 4:
+            raise ValueError("at most 4 strings")
+        return stop
+
+    @field_validator("prompt")
+    @classmethod
+    def _few_prompts(cls, prompt: Any) -> Any:
+        if isinstance(prompt, list) and not (prompt and isinstance(prompt[0], int)) and len(prompt) not in range(1, 9):
+            raise ValueError("1 to 8 prompts")
+        return prompt
+
+    def prompts(self) -> list[str | list[int]]:
+        """The prompts, each text or tokens."""
+        if isinstance(self.prompt, str):
+            return [self.prompt]
+        if isinstance(self.prompt[0], int):
+            return [self.prompt]
+        return list(self.prompt)
+
+    def given_settings(self) -> dict[str, Any]:
+        """What the request says of how to write, as fields of `sampling.Settings`."""
+        names = {"max_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "seed"}
+        given = self.model_dump(include=names, exclude_none=True)
+        if given.get("top_k") == -1:
+            given["top_k"] = 0
+        stop = [self.stop] if isinstance(self.stop, str) else self.stop
+        return {**given, "stop": tuple(stop)} if stop else given
+
+
+class Choice(BaseModel):
+    """One text."""
+
+    index: int
+    text: str
+    finish_reason: str | None = Field(None, description="stop, length, or content_filter where the guard refused")
+    logprobs: Any = None
+
+
+class Usage(BaseModel):
+    """Tokens read and written."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class Provenance(BaseModel):
+    """Beyond OpenAI's fields: who wrote it and how, so that it can be written again."""
+
+    model: ModelIdentity
+    seed: int
+    settings: WriteSettings
+
+
+class CompletionAnswer(BaseModel):
+    """OpenAI's answer, or one event of its stream."""
+
+    id: str
+    object: str = "text_completion"
+    created: int
+    model: str
+    system_fingerprint: str
+    choices: list[Choice]
+    usage: Usage | None = None
+    textmill: Provenance
+
+
+class ModelEntry(BaseModel):
+    """One model that answers."""
+
+    id: str
+    object: str = "model"
+    created: int
+    owned_by: str = "textmill"
+    root: str
+    max_model_len: int
+    textmill: dict[str, Any]
+
+
+class ModelList(BaseModel):
+    """The models that answer."""
+
+    object: str = "list"
+    data: list[ModelEntry]

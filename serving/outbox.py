@@ -1,0 +1,144 @@
+"""Ratings on their way: on disk before they are acknowledged, delivered later, none lost, none twice.
+
+The outbox is a folder of segments, files of one JSON object a line that are only ever appended to. The server writes,
+`serving.delivery` reads: it keeps in a file of its own how far it has come, and removes segments that are done. A line
+that may have been delivered already is delivered again, which changes nothing: ratings are stored by their id.
+"""
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from textmill.feedback import Rating
+from textmill.files import write_beside
+
+_SEGMENT_BYTES = 1 << 20
+_BATCH = 500  # ratings
+_PROGRESS = "delivered.json"
+
+
+class Outbox:
+    """The writing end; from any thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._segment: int | None = None  # its file's descriptor; none until the first rating, or after a failure
+
+    def add(self, rating: Rating) -> None:
+        """Put a rating on the disk.
+
+        Raises:
+            OSError: the disk is full, or not there; the rating is not taken down.
+        """
+        line = json.dumps(asdict(rating), ensure_ascii=False).encode() + b"\n"
+        with self._lock:
+            if self._segment is None or os.fstat(self._segment).st_size >= _SEGMENT_BYTES:
+                self._begin_segment()
+            assert self._segment is not None
+            before = os.fstat(self._segment).st_size
+            try:
+                if os.write(self._segment, line) != len(line):
+                    raise OSError("only a part of the line could be written")
+                os.fsync(self._segment)
+            except OSError:
+                self._take_back(before)
+                raise
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            if self._segment is not None:
+                os.close(self._segment)
+                self._segment = None
+
+    def _begin_segment(self) -> None:
+        if self._segment is not None:
+            os.close(self._segment)
+            self._segment = None
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"{time.time_ns():020}-{os.getpid()}.jsonl"
+        self._segment = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_EXCL, 0o600)
+        directory = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(directory)  # the file's name too must survive a power cut
+        finally:
+            os.close(directory)
+
+    def _take_back(self, size: int) -> None:
+        """Undo a failed write; the next rating begins a file of its own."""
+        segment, self._segment = self._segment, None
+        assert segment is not None
+        try:
+            os.ftruncate(segment, size)
+        finally:
+            os.close(segment)
+
+
+class Undelivered:
+    """The reading end, for one process."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._reached: dict[str, int] = self._read_progress()
+        self._pending: dict[str, int] = {}
+
+    def batch(self) -> list[Rating]:
+        """The next ratings, oldest first; the same ones again until `done` is called."""
+        found: list[Rating] = []
+        self._pending = {}
+        for segment in self._segments():
+            for rating, end in self._lines(segment):
+                if rating is not None:
+                    found.append(rating)
+                self._pending[segment.name] = end
+                if len(found) == _BATCH:
+                    return found
+        return found
+
+    def done(self) -> None:
+        """The last batch has been delivered."""
+        if not self._pending:
+            return
+        self._reached |= self._pending
+        self._pending = {}
+        segments = self._segments()
+        for segment in segments[:-1]:  # the last one may still grow
+            if self._reached.get(segment.name, 0) >= segment.stat().st_size:
+                segment.unlink()
+        present = {segment.name for segment in self._segments()}
+        self._reached = {name: end for name, end in self._reached.items() if name in present}
+        write_beside(self._folder / _PROGRESS, json.dumps(self._reached))
+
+    def _segments(self) -> list[Path]:
+        return sorted(self._folder.glob("*.jsonl"))
+
+    def _lines(self, segment: Path) -> Iterator[tuple[Rating | None, int]]:
+        """Each whole line that is not delivered yet, with the place after it; None for one that is no rating."""
+        end = self._reached.get(segment.name, 0)
+        with segment.open("rb") as file:
+            file.seek(end)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return  # it is still being written
+                end += len(line)
+                yield _rating(line), end
+
+    def _read_progress(self) -> dict[str, int]:
+        try:
+            return {str(name): int(end) for name, end in json.loads((self._folder / _PROGRESS).read_text()).items()}
+        except (OSError, ValueError, AttributeError):
+            return {}  # then all is delivered again, which changes nothing
+
+
+def _rating(line: bytes) -> Rating | None:
+    try:
+        fields: dict[str, Any] = json.loads(line)
+        return Rating(**fields)
+    except (ValueError, TypeError):
+        return None

@@ -1,0 +1,255 @@
+"""Workers as the router sees them, and those that are processes of this server: started, watched, started again."""
+
+import asyncio
+import json
+import logging
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from serving.upstream import Upstream
+from textmill.errors import TextmillError
+
+_log = logging.getLogger(__name__)
+_BEAT_S = 2  # between two looks at a worker's health
+_MISSES = 3  # in a row, each of up to five seconds, until a process that lives is taken for stuck
+_START_WITHIN_S = 120  # a large model's weights are read from a slow disk
+_END_WITHIN_S = 5
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 30.0  # before a worker that ended is started again; doubled each time
+_WELL_S = 30  # a worker that lived so long begins with the first pause again
+
+
+class WorkerFailed(TextmillError):
+    """A worker process ended, or does not answer."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a worker runs: `cpu` with so many threads (0: as many as the model gains by), or a GPU's number."""
+
+    number: int
+    device: str = "cpu"
+    threads: int = 0
+
+
+def placements(workers: int, devices: Sequence[str], threads: int, cores: int) -> list[Placement]:
+    """One worker for each GPU; without GPUs, so many on the CPU, which divide its threads among themselves."""
+    if devices:
+        return [Placement(number, device, threads) for number, device in enumerate(devices)]
+    if workers == 1:
+        return [Placement(0, "cpu", threads)]
+    share = max(1, (threads or cores) // workers)
+    return [Placement(number, "cpu", share) for number in range(workers)]
+
+
+class Worker(ABC):
+    """One worker: ready or not, and how many texts it writes now. Its `run` goes on until it is stopped."""
+
+    def __init__(self, name: str, slots: int, changed: Callable[[], None]) -> None:
+        """Begin without a process; `changed` is called whenever it becomes ready or ceases to be."""
+        self.name = name
+        self.slots = slots
+        self.upstream: Upstream | None = None
+        self.description: dict[str, Any] = {}
+        self.exact = True
+        self.running = 0
+        self.restarts = 0
+        self.problem = ""  # why it is not ready
+        self.settled = asyncio.Event()  # it has become ready, or failed, for the first time
+        self._ready = False
+        self._changed = changed
+        self._doubt = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether it takes texts."""
+        return self._ready
+
+    def start(self) -> None:
+        """Begin to run."""
+        self._task = asyncio.create_task(self._run(), name=f"worker {self.name}")
+
+    async def stop(self) -> None:
+        """End it; texts under way there are lost."""
+        self._set_ready(False)
+        if self._task:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    def suspect(self) -> None:
+        """A text was lost there: it takes no more until its health has been looked at."""
+        self._set_ready(False)
+        self._doubt.set()
+
+    def status(self) -> dict[str, Any]:
+        """What operators see."""
+        shown = {"name": self.name, "ready": self.ready, "running": self.running, "slots": self.slots}
+        return {**shown, "restarts": self.restarts, "problem": self.problem}
+
+    def _set_ready(self, ready: bool) -> None:
+        if ready:
+            self.problem = ""
+        if ready != self._ready:
+            self._ready = ready
+            self._changed()
+
+    async def _beat(self) -> None:
+        """Wait for the next look at its health, which a doubt makes come at once."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._doubt.wait(), _BEAT_S)
+        self._doubt.clear()
+
+    @abstractmethod
+    async def _run(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How worker processes of one bundle are started."""
+
+    http: aiohttp.ClientSession
+    bundle: Path
+    checksum: str
+    model: str
+    slots: int
+    precision: str = "auto"
+    program: Sequence[str] = field(default=(sys.executable, "-P", "-m", "serving.worker"))
+
+    def command(self, placement: Placement) -> list[str]:
+        """The command line of a worker, which ends with the process that starts it."""
+        options: dict[str, object] = {
+            "bundle": self.bundle,
+            "checksum": self.checksum,
+            "name": self.model,
+            "device": placement.device,
+            "slots": self.slots,
+            "threads": placement.threads,
+            "precision": self.precision,
+        }
+        return [*self.program, "--follow-parent", *(f"--{name}={value}" for name, value in options.items())]
+
+
+class ProcessWorker(Worker):
+    """A worker process of this one, started again whenever it ends."""
+
+    def __init__(self, launch: Launch, placement: Placement, changed: Callable[[], None]) -> None:
+        super().__init__(f"{placement.number}", launch.slots, changed)
+        self.placement = placement
+        self.pid: int | None = None
+        self.failure: WorkerFailed | None = None  # the latest end of its process
+        self._launch = launch
+
+    def status(self) -> dict[str, Any]:
+        return {**super().status(), "device": self.placement.device, "pid": self.pid}
+
+    async def _run(self) -> None:
+        pause = _FIRST_PAUSE_S
+        while True:
+            began = time.monotonic()
+            try:
+                await self._live()
+            except WorkerFailed as error:
+                self.failure, self.problem = error, str(error)
+            except Exception as error:  # nobody else would hear of it, and the worker would never come back
+                _log.exception("Worker %s could not be watched.", self.name)
+                self.problem = f"It could not be watched ({type(error).__name__})."
+            self.settled.set()
+            if time.monotonic() - began > _WELL_S:
+                pause = _FIRST_PAUSE_S
+            _log.warning("Worker %s: %s It is started again in %.1f s.", self.name, self.problem, pause)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
+            self.restarts += 1
+
+    async def _live(self) -> None:
+        """One life of the process, up to its end.
+
+        Raises:
+            WorkerFailed: always; it says how the process ended.
+        """
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._launch.command(self.placement),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                process_group=0,  # Ctrl-C is for this process, which ends its workers when their texts are done
+            )
+        except OSError as error:  # too many processes, or no memory for one
+            raise WorkerFailed(f"It cannot be started ({error}).") from error
+        self.pid = process.pid
+        try:
+            await self._until_ready(process)
+            await self._watch(process)
+        finally:
+            self.pid = None
+            self._set_ready(False)
+            await _end(process)
+
+    async def _until_ready(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout
+        try:
+            line = await asyncio.wait_for(process.stdout.readline(), _START_WITHIN_S)
+        except TimeoutError:
+            raise WorkerFailed(f"It was not ready within {_START_WITHIN_S} s.") from None
+        if not line:
+            raise WorkerFailed(f"It ended with code {await process.wait()} before it was ready.")
+        try:
+            said = json.loads(line)
+        except ValueError:
+            raise WorkerFailed("It said something else than that it is ready.") from None
+        if "error" in said:
+            raise WorkerFailed(said["error"], said["exit_code"])
+        self.description = said
+        self.upstream = Upstream(self._launch.http, said["url"], said["model"])
+        self.upstream.checksum = self._launch.checksum
+        self._set_ready(True)
+        self.settled.set()
+
+    async def _watch(self, process: asyncio.subprocess.Process) -> None:
+        assert self.upstream
+        exited = asyncio.ensure_future(process.wait())
+        misses = 0
+        try:
+            while misses < _MISSES:
+                beat = asyncio.ensure_future(self._beat())
+                try:
+                    await asyncio.wait((exited, beat), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    beat.cancel()
+                if exited.done():
+                    raise WorkerFailed(f"It ended with code {exited.result()}.")
+                well = await self.upstream.healthy()
+                misses = 0 if well else misses + 1
+                self._set_ready(well)
+        finally:
+            exited.cancel()
+        raise WorkerFailed("It does not answer any more.")
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), _END_WITHIN_S)
+    except (TimeoutError, asyncio.CancelledError):
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+def status_of(workers: Sequence[Worker], version: str) -> list[dict[str, Any]]:
+    """What operators see of some workers of one version."""
+    return [{**worker.status(), "version": version} for worker in workers]

@@ -1,0 +1,145 @@
+"""Workers that run elsewhere: ours in other containers, or other programs' such as `vllm serve`.
+
+What they serve is theirs to decide. Those that serve the same model are one version here; where they differ, as they
+do while somebody replaces them one by one, each version has a share as large as the number of its workers.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from serving.completions import Served
+from serving.deployment import Deployment
+from serving.pool import Worker
+from serving.remote_files import fetch
+from serving.router import WorkerRouter
+from serving.schemas import ModelIdentity
+from serving.split import Route, Target
+from serving.upstream import Lost, Upstream
+from textmill.settings import Serve
+
+_log = logging.getLogger(__name__)
+_LOOK_S = 0.5
+_Key = tuple[str, str]
+
+
+class RemoteWorker(Worker):
+    """A worker at an address, whoever runs it; it need not be ours."""
+
+    def __init__(
+        self, http: aiohttp.ClientSession, url: str, slots: int, files: Path, changed: Callable[[], None]
+    ) -> None:
+        """Begin without a word from it; `files` is a folder for what is needed of its bundle."""
+        super().__init__(url, slots, changed)
+        self.upstream = Upstream(http, url)
+        self.directory: Path | None = None
+        self._files = files
+
+    async def _run(self) -> None:
+        assert self.upstream
+        while True:
+            try:
+                await self._take(await self.upstream.describe())
+                self._set_ready(True)
+            except Lost as error:
+                self.problem = str(error)
+                self._set_ready(False)
+            except Exception as error:  # whatever another program answers, it is asked again
+                _log.exception("The worker at %s could not be asked.", self.name)
+                self.problem = f"What the worker at {self.name} serves cannot be read ({type(error).__name__})."
+                self._set_ready(False)
+            self.settled.set()
+            await self._beat()
+
+    async def _take(self, entry: dict[str, Any]) -> None:
+        """Note what the worker serves; if that is another model than before, it is not ready while it changes hands."""
+        assert self.upstream
+        ours = entry.get("textmill")
+        description = ours or {"model": entry["id"], "window": entry.get("max_model_len") or 0}
+        if description == self.description:
+            return
+        self._set_ready(False)
+        self.directory = await fetch(self.upstream, description["checksum"], self._files) if ours else None
+        self.exact, self.description = ours is not None, description
+        self.slots = description.get("slots", self.slots)
+        self.upstream.checksum = description.get("checksum", "")
+
+
+class RemoteWorkers:
+    """The workers at some addresses, and the routes to what they serve."""
+
+    def __init__(self, http: aiohttp.ClientSession, serve: Serve, router: WorkerRouter, files: Path) -> None:
+        self._router = router
+        self._workers = [RemoteWorker(http, url, serve.slots, files, self._changed) for url in serve.worker_urls]
+        self._routes: dict[_Key, Route] = {}
+        router.problems.append(self._problem)
+
+    async def start(self) -> None:
+        """Ask each worker what it serves; one that does not answer is asked again and again."""
+        for worker in self._workers:
+            worker.start()
+        await asyncio.gather(*(worker.settled.wait() for worker in self._workers))
+        self._sort()
+
+    async def follow(self) -> None:
+        """Notice what changes; runs until it is cancelled, and then leaves the workers as they are."""
+        try:
+            while True:
+                await asyncio.sleep(_LOOK_S)
+                self._sort()
+        finally:
+            await asyncio.gather(*(worker.stop() for worker in self._workers))
+
+    def _sort(self) -> None:
+        """Put every worker that answers to its version."""
+        for worker in self._workers:
+            if worker.ready:
+                self._assign(worker)
+        for key, route in list(self._routes.items()):
+            assert route.deployment
+            if not route.deployment.workers:
+                route.deployment.close()
+                self._router.deployments.remove(route.deployment)
+                del self._routes[key]
+            else:
+                route.target = Target(key[0], key[0], len(route.deployment.workers))
+        self._router.routes[:] = sorted(self._routes.values(), key=lambda route: -route.target.share)
+
+    def _assign(self, worker: RemoteWorker) -> None:
+        served = _served(worker)
+        key = (served.identity.name, served.identity.checksum)
+        if key not in self._routes:
+            route = Route(Target(key[0], key[0], 1))
+            capacity = sum(each.slots for each in self._workers)
+            route.deployment = Deployment(served, capacity)
+            self._routes[key] = route
+            self._router.deployments.append(route.deployment)
+        for route in self._routes.values():
+            assert route.deployment
+            if route is not self._routes[key] and worker in route.deployment.workers:
+                route.deployment.workers.remove(worker)
+        deployment = self._routes[key].deployment
+        assert deployment
+        if worker not in deployment.workers:
+            deployment.workers.append(worker)
+            deployment.dispatch()
+
+    def _changed(self) -> None:
+        self._sort()  # first: a worker that serves another model than before must not be sent the former one's texts
+        for deployment in self._router.deployments:
+            deployment.dispatch()
+
+    def _problem(self) -> str:
+        unknown = [w for w in self._workers if not any(w in each.workers for each in self._router.deployments)]
+        return " ".join(worker.problem for worker in unknown)
+
+
+def _served(worker: RemoteWorker) -> Served:
+    said = worker.description
+    identity = ModelIdentity(name=str(said["model"]), version=None, stage=None, checksum=str(said.get("checksum", "")))
+    window, directory = int(said.get("window", 0)), worker.directory
+    return Served(identity, said.get("lineage", {}), said.get("defaults", {}), window, directory, exact=worker.exact)

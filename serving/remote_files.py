@@ -1,0 +1,60 @@
+"""What a server needs of a remote worker's bundle: tokenizer, defaults, lineage and verbatim index, but no weights."""
+
+import asyncio
+import hashlib
+import json
+import shutil
+import tempfile
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from serving.upstream import Lost, Upstream
+from textmill.gpt2 import bundle
+
+_WEIGHTS = "model."
+
+
+async def fetch(upstream: Upstream, checksum: str, into: Path) -> Path:
+    """The folder with these files, fetched once for each checksum and checked against the manifest.
+
+    Raises:
+        Lost: the worker does not give them, or gives others.
+    """
+    target = into / f"remote-{checksum[:16]}"
+    if target.exists():
+        return target
+    manifest = await upstream.file(bundle.MANIFEST)
+    try:
+        files = _files(json.loads(manifest), checksum)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise Lost(f"The worker at {upstream.url} has a manifest that cannot be read.") from None
+    into.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=into))
+    try:
+        (partial / bundle.MANIFEST).write_bytes(manifest)
+        for name, digest in files.items():
+            content = await upstream.file(name)
+            if hashlib.sha256(content).hexdigest() != digest:
+                raise Lost(f"The worker at {upstream.url} gives another {name} than its manifest says.")
+            await asyncio.to_thread(_write, partial / name, content)
+        partial.rename(target)
+    except OSError as error:
+        if not target.exists():  # otherwise another worker's were quicker
+            raise Lost(f"The files of the worker at {upstream.url} cannot be kept ({error}).") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def _files(manifest: dict[str, Any], checksum: str) -> dict[str, str]:
+    """Names and SHA-256 of the files to fetch; ValueError where the manifest is not the one announced."""
+    files = {str(name): str(entry["sha256"]) for name, entry in manifest["files"].items()}
+    outside = any(PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts for name in files)
+    if manifest["checksum"] != checksum or outside:
+        raise ValueError
+    return {name: digest for name, digest in files.items() if not name.startswith(_WEIGHTS)}
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)

@@ -1,0 +1,145 @@
+"""The way from a request to a worker: by the split, by the user, or by name; `serving.completions.Router`."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from serving.completions import Health, NotReady, Order, Served, TooLong, UnknownModel
+from serving.deployment import Deployment
+from serving.metrics import Metrics
+from serving.pool import status_of
+from serving.shadow import Shadow
+from serving.split import Route, choose
+from serving.writing import Writing
+
+_HOPELESS_S = 30  # a version without any worker for so long turns those away who wait
+_TICK_S = 0.5
+
+
+class WorkerRouter:
+    """The routes of a server and the texts under way on them."""
+
+    def __init__(self, max_tokens: int, deadline_s: float | None = None) -> None:
+        """Begin without routes.
+
+        Args:
+            max_tokens: of one text, at most.
+            deadline_s: for orders that name none.
+        """
+        self.max_tokens = max_tokens
+        self.routes: list[Route] = []
+        self.deployments: list[Deployment] = []  # those on the routes, and those that finish what they began
+        self.shadow: Shadow | None = None
+        self.problems: list[Callable[[], str]] = []
+        self._deadline_s = deadline_s
+        self._down_since: dict[Deployment, float] = {}
+        self.metrics = Metrics(
+            running=lambda: sum(deployment.running for deployment in self.deployments),
+            waiting=lambda: sum(deployment.waiting for deployment in self.deployments),
+        )
+
+    def models(self) -> list[Served]:
+        """The models that answer now, the one with the largest share first."""
+        total = sum(route.target.share for route in self.routes) or 1
+        return [
+            replace(route.deployment.served, share=100 * route.target.share / total)
+            for route in self.routes
+            if route.deployment
+        ]
+
+    def pick(self, user: str = "", target: str = "") -> Served:
+        """The model that answers this user, or the one that is asked for.
+
+        Raises:
+            NotReady: there is none yet, or none any more.
+            UnknownModel: the target is none of those served here.
+        """
+        return self._chosen(user, target).served
+
+    async def open(self, order: Order) -> Writing:
+        """Take a place, in the queue if no worker is free, and return at once.
+
+        Raises:
+            NotReady, UnknownModel: as `pick`.
+            TooLong: the order asks for more tokens than the server writes.
+            QueueFull: as many wait as may.
+        """
+        if order.settings.max_tokens > self.max_tokens:
+            raise TooLong(
+                f"{order.settings.max_tokens} tokens are too many; this server writes {self.max_tokens} at most."
+            )
+        deployment = self._of(order.served) if order.served else self._chosen(order.user, order.target)
+        if order.deadline_s is None:
+            order = replace(order, deadline_s=self._deadline_s)
+        writing = Writing(deployment, deployment.reserve(), order, self.metrics)
+        if self.shadow:
+            self.shadow.consider(writing, order)
+        return writing
+
+    def health(self) -> Health:
+        """Whether texts can be asked for now, and what is wrong besides."""
+        problems = [problem for each in self.problems if (problem := each())]
+        problems += [f"{route.target.label}: {route.problem}" for route in self.routes if route.problem]
+        workers = [
+            status
+            for deployment in self.deployments
+            for status in status_of(deployment.workers, str(deployment.served.identity.version or ""))
+        ]
+        problems += [f"Worker {worker['name']}: {worker['problem']}" for worker in workers if worker["problem"]]
+        ready = any(route.deployment and route.deployment.ready for route in self.routes)
+        reason = "" if ready else self._reason()
+        return Health(ready, reason, problems, workers)
+
+    async def watch(self) -> None:
+        """Turn away those who wait where no worker will come; runs until it is cancelled."""
+        while True:
+            await asyncio.sleep(_TICK_S)
+            for deployment in self.deployments:
+                if deployment.ready:
+                    self._down_since.pop(deployment, None)
+                elif time.monotonic() - self._down_since.setdefault(deployment, time.monotonic()) > _HOPELESS_S:
+                    deployment.turn_away()
+            for gone in self._down_since.keys() - set(self.deployments):
+                del self._down_since[gone]
+            self.metrics.show(self.models(), self.health().workers)
+
+    async def close(self) -> None:
+        """End every worker; texts under way are interrupted."""
+        for deployment in self.deployments:
+            deployment.close()
+        await asyncio.gather(*(worker.stop() for each in self.deployments for worker in each.workers))
+
+    def _chosen(self, user: str, target: str) -> Deployment:
+        routes = [route for route in self.routes if route.deployment]
+        if not routes:
+            raise NotReady(self._reason())
+        if target:
+            named = next((route for route in routes if route.answers_to(target)), None)
+            if named is None:
+                raise UnknownModel(f"No model '{target[:80]}' is served here; /v1/models lists those that are.")
+        else:
+            named = choose(self.routes, user)
+        deployment = named.deployment
+        if (deployment is None or self._hopeless(deployment)) and not target:
+            deployment = next((r.deployment for r in routes if r.deployment and not self._hopeless(r.deployment)), None)
+        if deployment is None or self._hopeless(deployment):
+            raise NotReady("Every worker of the model has failed; the server's log has the reason.")
+        return deployment
+
+    def _hopeless(self, deployment: Deployment) -> bool:
+        since = self._down_since.get(deployment)
+        return not deployment.ready and since is not None and time.monotonic() - since > _HOPELESS_S
+
+    def _of(self, served: Served) -> Deployment:
+        identity = served.identity
+        for deployment in reversed(self.deployments):  # the newest, where a version has come back
+            if deployment.served.identity == identity and deployment.workers:
+                return deployment
+        raise NotReady(f"Version {identity.version} of '{identity.name}' has been replaced; ask again.")
+
+    def _reason(self) -> str:
+        if any(route.deployment for route in self.routes):
+            return "No worker is ready; they are being started again."
+        problem = next((route.problem for route in self.routes if route.problem), "")
+        return problem or "The model is still being loaded; try again in a moment."

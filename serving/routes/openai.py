@@ -1,0 +1,213 @@
+"""OpenAI's completions API, for clients that exist already."""
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from serving import faults
+from serving.articles import Desk, model_id
+from serving.completions import NotReady, Order, Served, TooLong
+from serving.openai_schemas import (
+    Choice,
+    CompletionAnswer,
+    CompletionRequest,
+    ModelEntry,
+    ModelList,
+    Provenance,
+    Usage,
+)
+from serving.routes.articles import REFUSALS
+from serving.routes.streams import EventStream, begin_all, close_all, merged, unless_client_leaves
+from serving.schemas import LARGEST_SEED, WriteSettings
+from serving.templates import WrongParameters
+from serving.texts import Text
+from textmill.errors import TextmillError
+from textmill.gpt2.sampling import Settings
+
+_REASONS = {"end": "stop", "stop": "stop", "length": "length", "refused": "content_filter"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What one request asks for: texts from one model."""
+
+    desk: Desk
+    asked: CompletionRequest
+    served: Served
+    settings: Settings
+    prompts: list[str | list[int]]  # as they are read
+    shown: list[str]  # what `echo` puts before each text
+    id: str
+    created: int
+
+    @property
+    def texts(self) -> int:
+        return len(self.prompts) * (self.asked.n or 1)
+
+    async def begin(self, index: int) -> Text:
+        """The text of a choice; choices of one prompt differ in their seed."""
+        prompt, number = self.prompts[index // (self.asked.n or 1)], index % (self.asked.n or 1)
+        settings = replace(self.settings, seed=(self.settings.seed + number) % (LARGEST_SEED + 1))
+        order = Order(prompt, settings, self.asked.user or "", logprobs=self.asked.logprobs)
+        # this protocol cannot take back what it has streamed: there the guard refuses and does not write again
+        return await self.desk.text(order, self.served, self.id, once=bool(self.asked.stream))
+
+    def echo(self, index: int) -> str:
+        return self.shown[index // (self.asked.n or 1)] if self.asked.echo else ""
+
+    def answer(self, choices: list[Choice], usage: Usage | None = None) -> CompletionAnswer:
+        identity = self.served.identity
+        return CompletionAnswer(
+            id=self.id,
+            created=self.created,
+            model=model_id(self.served),
+            system_fingerprint=f"fp_{identity.checksum[:12]}",
+            choices=choices,
+            usage=usage,
+            textmill=Provenance(
+                model=identity,
+                seed=self.settings.seed,
+                settings=WriteSettings.model_validate(self.settings, from_attributes=True),
+            ),
+        )
+
+
+def routes(desk: Desk) -> APIRouter:
+    """The routes over one desk."""
+    router = APIRouter(tags=["openai"])
+
+    @router.post("/v1/completions", response_model=CompletionAnswer, responses=REFUSALS)
+    async def complete(asked: CompletionRequest, request: Request) -> Any:
+        """Go on with a prompt, as OpenAI's completions do; with `stream`, as server-sent events."""
+        texts: list[Text] = []
+        streaming = False
+        try:
+            job = await _begin(desk, asked, texts)
+            if asked.stream:
+                streaming = True
+                return EventStream(_events(job, texts), texts)
+            return await unless_client_leaves(request, _whole(job, texts))
+        finally:
+            if not streaming:
+                await close_all(texts)
+
+    @router.get("/v1/models", responses=REFUSALS)
+    async def list_models() -> ModelList:
+        """The models that answer, the one with the largest share of the traffic first."""
+        return ModelList(data=[_entry(served) for served in desk.router.models()])
+
+    @router.get("/v1/models/{model:path}", response_model=ModelEntry, responses=REFUSALS)
+    async def read_model(model: str) -> Any:
+        """One of them, by its name, version or stage."""
+        return _entry(desk.pick("", model))
+
+    return router
+
+
+def _entry(served: Served) -> ModelEntry:
+    details = {**served.identity.model_dump(), "share": served.share, "defaults": served.defaults}
+    return ModelEntry(
+        id=model_id(served), created=0, root=served.identity.name, max_model_len=served.window, textmill=details
+    )
+
+
+async def _begin(desk: Desk, asked: CompletionRequest, texts: list[Text]) -> _Job:
+    """Begin the request's texts, each put into `texts`."""
+    job = await _job(desk, asked)
+    try:
+        await begin_all(job.begin, job.texts, texts)
+    except NotReady:  # perhaps the version was replaced between being picked and being asked
+        if not desk.router.models():
+            raise
+        await close_all(texts)
+        texts.clear()
+        job = await _job(desk, asked)
+        await begin_all(job.begin, job.texts, texts)
+    return job
+
+
+async def _job(desk: Desk, asked: CompletionRequest) -> _Job:
+    """Raises WrongParameters where the request contradicts itself, TooLong where a prompt fills the window."""
+    if asked.best_of not in (None, asked.n or 1):
+        raise WrongParameters("best_of can only be what n is: every text that is written is answered.")
+    if asked.stream_options and not asked.stream:
+        raise WrongParameters("stream_options belong to a stream; set stream to true.")
+    served = desk.pick(asked.user or "", asked.model)
+    prompts, shown = await asyncio.to_thread(_read, desk, served, asked)
+    settings = desk.settings(served, asked.given_settings())
+    now = int(time.time())
+    return _Job(desk, asked, served, settings, prompts, shown, f"cmpl-{secrets.token_hex(12)}", now)
+
+
+def _read(desk: Desk, served: Served, asked: CompletionRequest) -> tuple[list[str | list[int]], list[str]]:
+    """Each prompt as the model reads it, and as text."""
+    tokenizer = desk.tokenizers.of(served)
+    prompts = asked.prompts()
+    if tokenizer is None:
+        return prompts, [each if isinstance(each, str) else "" for each in prompts]
+    # OpenAI: without a prompt, a text begins as a document does
+    tokens = [tokenizer.encode(each) or [tokenizer.end] if isinstance(each, str) else each for each in prompts]
+    for each in tokens:
+        if max(each) >= tokenizer.vocabulary:
+            raise WrongParameters(f"The prompt has token {max(each)}; this model's last is {tokenizer.vocabulary - 1}.")
+        if served.window and len(each) >= served.window:
+            raise TooLong(
+                f"The prompt has {len(each)} tokens; this model reads {served.window - 1} at most. Shorten the prompt."
+            )
+    return list(tokens), [each if isinstance(each, str) else tokenizer.decode(each) for each in prompts]
+
+
+async def _whole(job: _Job, texts: Sequence[Text]) -> CompletionAnswer:
+    choices = await asyncio.gather(*(_choice(job, index, text) for index, text in enumerate(texts)))
+    return job.answer(list(choices), _usage(job, texts))
+
+
+async def _choice(job: _Job, index: int, text: Text) -> Choice:
+    logprobs: dict[str, list[Any]] = {}
+    async for grown in text.grow():
+        if grown.again:
+            logprobs = {}
+        for name, values in (grown.logprobs or {}).items():
+            logprobs.setdefault(name, []).extend(values)
+    return Choice(
+        index=index,
+        text=job.echo(index) + text.text,
+        finish_reason=_REASONS[text.ending],
+        logprobs=logprobs or None,
+    )
+
+
+def _usage(job: _Job, texts: Sequence[Text]) -> Usage:
+    """OpenAI counts each prompt once, however many texts follow it."""
+    read = sum(text.prompt_tokens for text in texts[:: job.asked.n or 1])
+    written = sum(text.tokens for text in texts)
+    return Usage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
+
+
+async def _events(job: _Job, texts: Sequence[Text]) -> AsyncIterator[str]:
+    try:
+        async for _, choice in merged([_pieces(job, index, text) for index, text in enumerate(texts)]):
+            yield _event(job.answer([choice]).model_dump(exclude={"usage"}))
+        if job.asked.stream_options and job.asked.stream_options.include_usage:
+            yield _event(job.answer([], _usage(job, texts)).model_dump())
+        yield "data: [DONE]\n\n"
+    except TextmillError as error:
+        yield _event(faults.body_of(error))
+
+
+async def _pieces(job: _Job, index: int, text: Text) -> AsyncIterator[Choice]:
+    if job.echo(index):
+        yield Choice(index=index, text=job.echo(index))
+    async for grown in text.grow():
+        yield Choice(index=index, text=grown.text, logprobs=grown.logprobs)
+    yield Choice(index=index, text="", finish_reason=_REASONS[text.ending])
+
+
+def _event(data: dict[str, Any]) -> str:
+    return f"data: {json.dumps(data, ensure_ascii=False)}\n\n"

@@ -1,0 +1,74 @@
+"""The web page, and what operators and their probes ask."""
+
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.responses import FileResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
+
+from serving import faults
+from serving.articles import Desk, model_id
+from serving.completions import Served
+
+STATIC = Path(__file__).parent.parent / "static"
+_SHOWN = ("max_tokens", "temperature", "top_p", "top_k", "repetition_penalty")
+
+
+def add_page(app: FastAPI) -> None:
+    """The page at `/`, with its files."""
+
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+
+
+def routes(desk: Desk) -> APIRouter:
+    """Health, readiness, metrics."""
+    router = APIRouter(tags=["operations"])
+
+    @router.get("/healthz")
+    async def health() -> dict[str, str]:
+        """Whether the process answers at all; a server that fails here wants a restart."""
+        return {"status": "ok"}
+
+    @router.get("/readyz")
+    async def readiness(request: Request) -> Response:
+        """Whether articles can be asked for now, from which models, with which defaults and limits."""
+        now = desk.router.health()
+        models = desk.router.models()
+        if not now.ready or not models:
+            return faults.answer(
+                503, "not_ready", now.reason or "The model is still being loaded; try again in a moment."
+            )
+        if request.scope.get("textmill.key") == "":  # keys are asked for, and this request has none
+            return JSONResponse({"status": "ready"})
+        return JSONResponse(
+            {
+                "status": "ready",
+                "model": models[0].identity.model_dump(),
+                "models": [_entry(served) for served in models],
+                "defaults": _defaults(desk, models[0]),
+                "limits": {"max_tokens": desk.router.max_tokens},
+                "problems": now.problems,
+                "workers": now.workers,
+            }
+        )
+
+    @router.get("/metrics", include_in_schema=False)
+    async def metrics() -> Response:
+        figures = desk.router.metrics
+        return Response(figures.render(), media_type=figures.content_type)
+
+    return router
+
+
+def _entry(served: Served) -> dict[str, Any]:
+    return {"id": model_id(served), **served.identity.model_dump(), "share": served.share}
+
+
+def _defaults(desk: Desk, served: Served) -> dict[str, Any]:
+    settings = desk.settings(served, {})
+    return {name: getattr(settings, name) for name in _SHOWN}

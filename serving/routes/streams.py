@@ -1,0 +1,108 @@
+"""Answers that are written while they are sent, and clients that hang up before their answer's end."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+from fastapi import Request, Response
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+_SILENCE_S = 15  # proxies end connections on which nothing moves
+COMMENT = ": still here\n\n"  # a server-sent event that says nothing
+T = TypeVar("T")
+
+
+class Closeable(Protocol):
+    """What holds a place at a worker."""
+
+    async def close(self) -> None: ...
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events about some texts, which are closed when the client leaves or all is said."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, events: AsyncIterator[str], texts: Sequence[Closeable]) -> None:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(with_comments(events), headers=headers)
+        self._texts = texts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:  # the client may have left anywhere in between
+            await close_all(self._texts)
+
+
+async def close_all(texts: Sequence[Closeable]) -> None:
+    """Free the places of all, whatever happens to one."""
+    await asyncio.shield(asyncio.gather(*(text.close() for text in texts), return_exceptions=True))
+
+
+async def begin_all(begin: Callable[[int], Awaitable[T]], count: int, started: list[T]) -> None:
+    """Begin so many texts, each put into `started` at once, so that they can be closed if a later one is refused."""
+    for number in range(count):
+        started.append(await begin(number))
+
+
+async def unless_client_leaves(request: Request, work: Awaitable[T]) -> T | Response:
+    """The work's result; the work is cancelled when the client hangs up, whom no answer reaches any more."""
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_disconnected(request.receive))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else Response(status_code=499)
+    finally:
+        working.cancel()
+        leaving.cancel()
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def with_comments(events: AsyncIterator[str]) -> AsyncIterator[str]:
+    """The events, and a comment whenever none has come for a while."""
+    waiting = asyncio.ensure_future(anext(events))
+    try:
+        while True:
+            done, _ = await asyncio.wait((waiting,), timeout=_SILENCE_S)
+            if not done:
+                yield COMMENT
+                continue
+            try:
+                event = waiting.result()
+            except StopAsyncIteration:
+                return
+            waiting = asyncio.ensure_future(anext(events))
+            yield event
+    finally:
+        waiting.cancel()
+
+
+async def merged(sources: Sequence[AsyncIterator[T]]) -> AsyncIterator[tuple[int, T]]:
+    """What several iterators give, as it comes, with each one's number."""
+    waiting = {asyncio.ensure_future(anext(source)): number for number, source in enumerate(sources)}
+    try:
+        while waiting:
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in sorted(done, key=waiting.__getitem__):
+                number = waiting.pop(task)
+                try:
+                    item = task.result()
+                except StopAsyncIteration:
+                    continue
+                waiting[asyncio.ensure_future(anext(sources[number]))] = number
+                yield number, item
+    finally:
+        for task in waiting:
+            task.cancel()
+
+
+def event(name: str, data: dict[str, Any]) -> str:
+    """One server-sent event with a name."""
+    return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"

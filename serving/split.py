@@ -1,0 +1,82 @@
+"""Which version answers whom: shares of the traffic over stages, versions and registered models."""
+
+import hashlib
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from serving.deployment import Deployment
+from textmill.errors import UserError
+from textmill.registry import STAGES
+
+_VERSION = "version:"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a share of the traffic goes to: whatever is in a stage, or one version for good."""
+
+    label: str  # as the configuration has it
+    model: str
+    share: float  # of the sum of all shares
+    stage: str = ""
+    number: int | None = None
+
+    @classmethod
+    def parse(cls, label: str, share: float, model: str) -> "Target":
+        """Read `Staging`, `version:7`, or either of them behind the name of another model: `name@Staging`.
+
+        Raises:
+            UserError: it is none of these.
+        """
+        name, separator, what = label.rpartition("@")
+        name = name if separator else model
+        if what.startswith(_VERSION) and what.removeprefix(_VERSION).isdecimal():
+            return cls(label, name, share, number=int(what.removeprefix(_VERSION)))
+        if what in STAGES[1:] and name:
+            return cls(label, name, share, stage=what)
+        raise UserError(
+            f"serve: '{label}' names nothing that can be served; write Production, Staging, version:7 or NAME@Production."
+        )
+
+
+def targets(split: Mapping[str, float], stage: str, model: str) -> list[Target]:
+    """The targets of a split, the largest share first; without one, all traffic goes to the stage.
+
+    Raises:
+        UserError: a target cannot be read.
+    """
+    shares = dict(split) or {stage: 100.0}
+    ordered = sorted(shares.items(), key=lambda item: -item[1])
+    return [Target.parse(label, share, model) for label, share in ordered]
+
+
+class Route:
+    """A target and the version that answers for it now; None until it is loaded."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.deployment: Deployment | None = None
+        self.problem = ""
+
+    def answers_to(self, name: str) -> bool:
+        """Whether a client that asks for this means this route."""
+        if self.deployment is None:
+            return False
+        identity = self.deployment.served.identity
+        number = str(identity.version or "")
+        names = {self.target.label, identity.stage or "", identity.name, identity.checksum}
+        names |= {number, f"{_VERSION}{number}", f"{identity.name}@{identity.stage}", f"{identity.name}@{number}"}
+        return name.lower() in {each.lower() for each in names}
+
+
+def choose(routes: Sequence[Route], user: str) -> Route:
+    """The route of a user, always the same one while the shares stay; of nobody in particular, by chance."""
+    digest = hashlib.sha256(user.encode("utf-8", "surrogatepass")).digest()
+    point = int.from_bytes(digest[:8], "big") / 2**64 if user else random.random()
+    point *= sum(route.target.share for route in routes)
+    for route in routes:
+        point -= route.target.share
+        if point < 0:
+            return route
+    return routes[-1]

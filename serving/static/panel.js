@@ -1,0 +1,244 @@
+// One article on the page: shows it while it is written, then what is known of it.
+
+import { ask, rate, read } from "./stream.js";
+
+const ENDINGS = {
+  end: "ended by itself",
+  stop: "stopped at a given string",
+  length: "reached its length",
+  refused: "ended before a copied passage",
+};
+
+export class Panel {
+  // `on` has what the page does when asked: say(sentence), again(panel), keep(seed).
+  constructor(on) {
+    this.element = document.getElementById("panel").content.cloneNode(true).firstElementChild;
+    this.on = on;
+    this.article = null; // what the server finished last
+    for (const name of ["version", "text", "facts", "problem", "copied", "thumbs", "copy", "again", "keep", "origin"]) {
+      this[name] = this.element.querySelector(`.${name}`);
+    }
+    this.title = this.element.querySelector("h1");
+    this.footer = this.element.querySelector("footer");
+    this.element.querySelector(".up").addEventListener("click", () => this.rate("up"));
+    this.element.querySelector(".down").addEventListener("click", () => this.rate("down"));
+    this.copy.addEventListener("click", () => this.copyText());
+    this.again.addEventListener("click", () => on.again());
+    this.keep.addEventListener("click", () => on.keep(this.article.seed));
+    this.origin.addEventListener("toggle", () => this.showOrigin());
+  }
+
+  // ---- writing --------------------------------------------------------------------------------------------------
+
+  async write(request, signal) {
+    this.begin(request.topic ?? "");
+    try {
+      await this.follow(request, signal);
+      if (!this.article) throw new Error("The connection ended before the article did; try again in a moment.");
+    } catch (error) {
+      const unreachable = "The server does not answer; try again in a moment.";
+      this.end(error.name === "AbortError" ? "Stopped." : "");
+      if (error.name !== "AbortError") this.fail(error instanceof TypeError ? unreachable : error.message);
+    }
+  }
+
+  async follow(request, signal) {
+    let shown = "";
+    for await (const { name, data } of ask(request, signal)) {
+      if (name === "start") this.start(data);
+      if (name === "restart") this.showText((shown = ""));
+      if (name === "text") this.showText((shown += data.text));
+      if (name === "error") throw new Error(data.error.message);
+      if (name === "done") this.finish(data);
+    }
+  }
+
+  begin(topic) {
+    this.article = null;
+    this.title.textContent = topic;
+    this.version.textContent = "";
+    this.text.replaceChildren(document.createElement("p"));
+    this.element.classList.add("writing");
+    this.footer.hidden = this.problem.hidden = this.copied.hidden = true;
+    this.origin.open = false;
+    for (const button of this.thumbs.children) button.setAttribute("aria-pressed", "false");
+  }
+
+  start(data) {
+    this.title.textContent = data.topic;
+    this.version.textContent = nameOf(data.model);
+  }
+
+  finish(article) {
+    this.article = article;
+    this.showText(article.text, article.guard.passages);
+    this.showCopied(article.guard);
+    const cut = article.prompt_tokens_cut
+      ? " The topic was longer than the model can read; its beginning was left out."
+      : "";
+    this.end(
+      `${nameOf(article.model)} · seed ${article.seed} · ${article.tokens} tokens in ${article.seconds.toFixed(1)} s · ` +
+        `${ENDINGS[article.finish_reason]}.${cut}`,
+    );
+    this.on.say("The article is finished.");
+  }
+
+  end(sentence) {
+    this.element.classList.remove("writing");
+    this.facts.textContent = sentence;
+    this.keep.hidden = this.origin.hidden = this.thumbs.hidden = this.article === null;
+    this.footer.hidden = false;
+    if (sentence) this.on.say(sentence);
+  }
+
+  fail(message) {
+    this.problem.textContent = message;
+    this.problem.hidden = false;
+    this.on.say(message);
+  }
+
+  // ---- showing --------------------------------------------------------------------------------------------------
+
+  showText(whole, passages = []) {
+    const lead = whole.length - whole.trimStart().length;
+    const parts = whole.slice(lead).split(/(\n{2,})/);
+    let place = lead;
+    let count = 0;
+    parts.forEach((part, index) => {
+      if (index % 2 === 0) {
+        const paragraph = this.text.children[count++] ?? this.text.appendChild(document.createElement("p"));
+        if (passages.length) paragraph.replaceChildren(...marked(part, place, passages));
+        else if (paragraph.textContent !== part) paragraph.textContent = part;
+      }
+      place += part.length;
+    });
+    while (this.text.children.length > count) this.text.lastChild.remove();
+  }
+
+  showCopied(guard) {
+    const [sentence, list] = this.copied.children;
+    this.copied.hidden = guard.passages.length === 0;
+    sentence.textContent =
+      guard.status === "refused"
+        ? "The text ends here: what came next stands word for word in"
+        : "Marked words stand word for word in";
+    list.replaceChildren(
+      ...guard.passages.map((passage) => {
+        const item = document.createElement("li");
+        item.append(linkTo(passage.url), ` (${passage.words} words)`);
+        return item;
+      }),
+    );
+  }
+
+  async showOrigin() {
+    if (!this.origin.open || !this.article) return;
+    const list = this.origin.querySelector("dl");
+    const { article } = this;
+    const record = (await read(`/v1/articles/${article.id}`)) ?? {};
+    const rows = [
+      ["Article", article.id],
+      ["Model", nameOf(article.model)],
+      ["Checksum", article.model.checksum],
+      ["Seed", article.seed],
+      ["Written with", settingsOf(article).join(", ")],
+      ["Copied passages", article.guard.status],
+      ...Object.entries(record.lineage ?? {}).flatMap(([name, value]) => lineageRows(name, value)),
+    ];
+    list.replaceChildren();
+    for (const [name, value] of rows) {
+      list.appendChild(document.createElement("dt")).textContent = name;
+      list.appendChild(document.createElement("dd")).textContent = String(value);
+    }
+  }
+
+  // ---- clicks ---------------------------------------------------------------------------------------------------
+
+  async rate(rating) {
+    try {
+      await rate(this.article.id, rating);
+    } catch (error) {
+      this.fail(error instanceof TypeError ? "The server does not answer; try again in a moment." : error.message);
+      return;
+    }
+    for (const button of this.thumbs.children) {
+      button.setAttribute("aria-pressed", String(button.classList.contains(rating)));
+    }
+    this.on.say("Thank you: your rating is kept.");
+  }
+
+  async copyText() {
+    const paragraphs = [...this.text.children].map((paragraph) => paragraph.textContent);
+    try {
+      await navigator.clipboard.writeText(`${this.title.textContent}\n\n${paragraphs.join("\n\n")}\n`);
+      this.said("Copied");
+    } catch {
+      // browsers give pages from plain HTTP addresses no clipboard: then the reader copies what is selected
+      getSelection().setBaseAndExtent(this.title, 0, this.text, this.text.childNodes.length);
+      this.said("Selected: press Ctrl+C");
+    }
+  }
+
+  said(word) {
+    this.copy.textContent = word;
+    this.on.say(word);
+    setTimeout(() => (this.copy.textContent = "Copy"), 2000);
+  }
+}
+
+export function nameOf(model) {
+  return `${model.name} · ${versionOf(model)}`;
+}
+
+export function versionOf(model) {
+  if (model.version === null) return "from a directory";
+  return `version ${model.version}${model.stage ? ` · ${model.stage}` : ""}`;
+}
+
+// A part of the text that begins at `place`, with the passages in it marked.
+function marked(part, place, passages) {
+  const nodes = [];
+  let done = 0;
+  for (const { start, stop } of passages) {
+    const from = Math.max(start - place, done);
+    const to = Math.min(stop - place, part.length);
+    if (start === null || from >= to) continue;
+    const mark = document.createElement("mark");
+    mark.textContent = part.slice(from, to);
+    nodes.push(part.slice(done, from), mark);
+    done = to;
+  }
+  return [...nodes, part.slice(done)];
+}
+
+function linkTo(url) {
+  if (!/^https?:\/\//.test(url)) return url;
+  const link = document.createElement("a");
+  link.href = link.textContent = url;
+  link.target = "_blank";
+  link.rel = "noopener noreferrer";
+  return link;
+}
+
+function settingsOf(article) {
+  return Object.entries(article.settings)
+    .filter(([, value]) => !Array.isArray(value) || value.length)
+    .map(([name, value]) => pair(name, Array.isArray(value) ? JSON.stringify(value) : value));
+}
+
+// One row for each group of plain values: `corpus: {snapshot: 3, sources: {mills: 62}}` becomes
+// "Corpus" with "snapshot 3", and "Corpus: sources" with "mills 62".
+function lineageRows(label, value) {
+  if (!isGroup(value)) return value === null ? [] : [[capital(label), value]];
+  const entries = Object.entries(value);
+  const plain = entries.filter(([, each]) => !isGroup(each) && each !== null).map(([name, each]) => pair(name, each));
+  const groups = entries.filter(([, each]) => isGroup(each));
+  return [
+    ...(plain.length ? [[capital(label), plain.join(", ")]] : []),
+    ...groups.flatMap(([name, each]) => lineageRows(`${label}: ${name}`, each)),
+  ];
+}
+
+const isGroup = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
+const pair = (name, value) => `${name.replaceAll("_", " ")} ${value}`;
+export const capital = (label) => label.charAt(0).toUpperCase() + label.slice(1).replaceAll("_", " ");

@@ -1,0 +1,190 @@
+"""A worker as its clients see it: OpenAI's completions over HTTP, ours or another program's, such as `vllm serve`."""
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+
+from serving.completions import Order, Piece
+from textmill.errors import TextmillError
+from textmill.gpt2.sampling import Settings
+
+_CONNECT_S = 2
+_SILENCE_S = 60  # without a word from a worker that writes: it is taken for lost
+_FOREIGN_SILENCE_S = 300  # of another program's worker, which says nothing while it reads a prompt
+_HEALTH_S = 5
+_LONGEST_LINE = 1 << 20  # bytes
+_LOST = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError, OSError)
+
+
+class Lost(TextmillError):
+    """The worker ended, or went silent, before the text did."""
+
+
+class Busy(TextmillError):
+    """The worker takes no more requests just now."""
+
+
+class Refused(TextmillError):
+    """The worker understood the request and says no; another worker would too."""
+
+
+def session() -> aiohttp.ClientSession:
+    """A session for all workers; connections stay open from one text to the next."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0),
+        read_bufsize=_LONGEST_LINE,
+        trust_env=False,
+    )
+
+
+class Upstream:
+    """One worker at one address."""
+
+    def __init__(self, http: aiohttp.ClientSession, url: str, model: str = "") -> None:
+        self.url = url.rstrip("/")
+        self.model = model
+        self.checksum = ""  # of the bundle that its texts must come from; "" takes any
+        self._http = http
+
+    async def healthy(self) -> bool:
+        """Whether it answers that it is well."""
+        try:
+            limit = aiohttp.ClientTimeout(total=_HEALTH_S)
+            async with self._http.get(f"{self.url}/health", timeout=limit) as answer:
+                return answer.status == 200
+        except _LOST:
+            return False
+
+    async def describe(self) -> dict[str, Any]:
+        """The first model that it lists, and its name taken for later requests.
+
+        Raises:
+            Lost: it does not answer, or not as OpenAI's API does.
+        """
+        try:
+            limit = aiohttp.ClientTimeout(total=_HEALTH_S)
+            async with self._http.get(f"{self.url}/v1/models", timeout=limit) as answer:
+                entry = dict((await answer.json(content_type=None))["data"][0])
+                self.model = str(entry["id"])
+                return entry
+        except (*_LOST, ValueError, KeyError, IndexError, TypeError) as error:
+            raise Lost(f"The worker at {self.url} does not say what it serves ({type(error).__name__}).") from error
+
+    async def file(self, name: str) -> bytes:
+        """A file of its bundle; only our workers have any.
+
+        Raises:
+            Lost: it does not give it.
+        """
+        try:
+            async with self._http.get(f"{self.url}/bundle/{quote(name)}") as answer:
+                answer.raise_for_status()
+                return await answer.read()
+        except (*_LOST, aiohttp.ClientError) as error:
+            raise Lost(f"The worker at {self.url} does not give {name} ({type(error).__name__}).") from error
+
+    async def stream(self, order: Order, exact: bool = True) -> AsyncGenerator[Piece, None]:
+        """The text as the worker writes it; the last piece has a finish.
+
+        Args:
+            exact: whether the worker is ours; others are asked for what OpenAI's API has, and vLLM's two fields.
+
+        Raises:
+            Lost: it ended first.
+            Busy: it takes no more just now.
+            Refused: it says no.
+        """
+        try:
+            async with self._ask(order, exact) as answer:
+                async for piece in _pieces(answer.content, self.checksum):
+                    yield piece
+                    if piece.finish:
+                        return
+        except _LOST as error:
+            raise Lost(f"The worker at {self.url} was lost ({type(error).__name__}).") from error
+        raise Lost(f"The worker at {self.url} ended before the text did.")
+
+    @asynccontextmanager
+    async def _ask(self, order: Order, exact: bool) -> AsyncIterator[aiohttp.ClientResponse]:
+        body = _request(order, self.model, exact)
+        silence = aiohttp.ClientTimeout(
+            total=None, sock_connect=_CONNECT_S, sock_read=_SILENCE_S if exact else _FOREIGN_SILENCE_S
+        )
+        async with self._http.post(f"{self.url}/v1/completions", json=body, timeout=silence) as answer:
+            if answer.status == 429:
+                raise Busy(f"The worker at {self.url} is full.")
+            if answer.status >= 500:
+                raise Lost(f"The worker at {self.url} answered with status {answer.status}.")
+            if answer.status != 200:
+                raise Refused(await _reason(answer))
+            yield answer
+
+
+def _request(order: Order, model: str, exact: bool) -> dict[str, Any]:
+    settings = asdict(order.settings)
+    stop = list(settings.pop("stop"))
+    if not exact:
+        # -1 or absent is vLLM's word for all; OpenAI's own servers refuse both fields unless they are left out
+        neutral = asdict(Settings())
+        for name in ("top_k", "repetition_penalty"):
+            if settings[name] == neutral[name]:
+                del settings[name]
+    return {
+        "model": model,
+        "prompt": order.prompt,
+        **settings,
+        **({"stop": stop} if stop else {}),
+        **({"logprobs": order.logprobs} if order.logprobs is not None else {}),
+        "stream": True,
+        "stream_options": {"include_usage": True, "continuous_usage_stats": True},
+    }
+
+
+async def _reason(answer: aiohttp.ClientResponse) -> str:
+    try:
+        said = await answer.json(content_type=None)
+        error = said.get("error", said)
+        return str(error["message"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"The worker refused the request with status {answer.status}."
+
+
+async def _pieces(lines: aiohttp.StreamReader, checksum: str) -> AsyncIterator[Piece]:
+    """The pieces of a stream of server-sent events; the last one waits for the usage that may follow it."""
+    tokens = prompt_tokens = 0
+    last: Piece | None = None
+    async for line in lines:
+        if not line.startswith(b"data: ") or line.startswith(b"data: [DONE]"):
+            continue
+        try:
+            event = json.loads(line[6:])
+        except ValueError:
+            raise Lost("The worker's stream cannot be read.") from None
+        if checksum and event.get("system_fingerprint") != checksum:
+            raise Lost("The worker serves another model than before.")
+        choice = (event.get("choices") or [None])[0]
+        usage = event.get("usage") or {}
+        tokens = usage.get("completion_tokens", tokens + (choice is not None))
+        prompt_tokens = usage.get("prompt_tokens", prompt_tokens)
+        if choice is None:
+            continue
+        piece = Piece(choice.get("text", ""), tokens, _finish(choice), prompt_tokens, choice.get("logprobs"))
+        if piece.finish:
+            last = piece
+        else:
+            yield piece
+    if last:
+        yield Piece(last.text, tokens, last.finish, prompt_tokens, last.logprobs)
+
+
+def _finish(choice: dict[str, Any]) -> Any:
+    reason = choice.get("finish_reason")
+    if reason == "stop":
+        # vLLM's word for what stopped it: null at the model's own end
+        return "stop" if choice.get("stop_reason") is not None else "end"
+    return "length" if reason == "length" else ""

@@ -1,0 +1,177 @@
+"""A route kept on the version that its target names: load it, try it, change over, let the former one finish.
+
+The new version's first worker starts beside the old ones. Only when it has written a text does the route change. From
+then on every new request goes to the new version, while the old workers finish what they have begun; as each ends, a
+new one takes its place. So there is never more than one worker too many, and no text is written by two versions.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from serving.completions import Order, Served
+from serving.deployment import Deployment
+from serving.pool import Launch, Placement, ProcessWorker, Worker, WorkerFailed
+from serving.router import WorkerRouter
+from serving.schemas import ModelIdentity
+from serving.split import Route
+from textmill.errors import TextmillError
+from textmill.gpt2 import bundle
+from textmill.gpt2.sampling import Settings
+
+_log = logging.getLogger(__name__)
+_READY_WITHIN_S = 150
+_SMOKE_WITHIN_S = 60
+_GRACE_S = 2  # between the choice of a version for a request and the request's arrival there
+_LOOK_S = 0.05
+
+
+def served_from(directory: Path, identity: ModelIdentity) -> Served:
+    """What a verified bundle says of itself."""
+    return Served(
+        identity=identity,
+        lineage=bundle.read_json(directory, bundle.LINEAGE),
+        defaults=bundle.read_json(directory, bundle.GENERATION),
+        window=bundle.read_architecture(directory).window,
+        directory=directory,
+    )
+
+
+class Versions:
+    """The version of one route, and its workers on their placements."""
+
+    def __init__(
+        self,
+        router: WorkerRouter,
+        route: Route,
+        places: Sequence[Placement],
+        launch: Callable[[Served], Launch],
+        drain_s: float,
+    ) -> None:
+        """Begin without a version.
+
+        Args:
+            launch: how workers of a bundle are started.
+            drain_s: seconds that a replaced version has for the texts it has begun.
+        """
+        self.route = route
+        self._router = router
+        self._places = places
+        self._launch = launch
+        self._drain_s = drain_s
+        self._alive: list[Deployment] = []
+        self._retiring: set[asyncio.Task[None]] = set()
+
+    @property
+    def served(self) -> Served | None:
+        """The version that answers."""
+        return self.route.deployment.served if self.route.deployment else None
+
+    async def use(self, served: Served) -> None:
+        """Answer with this version from now on.
+
+        Raises:
+            TextmillError: its worker does not start, or does not write; the former version goes on.
+        """
+        launch = self._launch(served)
+        new = Deployment(served, launch.slots * len(self._places))
+        self._enlist(new)
+        try:
+            first = self._start(new, launch, self._places[0])
+            await _ready(first)
+            await smoke(first, served)
+        except BaseException:
+            await self._dismiss(new)
+            self._router.metrics.swaps.labels("failed").inc()
+            raise
+        former, self.route.deployment = self.route.deployment, new
+        self._router.metrics.swaps.labels("done").inc()
+        self._router.metrics.show(self._router.models(), self._router.health().workers)
+        self._fill()
+        if former is None:
+            await asyncio.gather(*(_settled(worker) for worker in new.workers))
+        else:
+            task = asyncio.create_task(self._retire(former))
+            self._retiring.add(task)
+            task.add_done_callback(self._retiring.discard)
+
+    def _fill(self) -> None:
+        """Start a worker of the present version wherever there is none of any."""
+        current = self.route.deployment
+        assert current
+        taken = {
+            worker.placement for each in self._alive for worker in each.workers if isinstance(worker, ProcessWorker)
+        }
+        for place in self._places:
+            if place not in taken:
+                self._start(current, self._launch(current.served), place)
+
+    def _start(self, deployment: Deployment, launch: Launch, place: Placement) -> ProcessWorker:
+        worker = ProcessWorker(launch, place, deployment.dispatch)
+        deployment.workers.append(worker)
+        worker.start()
+        return worker
+
+    async def _retire(self, former: Deployment) -> None:
+        await asyncio.sleep(_GRACE_S)
+        await asyncio.gather(*(self._end_when_idle(former, worker) for worker in list(former.workers)))
+        await self._dismiss(former)
+        _log.info("Version %s has ended.", former.served.identity.version)
+
+    async def _end_when_idle(self, deployment: Deployment, worker: Worker) -> None:
+        deadline = time.monotonic() + self._drain_s
+        while (worker.running or deployment.waiting) and time.monotonic() < deadline:
+            await asyncio.sleep(_LOOK_S)
+        deployment.workers.remove(worker)
+        await worker.stop()
+        self._fill()
+
+    def _enlist(self, deployment: Deployment) -> None:
+        self._alive.append(deployment)
+        self._router.deployments.append(deployment)
+
+    async def _dismiss(self, deployment: Deployment) -> None:
+        deployment.close()
+        await asyncio.gather(*(worker.stop() for worker in deployment.workers))
+        for deployments in (self._alive, self._router.deployments):
+            with suppress(ValueError):
+                deployments.remove(deployment)
+
+    async def close(self) -> None:
+        """Stop letting versions finish; the router ends the workers."""
+        for task in self._retiring:
+            task.cancel()
+
+
+async def _settled(worker: Worker) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(worker.settled.wait(), _READY_WITHIN_S)
+
+
+async def _ready(worker: ProcessWorker) -> None:
+    await _settled(worker)
+    if not worker.ready:
+        raise worker.failure or WorkerFailed("Its worker is not ready yet.")
+
+
+async def smoke(worker: Worker, served: Served) -> None:
+    """See that a worker writes, and that a seed decides what.
+
+    Raises:
+        TextmillError: it does not.
+    """
+    assert worker.upstream
+    settings = Settings.of(served.defaults, {"max_tokens": 8, "seed": 1})
+    texts = []
+    try:
+        async with asyncio.timeout(_SMOKE_WITHIN_S):
+            for _ in range(2):
+                pieces = [piece async for piece in worker.upstream.stream(Order("The", settings))]
+                texts.append("".join(piece.text for piece in pieces))
+    except TimeoutError:
+        raise TextmillError(f"It wrote no text within {_SMOKE_WITHIN_S} s.") from None
+    if texts[0] != texts[1]:
+        raise TextmillError("It wrote two texts with one seed.")

@@ -1,0 +1,173 @@
+"""Readers' ratings: on disk before they are acknowledged, in the store once, whatever fails between."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+from engine_router import served
+from local_servers import free_port, start_store, stop
+from registered_bundles import register
+from server_processes import Server
+
+from serving import delivery
+from serving.outbox import Outbox, Undelivered
+from textmill.feedback import Approval, FeedbackStore, Rating
+from textmill.registry import ModelRegistry
+
+RATING = Rating("fb_1", "art_1", "", 1.0, "2026-01-01T00:00:00.000+00:00", "tiny", 7, "c" * 64, "good")
+
+
+def numbered(count: int) -> list[Rating]:
+    return [replace(RATING, id=f"fb_{number}", text_id=f"art_{number}") for number in range(count)]
+
+
+@contextmanager
+def full_disk(after: int) -> Iterator[None]:
+    """Files of this process end at so many bytes, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    former = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (after, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, former)
+
+
+def test_ratings_come_out_as_they_went_in_until_they_are_done(tmp_path: Path) -> None:
+    outbox, ratings = Outbox(tmp_path), numbered(5)
+    for rating in ratings:
+        outbox.add(rating)
+    reader = Undelivered(tmp_path)
+    assert reader.batch() == reader.batch() == ratings
+    reader.done()
+    assert reader.batch() == []
+    outbox.add(RATING)
+    assert Undelivered(tmp_path).batch() == [RATING]  # after a restart it goes on where it was
+
+
+def test_a_line_that_was_cut_off_hides_no_other(tmp_path: Path) -> None:
+    first, second = numbered(2)
+    with full_disk(after=300):
+        outbox = Outbox(tmp_path)
+        outbox.add(first)
+        with pytest.raises(OSError):
+            outbox.add(second)
+    outbox.add(second)
+    (tmp_path / "0-broken.jsonl").write_text('{"id": 3}\nnonsense\n{"id": "fb_9"', encoding="utf-8")
+    assert Undelivered(tmp_path).batch() == [first, second]
+
+
+def test_segments_that_are_delivered_go_away(tmp_path: Path) -> None:
+    for rating in numbered(3):
+        outbox = Outbox(tmp_path)  # each start begins a file of its own
+        outbox.add(rating)
+        outbox.close()
+    reader = Undelivered(tmp_path)
+    assert len(reader.batch()) == 3
+    reader.done()
+    assert len(list(tmp_path.glob("*.jsonl"))) == 1
+
+
+def test_a_full_disk_refuses_a_rating_and_writes_articles(model: Path, tmp_path: Path) -> None:
+    with served({7: model}, tmp_path) as client:
+        article = client.post("/v1/articles", json={"topic": "abc"}).json()
+        with full_disk(after=1):
+            refused = client.post(f"/v1/articles/{article['id']}/feedback", json={"rating": "up"})
+            assert client.post("/v1/articles", json={"topic": "abc"}).status_code == 200
+        assert refused.status_code == 503
+        assert int(refused.headers["retry-after"]) > 0
+        assert client.post(f"/v1/articles/{article['id']}/feedback", json={"rating": "up"}).status_code == 202
+
+
+def test_a_second_thought_replaces_the_first_and_another_readers_does_not(model: Path, tmp_path: Path) -> None:
+    with served({7: model}, tmp_path) as client:
+        route = f"/v1/articles/{client.post('/v1/articles', json={'topic': 'abc'}).json()['id']}/feedback"
+        first = client.post(route, json={"rating": "up", "user": "ann"}).json()
+        second = client.post(route, json={"rating": "down", "user": "ann", "comment": "on reflection"}).json()
+        other = client.post(route, json={"rating": "up", "user": "bob"}).json()
+        assert first["id"] == second["id"] != other["id"]
+        assert client.post("/v1/articles/art_0/feedback", json={"rating": "up"}).status_code == 404
+        assert client.post(route, json={"rating": "great"}).status_code == 422
+        metrics = client.get("/metrics").text
+        assert 'textmill_feedback_total{rating="up",version="7"} 2.0' in metrics
+        assert 'textmill_feedback_total{rating="down",version="7"} 1.0' in metrics
+    raw = "".join(file.read_text(encoding="utf-8") for file in (tmp_path / "feedback").glob("*.jsonl"))
+    assert "ann" not in raw.replace("channel", "")  # who it was is not kept
+
+
+def test_a_rating_delivered_twice_is_stored_once(
+    mongodb_uri: str, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEXTMILL_MONGODB_URI", mongodb_uri)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    outbox = Outbox(tmp_path)
+    for rating in numbered(520):  # more than a batch
+        outbox.add(rating)
+    options = ["--outbox", str(tmp_path), "--database", database, "--model", "tiny", "--once"]
+    assert delivery.main(options) == 0
+    (tmp_path / "delivered.json").unlink()  # as if the process had died before it wrote down how far it had come
+    outbox.add(replace(RATING, id="fb_0", text_id="art_0", reward=0.0))
+    assert delivery.main(options) == 0
+    store = FeedbackStore.connect(mongodb_uri, database)
+    assert len(store.all()) == 520
+    assert store.approvals("tiny") == {7: Approval(519, 1)}
+
+
+def test_what_readers_think_becomes_tags_of_the_version(
+    mongodb_uri: str, mlflow_uri: str, database: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEXTMILL_MONGODB_URI", mongodb_uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
+    registry = ModelRegistry(mlflow_uri, f"rated-{database}")
+    number = register(registry, model)
+    outbox = Outbox(tmp_path)
+    for place, rating in enumerate(numbered(4)):
+        outbox.add(replace(rating, model=registry.name, version=number, reward=float(place > 0)))
+    options = ["--outbox", str(tmp_path), "--database", database, "--model", registry.name, "--once"]
+    assert delivery.main(options) == 0
+    found = registry.version(number).tags
+    assert (found["feedback_up"], found["feedback_down"], found["feedback_share"]) == ("3", "1", "0.750")
+
+
+def test_ratings_given_while_the_store_is_down_arrive_when_it_is_back(
+    start: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    uri = f"mongodb://127.0.0.1:{port}"
+    monkeypatch.setenv("TEXTMILL_MONGODB_URI", uri)
+    server = start()
+    ids = []
+    for seed in range(3):
+        article = httpx.post(f"{server.url}/v1/articles", json={"topic": "abc", "seed": seed}).json()
+        began = time.monotonic()
+        answer = httpx.post(f"{server.url}/v1/articles/{article['id']}/feedback", json={"rating": "up"})
+        assert answer.status_code == 202
+        assert time.monotonic() - began < 2  # nobody waits for the store
+        ids.append(answer.json()["id"])
+    store = start_store(tmp_path, port)
+    try:
+        ratings = FeedbackStore.connect(uri, "textmill")
+        end = time.monotonic() + 45
+        while len(stored := ratings.all()) < 3:
+            assert time.monotonic() < end, server.log.read_text(encoding="utf-8")
+            time.sleep(0.2)
+        assert sorted(each["_id"] for each in stored) == sorted(ids)
+        assert {each["model"] for each in stored} == {"tiny"}
+    finally:
+        stop(store)
+
+
+def test_the_server_loads_no_driver_of_a_store() -> None:
+    code = "import sys, serving.api, serving.ratings, serving.outbox; print('pymongo' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ))
+    assert ran.stdout.strip() == "False"

@@ -1,0 +1,115 @@
+"""OpenAI's own client against a server of ours."""
+
+import json
+from collections.abc import Iterator
+
+import httpx
+import openai
+import pytest
+from server_processes import Server
+
+from textmill.gpt2 import bundle
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=30) as made:
+        yield made
+
+
+def test_the_official_client_gets_a_completion_with_its_usage(client: openai.OpenAI, model: bundle.Path) -> None:
+    answer = client.completions.create(model="tiny", prompt="abc", max_tokens=10, seed=4, temperature=0.7)
+    assert answer.object == "text_completion"
+    assert answer.id.startswith("cmpl-")
+    assert answer.model == "tiny"
+    (choice,) = answer.choices
+    assert (choice.index, choice.finish_reason) == (0, "length")
+    assert len(choice.text) == 10
+    assert answer.usage and answer.usage.prompt_tokens == 3
+    assert answer.usage.completion_tokens == 10
+    assert answer.usage.total_tokens == 13
+    provenance = answer.model_extra["textmill"]
+    assert provenance["model"]["checksum"] == bundle.verify(model)
+    assert (provenance["seed"], provenance["settings"]["temperature"]) == (4, 0.7)
+
+
+def test_the_same_seed_gives_the_same_text_streamed_or_not(client: openai.OpenAI) -> None:
+    asked = {"model": "tiny", "prompt": "abc", "max_tokens": 30, "seed": 9}
+    whole = client.completions.create(**asked).choices[0].text
+    assert whole == client.completions.create(**asked).choices[0].text
+    assert whole == "".join(chunk.choices[0].text for chunk in client.completions.create(**asked, stream=True))
+    assert whole != client.completions.create(**{**asked, "seed": 10}).choices[0].text
+
+
+def test_a_stream_ends_with_a_reason_the_usage_and_done(server: Server, client: openai.OpenAI) -> None:
+    asked = {"model": "tiny", "prompt": "abc", "max_tokens": 6, "seed": 3, "stream": True}
+    chunks = list(client.completions.create(**asked, stream_options={"include_usage": True}))
+    *texts, usage = chunks
+    assert [chunk.choices[0].finish_reason for chunk in texts] == [None] * (len(texts) - 1) + ["length"]
+    assert usage.choices == []
+    assert usage.usage and usage.usage.completion_tokens == 6
+    raw = httpx.post(f"{server.url}/v1/completions", json=asked)
+    assert raw.headers["content-type"].startswith("text/event-stream")
+    blocks = raw.text.split("\n\n")
+    assert blocks[-2:] == ["data: [DONE]", ""]
+    assert all(json.loads(block.removeprefix("data: ")) for block in blocks[:-2])
+
+
+def test_several_prompts_and_several_texts_of_each(client: openai.OpenAI) -> None:
+    answer = client.completions.create(model="tiny", prompt=["abc", "de"], n=2, max_tokens=5, seed=1, echo=True)
+    assert [choice.index for choice in answer.choices] == [0, 1, 2, 3]
+    assert [choice.text[:2] for choice in answer.choices] == ["ab", "ab", "de", "de"]
+    assert len({choice.text for choice in answer.choices}) == 4
+    assert answer.usage and (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (5, 20)
+    streamed = ["", "", "", ""]
+    asked = {"model": "tiny", "prompt": ["abc", "de"], "n": 2, "max_tokens": 5, "seed": 1, "echo": True}
+    for chunk in client.completions.create(**asked, stream=True):
+        streamed[chunk.choices[0].index] += chunk.choices[0].text
+    assert streamed == [choice.text for choice in answer.choices]
+
+
+def test_a_prompt_may_be_token_numbers_or_nothing(client: openai.OpenAI) -> None:
+    asked = {"model": "tiny", "max_tokens": 5, "seed": 1}
+    by_text = client.completions.create(**asked, prompt="c").choices[0].text
+    found = [client.completions.create(**asked, prompt=[[token]]).choices[0].text for token in range(11)]
+    assert by_text in found
+    assert client.completions.create(**asked, prompt="").usage.prompt_tokens == 1  # type: ignore[union-attr]
+
+
+def test_stop_strings_and_vllms_fields_are_honoured(client: openai.OpenAI) -> None:
+    asked = {"model": "tiny", "prompt": "abc", "max_tokens": 60, "seed": 2}
+    stopped = client.completions.create(**asked, stop=["."]).choices[0]
+    assert stopped.finish_reason == "stop"
+    assert "." not in stopped.text
+    greedy = client.completions.create(**asked, temperature=0).choices[0].text
+    assert greedy == client.completions.create(**asked, extra_body={"top_k": 1}).choices[0].text
+    assert (
+        greedy
+        != client.completions.create(**asked, temperature=0, extra_body={"repetition_penalty": 2.0}).choices[0].text
+    )
+
+
+def test_models_are_listed_and_looked_up(client: openai.OpenAI) -> None:
+    (listed,) = client.models.list().data
+    assert (listed.id, listed.object, listed.owned_by) == ("tiny", "model", "textmill")
+    assert client.models.retrieve("tiny").id == "tiny"
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("gpt-5")
+
+
+def test_errors_are_those_that_the_client_knows(client: openai.OpenAI) -> None:
+    asked = {"model": "tiny", "prompt": "abc"}
+    with pytest.raises(openai.NotFoundError) as unknown:
+        client.completions.create(**{**asked, "model": "gpt-5"})
+    assert unknown.value.code == "model_not_found"
+    for wrong in ({"temperature": 3}, {"frequency_penalty": 1}, {"suffix": "x"}, {"max_tokens": 10_000}, {"n": 9}):
+        with pytest.raises(openai.BadRequestError) as refused:
+            client.completions.create(**asked, **wrong)
+        assert refused.value.type == "invalid_request_error"
+        assert refused.value.param == next(iter(wrong))
+    with pytest.raises(openai.BadRequestError, match="63 at most"):
+        client.completions.create(**{**asked, "prompt": "a" * 64})
+    with pytest.raises(openai.BadRequestError, match="token 5000"):
+        client.completions.create(**{**asked, "prompt": [5000]})
+    with pytest.raises(openai.BadRequestError, match="not a field"):
+        client.completions.create(**asked, extra_body={"temprature": 1})

@@ -1,0 +1,221 @@
+"""The web page in a real browser: what a reader clicks, types and sees."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+from browser import Page, chromium, opened
+from engine_router import EngineRouter, config
+from local_servers import free_port
+
+from serving.api import create_app
+from serving.outbox import Undelivered
+
+pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium on this machine (apt-get install chromium)")
+READY = "document.querySelector('#write')?.disabled === false"
+IDLE = "document.querySelector('#write').textContent === 'Write'"
+DONE = f"{IDLE} && [...document.querySelectorAll('article:not([hidden]) footer')].every(each => !each.hidden)"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("page-data")
+
+
+@pytest.fixture(scope="module")
+def url(model: Path, other_model: Path, data: Path) -> Iterator[str]:
+    """A server of two versions that write slowly enough to be stopped."""
+    router = EngineRouter({7: model, 8: other_model}, max_tokens=100_000)
+    server = uvicorn.Server(uvicorn.Config(create_app(router, config(data)), port=free_port(), log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    yield f"http://127.0.0.1:{server.config.port}/"
+    server.should_exit = True
+    thread.join(10)
+    router.close()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with opened(tmp_path_factory.mktemp("profile")) as tab:
+        yield tab
+
+
+@pytest.fixture
+def page(browser: Page, url: str) -> Page:
+    """The page, freshly loaded, on a desk's screen."""
+    browser.look(1280, 900)
+    browser.open(url)
+    browser.wait(READY)
+    # texts of forty tokens, not of a hundred thousand
+    browser.run("document.querySelector('#length').max = 400; document.querySelector('#length').value = 40; 0")
+    return browser
+
+
+def write(page: Page, topic: str = "abc") -> None:
+    page.click("#topic")
+    page.run("document.querySelector('#topic').select()")
+    page.type(topic)
+    page.press("Enter", 13)
+    page.wait(DONE)
+
+
+def test_a_topic_typed_becomes_an_article_that_says_where_it_comes_from(page: Page) -> None:
+    write(page, "abc de")
+    assert page.text("article h1") == "abc de"
+    assert page.text("article .text")
+    assert "tiny · version 7 · Production · seed" in page.text("article .facts")
+    page.click("article .origin summary")
+    page.wait("document.querySelector('article dl').children.length > 5")
+    assert "snapshot 3" in page.text("article dl")
+    assert page.problems == []
+
+
+def test_a_seed_kept_writes_the_same_text_again(page: Page) -> None:
+    write(page)
+    first = page.text("article .text")
+    page.click("article .keep")
+    write(page)
+    assert page.text("article .text") == first
+    page.click("article .again")
+    page.wait(f"{DONE} && document.querySelector('article .text').innerText !== {json.dumps(first)}")
+
+
+@pytest.mark.parametrize("how", ["button", "escape"])
+def test_writing_can_be_stopped(page: Page, how: str) -> None:
+    page.run("const l = document.querySelector('#length'); l.max = l.value = 100000; 0")
+    page.run("document.querySelector('#temperature').value = 0; 0")
+    page.click("#topic")
+    page.type("abc")
+    page.click("#write")
+    page.wait("document.querySelector('#write').textContent === 'Stop'")
+    page.wait("document.querySelector('article .text').innerText.length > 20")
+    if how == "button":
+        page.click("#write")
+    else:
+        page.press("Escape", 27)
+    page.wait(IDLE)
+    assert page.text("article .facts") == "Stopped."
+    assert len(page.text("article .text")) > 20
+
+
+def test_two_versions_write_side_by_side(page: Page) -> None:
+    page.click("#compare")
+    write(page)
+    versions = page.run("[...document.querySelectorAll('article .version')].map(each => each.innerText)")
+    assert versions == ["tiny · version 7 · Production", "tiny · version 8 · Staging"]
+    left, right = page.run("[...document.querySelectorAll('article')].map(each => each.getBoundingClientRect().x)")
+    assert right > left + 300
+    page.look(390, 844, phone=True)
+    left, right = page.run("[...document.querySelectorAll('article')].map(each => each.getBoundingClientRect().x)")
+    assert left == right  # one below the other
+    assert page.run("document.documentElement.scrollWidth <= 390")
+
+
+def test_thumbs_are_kept(page: Page, data: Path) -> None:
+    write(page)
+    page.click("article .up")
+    page.wait("document.querySelector('article .up').ariaPressed === 'true'")
+    page.click("article .down")
+    page.wait("document.querySelector('article .down').ariaPressed === 'true'")
+    assert page.run("document.querySelector('article .up').ariaPressed") == "false"
+    up, down = Undelivered(data / "feedback").batch()[-2:]
+    assert (up.id, up.liked, down.liked) == (down.id, True, False)
+
+
+def test_a_template_asks_for_its_parameters(page: Page) -> None:
+    page.wait("document.querySelector('#template').options.length > 3")
+    page.choose("#template", "report")
+    assert page.text("#about") == "A report of something that happened"
+    page.click("#parameter-event")
+    page.type("the mill reopens")
+    page.click("#write")
+    time.sleep(0.1)
+    assert page.run(IDLE)  # the browser asks for the place first
+    page.click("#parameter-place")
+    page.type("Harrow")
+    page.press("Enter", 13)
+    page.wait(DONE)
+    assert page.text("article h1") == "The mill reopens"
+    assert page.text("article .text").startswith("Harrow: This week,")
+
+
+def test_an_article_is_copied(page: Page, url: str) -> None:
+    page.send("Browser.grantPermissions", origin=url, permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
+    write(page, "abc")
+    page.click("article .copy")
+    page.wait("document.querySelector('article .copy').textContent !== 'Copy'")
+    if page.text("article .copy") == "Copied":
+        assert page.run("navigator.clipboard.readText()").startswith("abc\n\n")
+
+
+def test_the_keyboard_reaches_every_control_in_order(page: Page) -> None:
+    write(page)
+    page.run("document.querySelector('#topic').focus()")
+    reached = []
+    for _ in range(16):
+        page.press("Tab", 9)
+        reached.append(
+            page.run("document.activeElement.id || document.activeElement.className || document.activeElement.tagName")
+        )
+    wanted = [
+        "write",
+        "length",
+        "temperature",
+        "seed",
+        "SUMMARY",
+        "compare",
+        "left",
+        "up",
+        "down",
+        "copy",
+        "again",
+        "keep",
+        "SUMMARY",
+    ]
+    assert [each for each in reached if each in wanted] == wanted
+
+
+def test_every_control_has_a_name_that_a_screen_reader_says(page: Page) -> None:
+    write(page)
+    page.click("#compare")
+    nodes = page.send("Accessibility.getFullAXTree")["nodes"]
+    roles = {"button", "textbox", "slider", "combobox", "switch", "link", "checkbox"}
+    controls = [node for node in nodes if node.get("role", {}).get("value") in roles and not node.get("ignored")]
+    assert len(controls) >= 12
+    assert [node["role"]["value"] for node in controls if not node.get("name", {}).get("value")] == []
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_text_stands_out_from_its_ground(page: Page, dark: bool) -> None:
+    page.look(1280, 900, dark=dark)
+    write(page)
+    for selector in (".ask", "article .text", "article .facts", ".model", ".primary", ".caution"):
+        colours = page.run(
+            f"(() => {{ let e = document.querySelector('{selector}'); const ink = getComputedStyle(e).color;"
+            "while (e && getComputedStyle(e).backgroundColor === 'rgba(0, 0, 0, 0)') e = e.parentElement;"
+            "return [ink, getComputedStyle(e ?? document.body).backgroundColor]; })()"
+        )
+        assert _contrast(*colours) >= 4.5, (selector, colours)  # WCAG 2.2, level AA
+
+
+def _contrast(first: str, second: str) -> float:
+    def luminance(colour: str) -> float:
+        parts = [int(part) / 255 for part in colour.removeprefix("rgb(").removesuffix(")").split(",")[:3]]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    dark, light = sorted((luminance(first), luminance(second)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_a_server_that_is_gone_is_named(page: Page) -> None:
+    page.send("Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=0, uploadThroughput=0)
+    write(page)
+    page.send("Network.emulateNetworkConditions", offline=False, latency=0, downloadThroughput=-1, uploadThroughput=-1)
+    assert page.text("article .problem") == "The server does not answer; try again in a moment."
+    page.problems.clear()
