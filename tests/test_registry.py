@@ -1,17 +1,37 @@
 """The registry against a real MLflow server: register, promote, refuse, roll back, download."""
 
+import getpass
 import json
+import subprocess
+import sys
+import threading
+import uuid
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from empty_versions import assert_agreement, register_empty
 
-from textmill import tracking
+from textmill import promotion_log, tracking
 from textmill.errors import UserError
 from textmill.gpt2 import bundle, weights
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.tokenizer import train_bpe
+from textmill.promotion_log import Move
 from textmill.registry import ModelRegistry
 
+ROUNDS = 12
+PROMOTER = """
+import sys
+from textmill.promotion_log import Move
+from textmill.registry import ModelRegistry
+uri, name, number = sys.argv[1:]
+registry = ModelRegistry(uri, name)
+for line in sys.stdin:
+    registry.promote(int(number), line.strip(), "None" if int(line) % 3 == 2 else "Production")
+    print(line.strip(), flush=True)
+"""
 LINEAGE = {
     "code": "0123",
     "settings": {"train": {"steps": 3}},
@@ -45,7 +65,7 @@ def _register(
 
 @pytest.fixture
 def registry(mlflow_uri: str, request: pytest.FixtureRequest) -> ModelRegistry:
-    return ModelRegistry(mlflow_uri, request.node.name.replace("_", "-"))
+    return ModelRegistry(mlflow_uri, f"{request.node.name[:50]}-{uuid.uuid4().hex[:8]}")
 
 
 def test_a_blessed_version_goes_by_staging_to_production_and_back(registry: ModelRegistry, tmp_path: Path) -> None:
@@ -57,23 +77,162 @@ def test_a_blessed_version_goes_by_staging_to_production_and_back(registry: Mode
     assert {v.number: v.stage for v in registry.versions()} == {first: "Archived", second: "Production"}
     registry.rollback("it does not, after all")
     assert {v.number: v.stage for v in registry.versions()} == {first: "Production", second: "Archived"}
-    log = [(move.version, move.former, move.stage, move.why) for move in registry.history()]
-    assert log[-1] == (first, "Archived", "Production", "it does not, after all")
-    assert [(version, stage) for version, _, stage, _ in log] == [
+    assert [(move.version, move.former, move.stage) for move in registry.history()] == [
+        (first, "None", "Staging"),
+        (first, "Staging", "Production"),
+        (second, "None", "Staging"),
+        (second, "Staging", "Production"),
+        (first, "Production", "Archived"),
+        (first, "Archived", "Production"),
+        (second, "Production", "Archived"),
+    ]
+    promotion, displacement, rollback = registry.history()[3:6]
+    assert (promotion.who, promotion.figures["bits_per_byte"]) == (getpass.getuser(), "2.0000")
+    assert displacement.why == f"version {second} came to Production"
+    assert (rollback.why, rollback.undoes) == ("it does not, after all", second)
+
+
+def test_every_move_writes_stage_alias_and_tag(registry: ModelRegistry) -> None:
+    first, second = register_empty(registry, 2)
+    for number, stage in (
         (first, "Staging"),
         (first, "Production"),
-        (second, "Staging"),
         (second, "Production"),
-        (first, "Production"),
+        (second, "None"),
+        (first, "Staging"),
+    ):
+        registry.promote(number, "a reason", stage)
+        assert_agreement(registry)
+    registry.archive(first, "done with")
+    assert_agreement(registry)
+    assert registry.standing().aliases == {"archived": first}
+
+
+def test_two_processes_that_promote_at_once_leave_one_version_in_production_and_both_in_the_log(
+    registry: ModelRegistry,
+) -> None:
+    numbers = register_empty(registry, 2)
+    promoters = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROMOTER, registry.tracking_uri, registry.name, str(number)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in numbers
     ]
+    try:
+        for turn in range(ROUNDS):
+            for promoter in promoters:
+                print(turn, file=promoter.stdin, flush=True)
+            for promoter in promoters:
+                assert promoter.stdout
+                assert promoter.stdout.readline().strip() == str(turn)
+            assert (registry.resolve("Production") is None) == (turn % 3 == 2)
+            assert_agreement(registry)
+    finally:
+        for promoter in promoters:
+            promoter.communicate(timeout=10)
+    commanded = [(move.version, move.why) for move in registry.history() if not move.observed]
+    assert sorted(commanded) == sorted((number, str(turn)) for number in numbers for turn in range(ROUNDS))
 
 
-def test_every_move_writes_stage_alias_and_tag(registry: ModelRegistry, tmp_path: Path) -> None:
-    number = _register(registry, tmp_path, 1)
-    registry.promote(number, "good")
-    model = registry._call("GET", "registered-models/get", {"name": registry.name})["registered_model"]
-    assert model["aliases"] == [{"alias": "production", "version": str(number)}]
-    assert registry.version(number).tags["stage"] == registry.version(number).stage == "Production"
+def test_rolling_back_again_goes_further_back(registry: ModelRegistry) -> None:
+    for number in register_empty(registry, 4):
+        registry.promote(number, "better")
+    assert [registry.rollback("worse").version for _ in range(2)] == [3, 2]
+    registry.promote(4, "better after all")
+    assert registry.rollback("worse").version == 2  # 3 was taken back, and nobody put it there again
+    assert registry.rollback("worse").version == 1
+    with pytest.raises(UserError, match="no former Production version to go back to: version 1 is the first"):
+        registry.rollback("worse")
+    assert_agreement(registry)
+
+
+def test_an_empty_production_is_filled_with_the_version_that_was_there_last(registry: ModelRegistry) -> None:
+    for number in register_empty(registry, 2):
+        registry.promote(number, "better")
+    registry.archive(2, "away with it")
+    assert registry.resolve("Production") is None
+    assert registry.rollback("we need one").version == 2
+
+
+def test_an_entry_of_the_log_is_never_written_over(registry: ModelRegistry) -> None:
+    (number,) = register_empty(registry, 1)
+    seen: dict[str, str] = {}
+    for stage in ("Staging", "Production", "Staging", "Archived", "None"):
+        registry.promote(number, stage, stage)
+        tags = registry.version(number).tags
+        assert seen.items() <= tags.items()
+        seen = {key: value for key, value in tags.items() if key.startswith("move.")}
+    assert len(seen) == 5
+
+
+def test_two_moves_in_one_microsecond_are_two_entries() -> None:
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    moves = [promotion_log.dated(Move(1, "", who, "None", "Staging", "why"), [], moment) for who in ("ann", "bob")]
+    tags = {move.key: promotion_log.written(move) for move in moves}
+    assert {move.who for move in promotion_log.read({1: tags})} == {"ann", "bob"}
+
+
+def test_a_clock_that_is_behind_does_not_reorder_the_log() -> None:
+    first = promotion_log.dated(Move(1, "", "ann", "None", "Staging", ""), [])
+    second = promotion_log.dated(Move(2, "", "bob", "None", "Staging", ""), [first], datetime(2020, 1, 1, tzinfo=UTC))
+    assert second.time > first.time
+
+
+def test_a_move_that_two_observers_wrote_down_is_one() -> None:
+    observed = [promotion_log.dated(Move(1, "", who, "None", "Staging", "", observed=True), []) for who in ("a", "b")]
+    tags = {move.key: promotion_log.written(move) for move in observed}
+    assert len(promotion_log.read({1: tags})) == 1
+    done = promotion_log.dated(Move(1, "", "ann", "None", "Staging", ""), observed)
+    tags[done.key] = promotion_log.written(done)
+    assert [move.who for move in promotion_log.read({1: tags})] == ["ann"]  # it was under way when they looked
+
+
+def test_a_tag_made_by_hand_does_not_break_the_log() -> None:
+    assert promotion_log.read({1: {"move.mine": "hello", "move.2026-01-01T00:00:00.000000Z": "[]"}}) == []
+
+
+def test_a_reason_too_long_for_the_log_moves_nothing(registry: ModelRegistry) -> None:
+    (number,) = register_empty(registry, 1)
+    with pytest.raises(UserError, match="6000 characters"):
+        registry.promote(number, "x" * 6000)
+    assert registry.version(number).stage == "None"
+
+
+def test_mlflow_still_has_its_stages(registry: ModelRegistry) -> None:
+    """If this fails after an update, MLflow has dropped model stages: stay on the former release.
+
+    What Textmill then needs is in one place, ModelRegistry._transition; the stage tag and the aliases hold the same.
+    """
+    (number,) = register_empty(registry, 1)
+    registry.promote(number, "to see", "Staging")
+    assert registry.version(number).stage == "Staging", "MLflow takes the call and moves no stage"
+
+
+def test_an_mlflow_without_stages_is_named() -> None:
+    class Stageless(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            entry = {"name": "any", "version": "1", "creation_timestamp": 0}
+            self._answer(200, {"model_versions": [entry]})
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self._answer(404, {"error_code": "ENDPOINT_NOT_FOUND"})
+
+        def _answer(self, status: int, body: dict[str, object]) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Stageless) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(UserError, match="has no stages any more"):
+            ModelRegistry(f"http://127.0.0.1:{server.server_port}", "any").promote(1, "why")
+        server.shutdown()
 
 
 def test_a_refused_version_is_promoted_only_by_force(registry: ModelRegistry, tmp_path: Path) -> None:
@@ -119,7 +278,7 @@ def test_nothing_to_roll_back_to_is_said(registry: ModelRegistry, tmp_path: Path
         registry.rollback("why not")
 
 
-def test_an_unregistered_name_has_no_versions(registry: ModelRegistry) -> None:
+def test_an_unregistered_name_has_noregister_empty(registry: ModelRegistry) -> None:
     assert registry.versions() == []
     assert registry.resolve("Production") is None
     with pytest.raises(UserError, match="has no version 3"):

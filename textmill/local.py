@@ -111,6 +111,17 @@ TRACKING = _Server("mlflow", "MLflow", _mlflow_command, "http://127.0.0.1:{}", _
 TENSORBOARD = _Server("tensorboard", "TensorBoard", _tensorboard_command, "http://127.0.0.1:{}", _answers_http("/"))
 
 
+def _mirror(name: str) -> _Server:
+    """What mirrors moves of this model made in MLflow's page; it listens to nobody."""
+    return _Server(
+        "mirror",
+        "mirror of MLflow's page",
+        lambda data, _: [sys.executable, "-P", "-m", "textmill.mirror", str(data), name],
+        "",
+        lambda *_: True,
+    )
+
+
 def free_port(preferred: int = 0) -> int:
     """A loopback port that nothing listens on: the preferred one, if it is free."""
     for port in (preferred, 0):
@@ -124,8 +135,11 @@ def free_port(preferred: int = 0) -> int:
     raise UserError("This machine has no free loopback port; close some programs and try again.")
 
 
-def up(data: Path, tensorboard: bool = True) -> Addresses:
+def up(data: Path, tensorboard: bool = True, mirrored: str = "") -> Addresses:
     """Start what is not running yet and wait until all of it answers.
+
+    Args:
+        mirrored: the model whose moves in MLflow's page are to be mirrored, if any.
 
     Raises:
         UserError: what a server needs is not installed.
@@ -141,6 +155,9 @@ def up(data: Path, tensorboard: bool = True) -> Addresses:
                 write_beside(data / _STATE, json.dumps(state, indent=1))  # at once: what runs must be known to `down`
         for server in wanted:
             _wait(server, state[server.name], data)
+        if mirrored and not _running(state.get("mirror")):
+            state["mirror"] = _start(_mirror(mirrored), data, 0)
+            write_beside(data / _STATE, json.dumps(state, indent=1))
     return addresses(data)
 
 
@@ -148,7 +165,7 @@ def down(data: Path) -> list[str]:
     """Stop the servers that `up` started; returns their titles."""
     stopped = []
     with _state(data) as state:
-        for server in (TENSORBOARD, TRACKING, STORE):
+        for server in (_mirror(""), TENSORBOARD, TRACKING, STORE):
             entry = state.get(server.name)
             if entry and (process := _running(entry)):
                 _stop(process)

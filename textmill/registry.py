@@ -1,87 +1,50 @@
 """The model registry: versions, their stages, and who moved them why.
 
-MLflow keeps it; this module speaks MLflow's REST API (version 2.0 of the protocol), because importing `mlflow` takes
-five seconds and a reviewer's `textmill promote` should take one. Stages are MLflow's own (None, Staging, Production,
-Archived), which MLflow has deprecated but serves; every call that depends on them is in `_move`.
+MLflow keeps it. Stages are MLflow's own (None, Staging, Production, Archived), which it has deprecated but serves: the
+one call that moves them is in `_transition`. MLflow moves a stage without its alias and takes no lock, so every move
+here ends by settling: whoever moved last looks again until stage, alias, tag and log agree, and one version holds
+Staging and one Production. The rule is the same for all, so two that move at once come to the same end.
 """
 
-import getpass
-import json
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+import random
+import time
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
-import requests
-
+from textmill import model_files, promotion_log
 from textmill.environment import without_password
 from textmill.errors import TextmillError, UserError
-from textmill.gpt2 import bundle
+from textmill.mlflow_rest import MlflowRefusal, MlflowServer
+from textmill.model_files import BUNDLE
+from textmill.promotion_log import Move
+from textmill.settling import Correction, aliases_moved, corrections
+from textmill.versions import ALIASED, HELD_BY_ONE, STAGES, Standing, Version
 
-STAGES = ("None", "Staging", "Production", "Archived")
-BUNDLE = "bundle"  # the artifact of a registered model that holds what serving loads
-_MOVE = "move."  # tags of a version whose names begin so are its promotion log
-_ANSWER_WITHIN_S = 5
-_SILENCE_S = 60  # of a server that sends a file
+__all__ = ["BUNDLE", "STAGES", "ModelRegistry", "Move", "Version"]
 
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """One immutable version of the registered model."""
-
-    name: str
-    number: int
-    stage: str
-    run_id: str
-    created: datetime
-    tags: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def checksum(self) -> str:
-        """The checksum of its bundle's manifest."""
-        return self.tags.get("checksum", "")
-
-    @property
-    def refused(self) -> str | None:
-        """Why Evaluate refused it, or None."""
-        return self.tags.get("refused")
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """One entry of the promotion log."""
-
-    version: int
-    time: str  # ISO 8601, UTC
-    who: str
-    former: str
-    stage: str
-    why: str
-    figures: dict[str, str] = field(default_factory=dict)
+_ROUNDS = 30  # of settling, at most; two are enough where nobody else moves anything
+_REASON = 5000  # characters, at most
 
 
 class ModelRegistry:
     """The versions of one registered model at one MLflow server."""
 
     def __init__(self, tracking_uri: str, name: str) -> None:
-        self.tracking_uri = tracking_uri.rstrip("/")
         self.name = name
-        self._session = requests.Session()
+        self._server = MlflowServer(tracking_uri)
+        self.tracking_uri = self._server.uri
 
     def check(self) -> None:
         """Raise UserError unless the server answers within five seconds."""
-        self._call("GET", "experiments/get-by-name", {"experiment_name": "Default"})
+        self._server.call("GET", "experiments/get-by-name", {"experiment_name": "Default"})
 
     def identity(self) -> str:
         """What tells this registry from another at the same address: its default experiment's birth.
 
         A cached Register step is right only for the registry that it wrote to.
         """
-        answer = self._call("GET", "experiments/get", {"experiment_id": "0"})
+        answer = self._server.call("GET", "experiments/get", {"experiment_id": "0"})
         return f"{without_password(self.tracking_uri)}#{answer['experiment'].get('creation_time', 0)}"
 
     def versions(self) -> list[Version]:
@@ -89,8 +52,8 @@ class ModelRegistry:
         found: list[Version] = []
         parameters = {"filter": f"name='{self.name}'", "max_results": "1000"}
         while True:
-            answer = self._call("GET", "model-versions/search", parameters)
-            found += [_version(entry) for entry in answer.get("model_versions", [])]
+            answer = self._server.call("GET", "model-versions/search", parameters)
+            found += [Version.of(entry) for entry in answer.get("model_versions", [])]
             if not answer.get("next_page_token"):
                 return sorted(found, key=lambda version: -version.number)
             parameters["page_token"] = answer["next_page_token"]
@@ -103,12 +66,36 @@ class ModelRegistry:
         raise UserError(f"'{self.name}' has no version {number}; 'textmill status' lists those it has.")
 
     def resolve(self, stage: str) -> Version | None:
-        """The version in this stage now, the newest if there are several, or None."""
-        return next((version for version in self.versions() if version.stage == stage), None)
+        """The version in this stage now, or None; if there are several, the one that settling will leave there."""
+        return Standing(self.versions(), {}).holder(stage)
 
     def with_checksum(self, checksum: str) -> Version | None:
         """The version that holds exactly this bundle, or None."""
         return next((version for version in self.versions() if version.checksum == checksum), None)
+
+    def standing(self) -> Standing:
+        """The versions and the aliases as MLflow has them now."""
+        try:
+            model = self._server.call("GET", "registered-models/get", {"name": self.name})["registered_model"]
+        except MlflowRefusal as refusal:
+            if refusal.code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return Standing([], {})
+        names = {stage.lower() for stage in ALIASED}
+        aliases = {entry["alias"]: int(entry["version"]) for entry in model.get("aliases", [])}
+        return Standing(self.versions(), {alias: aliases[alias] for alias in names & aliases.keys()})
+
+    def history(self) -> list[Move]:
+        """The promotion log, the oldest entry first."""
+        return Standing(self.versions(), {}).log
+
+    def download(self, version: Version, into: Path) -> Path:
+        """The version's bundle in a folder below `into`, fetched unless it is there and whole.
+
+        Raises:
+            UserError: a file is damaged, or is not what the version's checksum says.
+        """
+        return model_files.download(self._server, version, into)
 
     def register(self, source: str, run_id: str, description: str, tags: dict[str, str]) -> Version:
         """Make a logged model the next version, in stage None.
@@ -118,8 +105,8 @@ class ModelRegistry:
             description: Markdown for the version's page.
         """
         try:
-            self._call("POST", "registered-models/create", {"name": self.name})
-        except _RegistryAnswer as refusal:
+            self._server.call("POST", "registered-models/create", {"name": self.name})
+        except MlflowRefusal as refusal:
             if refusal.code != "RESOURCE_ALREADY_EXISTS":
                 raise
         body = {
@@ -131,227 +118,172 @@ class ModelRegistry:
         }
         if source.startswith("models:/"):
             body["model_id"] = source.removeprefix("models:/")
-        answer = self._call("POST", "model-versions/create", body)
-        return _version(answer["model_version"])
+        answer = self._server.call("POST", "model-versions/create", body)
+        return Version.of(answer["model_version"])
+
+    def withdraw_refusal(self, number: int) -> None:
+        """Take back that a version was refused: it has been judged anew."""
+        body = {"name": self.name, "version": str(number), "key": "refused"}
+        self._server.call("DELETE", "model-versions/delete-tag", body)
 
     def promote(self, number: int, why: str, stage: str = "Production", force: bool = False) -> Move:
-        """Move a version to a stage; whatever was there is archived.
+        """Move a version to a stage; whatever was in Staging or Production there is archived.
 
         Raises:
             UserError: there is no such version, or Evaluate refused it and `force` is not set.
         """
         version = self.version(number)
-        if version.refused and stage != "Archived" and not force:
+        if version.refused and stage in HELD_BY_ONE and not force:
             raise UserError(
                 f"Version {number} of '{self.name}' was refused: {version.refused}; "
                 "promote it all the same with --force --why 'REASON'."
             )
-        return self._move(version, stage, why)
+        return self.move(version, moved(version, version.stage, stage, why))
 
-    def withdraw_refusal(self, number: int) -> None:
-        """Take back that a version was refused: it has been judged anew."""
-        body = {"name": self.name, "version": str(number), "key": "refused"}
-        self._call("DELETE", "model-versions/delete-tag", body)
+    def archive(self, number: int, why: str) -> Move:
+        """Take a version out of use; nothing takes its place."""
+        return self.promote(number, why, "Archived")
 
     def rollback(self, why: str) -> Move:
-        """Put the version that was in Production before the present one back.
+        """Put the version that was in Production before the present one back; again, and the one before that.
+
+        The present version is archived. A version that a rollback took back is not gone back to.
 
         Raises:
-            UserError: the promotion log names no former version.
+            UserError: nothing stood in Production before.
         """
-        present = self.resolve("Production")
-        known = {version.number: version for version in self.versions()}
-        for move in reversed(self.history()):
-            if move.stage == "Production" and move.version in known and (not present or move.version != present.number):
-                return self._move(known[move.version], "Production", why)
-        raise UserError(f"'{self.name}' has no former Production version to go back to; see 'textmill status'.")
+        standing = self.standing()
+        present = standing.holder("Production")
+        former = self.former_production(standing)
+        if former is None:
+            now = f"version {present.number} is the first" if present else "nothing has ever been there"
+            raise UserError(
+                f"'{self.name}' has no former Production version to go back to: {now}; see 'textmill history'."
+            )
+        entry = moved(former, former.stage, "Production", why)
+        return self.move(former, replace(entry, undoes=present.number if present else 0))
 
-    def history(self) -> list[Move]:
-        """The promotion log, the oldest entry first."""
-        return sorted((move for version in self.versions() for move in _moves(version)), key=lambda move: move.time)
+    def former_production(self, standing: Standing | None = None) -> Version | None:
+        """The version that a rollback would put back now, or None."""
+        standing = standing or self.standing()
+        present = standing.holder("Production")
+        stack = promotion_log.productions(standing.log)
+        if present and present.number in stack:
+            while stack.pop() != present.number:
+                pass
+        known = (standing.version(number) for number in reversed(stack) if not present or number != present.number)
+        return next((version for version in known if version), None)
 
-    def _move(self, version: Version, stage: str, why: str) -> Move:
-        move = Move(
-            version=version.number,
-            time=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}",  # MLflow takes no plus sign in a name
-            who=_who(),
-            former=version.stage,
-            stage=stage,
-            why=why,
-            figures={key: value for key, value in version.tags.items() if key in ("bits_per_byte", "reference")},
-        )
-        replaced = [v for v in self.versions() if v.stage == stage and v.number != version.number]
-        archive = stage in ("Staging", "Production")
-        of_version = {"name": self.name, "version": str(version.number)}
-        # one call archives the former version and promotes this one, in one transaction of MLflow's store
-        self._call(
-            "POST",
-            "model-versions/transition-stage",
-            {**of_version, "stage": stage, "archive_existing_versions": archive},
-        )
-        for former in replaced if archive else []:
-            self._tag(former.number, "stage", "Archived")
-        self._tag(version.number, "stage", stage)
-        if version.stage in ("Staging", "Production", "Archived"):
-            self._drop_alias(version.stage.lower(), version.number)
-        if stage != "None":
-            self._call("POST", "registered-models/alias", {**of_version, "alias": stage.lower()})
-        self._tag(version.number, f"{_MOVE}{move.time}", json.dumps(_entry(move), ensure_ascii=False))
+    def move(self, version: Version, move: Move, when: datetime | None = None) -> Move:
+        """Move a version to a stage, whether it was refused or not, log that, and settle.
+
+        The entry is written last: a process that dies before leaves a moved stage, which the reconciler finds.
+        """
+        if len(move.why) > _REASON:
+            raise UserError(f"The reason has {len(move.why)} characters; {_REASON} are the most that the log takes.")
+        move = promotion_log.following(move, self.history())
+        if not (move.observed and version.stage == move.stage):
+            self._transition(version.number, move.stage)
+        if move.former in ALIASED and move.former != move.stage:
+            self._drop_alias(move.former.lower(), version.number)
+        if move.stage in ALIASED:
+            self._set_alias(move.stage.lower(), version.number)
+        move = self._record(move, when)
+        self.settle({move.former, move.stage, "Archived"}, move.stage)
         return move
+
+    def _record(self, move: Move, when: datetime | None = None) -> Move:
+        """Add an entry to the log, and return it as it is written; `when` it happened is now if left out."""
+        move = promotion_log.dated(move, self.history(), when)
+        self._tag(move.version, move.key, promotion_log.written(move))
+        return move
+
+    def settle(self, stages: set[str] | None = None, commanded: str = "") -> None:
+        """Bring stage, alias, tag and log of the versions in these stages (or in all) into agreement.
+
+        An alias that somebody has moved in MLflow's page is left for the reconciler, but not the one of the stage
+        `commanded`: whoever moves a version there now is later.
+        """
+        written: set[tuple[str, int]] = set()  # aliases that this call has set, so that they are nobody else's move
+        for attempt in range(_ROUNDS):
+            standing = self.standing()
+            left = {
+                alias
+                for alias, number in aliases_moved(standing).items()
+                if alias != commanded.lower() and (alias, number) not in written
+            }
+            found = corrections(standing, stages or set(STAGES), left)
+            if not found:
+                return
+            if attempt > 1:  # somebody else is settling too
+                time.sleep(random.uniform(0, 0.1))
+            written |= {(correction.value, correction.number) for correction in found if correction.what == "alias"}
+            for correction in found:
+                self._correct(standing, correction)
+        raise TextmillError(
+            f"The stages of '{self.name}' do not come to rest: something else keeps moving them; see 'textmill history'."
+        )
+
+    def _correct(self, standing: Standing, correction: Correction) -> None:
+        if correction.what == "stage":
+            self._transition(correction.number, correction.value)
+        elif correction.what == "tag":
+            self._tag(correction.number, "stage", correction.value)
+        elif correction.what == "log":
+            version = standing.version(correction.number)
+            assert version
+            move = moved(
+                version,
+                standing.logged(version.number),
+                correction.value,
+                correction.why,
+                correction.who,
+                observed=True,
+            )
+            self._record(promotion_log.following(move, standing.log))
+        elif correction.number:
+            self._set_alias(correction.value, correction.number)
+        else:
+            self._drop_alias(correction.value, standing.aliases[correction.value])
+
+    def _transition(self, number: int, stage: str) -> None:
+        """Move a stage; one call archives what was there and moves this one, in one transaction of MLflow's store."""
+        body = {"name": self.name, "version": str(number), "stage": stage}
+        try:
+            self._server.call(
+                "POST", "model-versions/transition-stage", {**body, "archive_existing_versions": stage in HELD_BY_ONE}
+            )
+        except MlflowRefusal as refusal:
+            if refusal.status not in (404, 405, 501) or refusal.code == "RESOURCE_DOES_NOT_EXIST":
+                raise
+            raise UserError(
+                f"The MLflow server at {self._server.shown} has no stages any more (no 'transition-stage' call); "
+                "run one of the releases that Textmill's requirements.lock names."
+            ) from refusal
 
     def _tag(self, number: int, key: str, value: str) -> None:
         body = {"name": self.name, "version": str(number), "key": key, "value": value}
-        self._call("POST", "model-versions/set-tag", body)
+        self._server.call("POST", "model-versions/set-tag", body)
+
+    def _set_alias(self, alias: str, number: int) -> None:
+        body = {"name": self.name, "version": str(number), "alias": alias}
+        self._server.call("POST", "registered-models/alias", body)
 
     def _drop_alias(self, alias: str, number: int) -> None:
-        model = self._call("GET", "registered-models/get", {"name": self.name})["registered_model"]
-        if {"alias": alias, "version": str(number)} in model.get("aliases", []):
-            self._call("DELETE", "registered-models/alias", {"name": self.name, "alias": alias})
-
-    def download(self, version: Version, into: Path) -> Path:
-        """The version's bundle in a folder below `into`, fetched unless it is there and whole.
-
-        Raises:
-            UserError: a file is damaged, or is not what the version's checksum says.
-        """
-        target = into / f"{self.name}-{version.number}-{version.checksum[:12]}"
-        if not target.exists():
-            into.mkdir(parents=True, exist_ok=True)
-            partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=into))
-            try:
-                for path in self._files(version):
-                    self._fetch(version, path, partial)
-                self._verify(version, partial)
-                partial.rename(target)
-            except OSError:
-                if not target.exists():  # otherwise another process was quicker
-                    raise
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
-        self._verify(version, target)
-        return target
-
-    def _verify(self, version: Version, directory: Path) -> None:
-        if bundle.verify(directory) != version.checksum:
-            raise UserError(
-                f"Version {version.number} of '{self.name}' is not what was registered (its manifest's checksum differs); "
-                f"delete {directory} and try again, or roll back."
-            )
-
-    def _artifact_root(self, version: Version) -> str:
-        parameters = {"name": self.name, "version": str(version.number)}
-        uri = str(self._call("GET", "model-versions/get-download-uri", parameters)["artifact_uri"])
-        prefix = "mlflow-artifacts:/"
-        if not uri.startswith(prefix):
-            raise UserError(
-                f"Version {version.number} of '{self.name}' is stored at {without_password(uri)}, which its MLflow server does not "
-                "pass on; start the server with --serve-artifacts."
-            )
-        path = uri.removeprefix(prefix).lstrip("/")
-        # mlflow-artifacts://host/path names its server; this one is the server we speak to
-        return path if not uri.startswith(prefix + "/") else path.partition("/")[2]
-
-    def _files(self, version: Version) -> Iterator[str]:
-        root = f"{self._artifact_root(version)}/artifacts/{BUNDLE}"
-        folders = [""]
-        while folders:
-            folder = folders.pop()
-            answer = self._call("GET", "mlflow-artifacts/artifacts", {"path": f"{root}/{folder}".rstrip("/")})
-            for entry in answer.get("files", []):
-                path = f"{folder}/{Path(entry['path']).name}".lstrip("/")
-                if entry.get("is_dir"):
-                    folders.append(path)
-                else:
-                    yield path
-
-    def _fetch(self, version: Version, path: str, into: Path) -> None:
-        root = f"{self._artifact_root(version)}/artifacts/{BUNDLE}"
-        url = f"{self.tracking_uri}/api/2.0/mlflow-artifacts/artifacts/{quote(f'{root}/{path}')}"
-        target = into / path
-        if not target.resolve().is_relative_to(into.resolve()):
-            raise UserError(
-                f"Version {version.number} of '{self.name}' names a file outside its folder: {path}; do not use it."
-            )
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with (
-                self._session.get(url, stream=True, timeout=(_ANSWER_WITHIN_S, _SILENCE_S)) as answer,
-                target.open("wb") as file,
-            ):
-                answer.raise_for_status()
-                for block in answer.iter_content(1 << 20):
-                    file.write(block)
-        except requests.RequestException as error:
-            problem = f"status {answer.status_code}" if isinstance(error, requests.HTTPError) else type(error).__name__
-            raise UserError(
-                f"{path} of version {version.number} cannot be fetched from MLflow ({problem}); try again."
-            ) from error
-
-    def _call(self, method: str, path: str, values: dict[str, Any]) -> dict[str, Any]:
-        prefix = "" if path.startswith("mlflow-artifacts/") else "mlflow/"
-        url = f"{self.tracking_uri}/api/2.0/{prefix}{path}"
-        body: dict[str, Any] = {"params": values} if method == "GET" else {"json": values}
-        try:
-            answer = self._session.request(method, url, timeout=_ANSWER_WITHIN_S, **body)
-        except requests.RequestException as error:
-            raise UserError(
-                f"MLflow at {without_password(self.tracking_uri)} does not answer ({type(error).__name__}); "
-                "start it with 'textmill up' or set MLFLOW_TRACKING_URI."
-            ) from error
-        if not answer.ok:
-            raise _RegistryAnswer(url, answer)
-        try:
-            return dict(answer.json())
-        except ValueError:
-            raise UserError(
-                f"What answers at {without_password(self.tracking_uri)} is no MLflow; check MLFLOW_TRACKING_URI."
-            ) from None
+        if self.standing().aliases.get(alias) == number:
+            self._server.call("DELETE", "registered-models/alias", {"name": self.name, "alias": alias})
 
 
-class _RegistryAnswer(TextmillError):
-    """MLflow answered, and said no."""
-
-    def __init__(self, url: str, answer: requests.Response) -> None:
-        try:
-            said = answer.json()
-        except requests.JSONDecodeError:
-            said = {}
-        self.code: str = said.get("error_code", "")
-        message = said.get("message", f"status {answer.status_code}")
-        self.exit_code = 2 if answer.status_code in (401, 403) else 1  # a wrong name or password is the user's
-        super().__init__(f"MLflow refused {without_password(url)}: {message}")
-
-
-def _version(entry: dict[str, Any]) -> Version:
-    return Version(
-        name=entry["name"],
-        number=int(entry["version"]),
-        stage=entry.get("current_stage", "None"),
-        run_id=entry.get("run_id", ""),
-        created=datetime.fromtimestamp(int(entry.get("creation_timestamp", 0)) / 1000, UTC),
-        tags={tag["key"]: tag["value"] for tag in entry.get("tags", [])},
+def moved(version: Version, former: str, stage: str, why: str, who: str = "", observed: bool = False) -> Move:
+    """The entry for a version's move, not yet dated."""
+    return Move(
+        version=version.number,
+        time="",
+        who=who or promotion_log.user(),
+        former=former,
+        stage=stage,
+        why=why,
+        figures=promotion_log.figures_of(version.tags),
+        refused=version.refused or "",
+        observed=observed,
     )
-
-
-def _entry(move: Move) -> dict[str, Any]:
-    entry = {name: getattr(move, name) for name in ("who", "why", "figures")}
-    return {"from": move.former, "to": move.stage, **entry}
-
-
-def _moves(version: Version) -> Sequence[Move]:
-    moves = []
-    for key, value in version.tags.items():
-        if key.startswith(_MOVE):
-            said = json.loads(value)
-            time = key.removeprefix(_MOVE)
-            moves.append(
-                Move(version.number, time, said["who"], said["from"], said["to"], said["why"], said.get("figures", {}))
-            )
-    return moves
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return "unknown"

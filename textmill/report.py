@@ -1,13 +1,15 @@
 """What stands where: the articles, the versions and the servers; and whether this machine has what is needed."""
 
+import json
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from rich.markup import escape
 from rich.table import Table
 
 from textmill import config as configuration
@@ -16,6 +18,7 @@ from textmill.console import console, say
 from textmill.environment import MLFLOW, MONGODB, without_password
 from textmill.errors import TextmillError
 from textmill.local import addresses
+from textmill.promotion_log import Move
 from textmill.registry import ModelRegistry, Version
 from textmill.settings import Config
 from textmill.steps import Project
@@ -48,6 +51,33 @@ def _versions(versions: list[Version]) -> Table:
         remark = f"refused: {version.refused}" if version.refused else ""
         made = f"{version.created:%Y-%m-%d %H:%M}"
         table.add_row(str(version.number), version.stage, version.tags.get("bits_per_byte", ""), made, remark)
+    return table
+
+
+def history(project: Project, as_json: bool = False) -> None:
+    """Print the promotion log, the oldest entry first: a table, or one JSON object a line."""
+    moves = project.registry.history()
+    if as_json:
+        for move in moves:
+            print(json.dumps(asdict(move), ensure_ascii=False))
+    elif moves:
+        console.print(_moves(moves))
+    else:
+        say(f"No version of '{project.config.name}' has been moved yet.")
+
+
+def _moves(moves: list[Move]) -> Table:
+    table = Table("time (UTC)", "version", "from -> to", "who", "bits per byte", "why", box=None, pad_edge=False)
+    for move in moves:
+        why = f"{move.why} (refused: {move.refused})" if move.refused else move.why
+        table.add_row(
+            f"{move.time[:10]} {move.time[11:19]}",
+            str(move.version),
+            f"{move.former} -> {move.stage}",
+            escape(move.who),
+            move.figures.get("bits_per_byte", ""),
+            escape(f"rollback from {move.undoes}: {why}" if move.undoes else why),
+        )
     return table
 
 

@@ -1,0 +1,102 @@
+"""What a reviewer types: promote, rollback, history, mirror; and the mirror that `textmill up` starts."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+from empty_versions import mlflow, register_empty
+from typer.testing import CliRunner
+
+from textmill import config as configuration
+from textmill import local
+from textmill.cli import app
+from textmill.registry import ModelRegistry
+
+NOTICED_WITHIN_S = 15
+
+
+@pytest.fixture
+def registry(mlflow_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelRegistry:
+    """Three versions; the working folder has a configuration that names them."""
+    name = f"reviewed-{uuid.uuid4().hex[:8]}"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
+    monkeypatch.setenv("COLUMNS", "200")
+    configuration.write_template(tmp_path / "textmill.yaml", "http://127.0.0.1:9/", name)
+    registry = ModelRegistry(mlflow_uri, name)
+    register_empty(registry, 3, {"bits_per_byte": "1.2345"})
+    return registry
+
+
+def _type(*arguments: str) -> str:
+    ran = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert ran.exit_code == 0
+    return ran.output
+
+
+def test_rollback_says_how_far_back_it_went_and_what_lies_behind(registry: ModelRegistry) -> None:
+    for number in ("1", "2", "3"):
+        _type("promote", number, "--why", "better")
+    said = _type("rollback", "--why", "[worse]")
+    assert "Version 2  Archived -> Production" in said
+    assert "Version 3 is out of Production" in said
+    assert "Rolling back again restores version 1." in said
+    assert "Nothing lies further back." in _type("rollback")
+    table = _type("history")
+    assert "rollback from 3: [worse]" in table
+    assert "1.2345" in table
+    entries = [json.loads(line) for line in _type("history", "--json").splitlines()]
+    assert [(entry["version"], entry["stage"]) for entry in entries if not entry["observed"]] == [
+        (1, "Production"),
+        (2, "Production"),
+        (3, "Production"),
+        (2, "Production"),
+        (1, "Production"),
+    ]
+
+
+def test_a_history_without_moves_is_said(registry: ModelRegistry) -> None:
+    assert f"No version of '{registry.name}' has been moved yet." in _type("history")
+
+
+def _move_in_the_page(registry: ModelRegistry, number: int) -> None:
+    mlflow(registry, "POST", "registered-models/alias", name=registry.name, alias="production", version=str(number))
+
+
+def _wait_for_production(registry: ModelRegistry, number: int) -> None:
+    end = time.monotonic() + NOTICED_WITHIN_S
+    while not ((found := registry.resolve("Production")) and found.number == number):
+        assert time.monotonic() < end, f"version {number} is not in Production after {NOTICED_WITHIN_S} s"
+        time.sleep(0.2)
+
+
+def test_the_mirror_that_up_starts_notices_within_fifteen_seconds_and_ends_with_down(
+    registry: ModelRegistry, mongodb_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEXTMILL_MONGODB_URI", mongodb_uri)
+    local.up(tmp_path, tensorboard=False, mirrored=registry.name)
+    try:
+        _move_in_the_page(registry, 2)
+        _wait_for_production(registry, 2)
+    finally:
+        assert local.down(tmp_path) == ["mirror of MLflow's page"]
+
+
+def test_the_mirror_command_runs_until_it_is_interrupted(registry: ModelRegistry) -> None:
+    command = [sys.executable, "-c", "from textmill.cli import main; main()", "mirror"]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ})
+    _move_in_the_page(registry, 3)
+    try:
+        _wait_for_production(registry, 3)
+        time.sleep(0.5)  # it says so once the log has it
+    finally:
+        running.send_signal(signal.SIGINT)
+        said, error = running.communicate(timeout=20)
+    assert "version 3: None -> Production, moved in MLflow" in said
+    assert (running.returncode, error.strip()) == (130, "Stopped; the same command goes on from here.")

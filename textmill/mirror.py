@@ -1,0 +1,32 @@
+"""A process that mirrors moves made in MLflow's page: `python -m textmill.mirror DATA_FOLDER NAME`, until it is ended."""
+
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from textmill import local
+from textmill.promotion_log import Move
+from textmill.reconciler import Reconciler
+from textmill.registry import ModelRegistry
+
+EVERY_S = 5.0  # so that a move shows within fifteen seconds
+
+
+def sentence(move: Move) -> str:
+    """A mirrored move in one line."""
+    refused = f" (it was refused: {move.refused})" if move.refused else ""
+    return f"{move.time[:19]} version {move.version}: {move.former} -> {move.stage}, moved in MLflow{refused}"
+
+
+def main(data: Path, name: str) -> None:
+    """Mirror until SIGTERM or SIGINT; what is mirrored is printed."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    registry = ModelRegistry(local.tracking_address(data), name)
+    Reconciler(registry, lambda move: print(sentence(move), flush=True)).run(EVERY_S, stop)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])

@@ -1,0 +1,120 @@
+"""The promotion log: one entry a move, as tags `move.<time>.<six random digits>` of the version that moved.
+
+Entries are only ever added. Each names the entry of its version that it follows (`after`), so that a move which two
+observers saw at once, and both wrote down, is told from two moves: readers keep the first. MLflow keeps a version's
+tags with the version: deleting it there deletes its entries too.
+"""
+
+import getpass
+import json
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+_KEY = "move."
+_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"  # MLflow takes no plus sign in a name
+_FIGURES = ("bits_per_byte", "reference")  # the tags of a version that its moves record
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One entry of the promotion log."""
+
+    version: int
+    time: str  # ISO 8601, UTC
+    who: str
+    former: str
+    stage: str
+    why: str
+    figures: dict[str, str] = field(default_factory=dict)
+    refused: str = ""  # why Evaluate had refused the version, if it had
+    undoes: int = 0  # of a rollback: the version that it took out of Production
+    observed: bool = False  # found to have happened, not done by the writer of this entry
+    after: str = ""  # key of the version's entry before this one
+    key: str = ""
+
+
+def figures_of(tags: Mapping[str, str]) -> dict[str, str]:
+    """The figures that a move of a version with these tags records."""
+    return {name: tags[name] for name in _FIGURES if name in tags}
+
+
+def user() -> str:
+    """The name of whoever runs this process."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return "unknown"
+
+
+def following(move: Move, log: Iterable[Move]) -> Move:
+    """The move as the one after its version's last entry in the log."""
+    last = last_moves(log).get(move.version)
+    return replace(move, after=last.key if last else "")
+
+
+def dated(move: Move, log: Sequence[Move], when: datetime | None = None) -> Move:
+    """The move as the log's next entry: later than all others, even where this machine's clock is behind theirs."""
+    moment = when or datetime.now(UTC)
+    if log:
+        moment = max(moment, datetime.strptime(log[-1].time, _TIME).replace(tzinfo=UTC) + timedelta(microseconds=1))
+    time = moment.strftime(_TIME)
+    return replace(move, time=time, key=f"{_KEY}{time}.{secrets.token_hex(3)}")
+
+
+def written(move: Move) -> str:
+    """The value of the tag that keeps a move."""
+    entry = {"from": move.former, "to": move.stage, "who": move.who, "why": move.why, "figures": move.figures}
+    optional = {name: getattr(move, name) for name in ("refused", "undoes", "observed", "after")}
+    return json.dumps(entry | {name: value for name, value in optional.items() if value}, ensure_ascii=False)
+
+
+def read(tags_of: Mapping[int, Mapping[str, str]]) -> list[Move]:
+    """The log that the versions' tags hold, the oldest entry first, each move once."""
+    found = sorted(
+        (move for version, tags in tags_of.items() for move in _moves(version, tags)),
+        key=lambda move: (move.time, move.key),
+    )
+    done = {(move.version, move.after, move.stage) for move in found if not move.observed}
+    kept = []
+    for move in found:
+        event = (move.version, move.after, move.stage)
+        if move.observed and event in done:
+            continue
+        done.add(event)
+        kept.append(move)
+    return kept
+
+
+def _moves(version: int, tags: Mapping[str, str]) -> Iterator[Move]:
+    for key, value in tags.items():
+        if not key.startswith(_KEY):
+            continue
+        try:
+            said = json.loads(value)
+            former, stage, who, why = said["from"], said["to"], said["who"], said["why"]
+            datetime.strptime(time := key[len(_KEY) :].partition("Z")[0] + "Z", _TIME)
+        except (ValueError, KeyError, TypeError):  # a tag that somebody made by hand in MLflow's page
+            continue
+        optional = {name: said[name] for name in ("figures", "refused", "undoes", "observed", "after") if name in said}
+        yield Move(version, time, who, former, stage, why, key=key, **optional)
+
+
+def last_moves(log: Iterable[Move]) -> dict[int, Move]:
+    """The last entry of each version that was ever moved."""
+    return {move.version: move for move in log}
+
+
+def productions(log: Iterable[Move]) -> list[int]:
+    """The versions that were in Production, the oldest first, without those that a rollback took back."""
+    stack: list[int] = []
+    for move in log:
+        if move.stage != "Production":
+            continue
+        if move.undoes and move.version in stack:
+            while stack[-1] != move.version:
+                stack.pop()
+        elif stack[-1:] != [move.version]:
+            stack.append(move.version)
+    return stack

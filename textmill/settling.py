@@ -1,0 +1,78 @@
+"""What to change in MLflow so that the stage, alias, tag and log of every version agree."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from textmill.versions import ALIASED, HELD_BY_ONE, Standing
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """One thing to change."""
+
+    what: Literal["stage", "log", "alias", "tag"]
+    number: int  # the version; of an alias 0: it names none any more
+    value: str  # the stage, or the alias
+    why: str = ""  # of an entry in the log
+    who: str = ""
+
+
+def corrections(standing: Standing, stages: set[str], left: set[str]) -> list[Correction]:
+    """What to change for these stages, of the first kind that needs it: each kind rests on the ones before.
+
+    Args:
+        left: aliases that are not to be changed: somebody has just moved them in MLflow's page.
+    """
+    return (
+        _too_many(standing, stages)
+        or _unlogged(standing, stages) + _tags(standing, stages)
+        or _aliases(standing, stages, left)
+    )
+
+
+def aliases_moved(standing: Standing) -> dict[str, int]:
+    """The aliases that name a version which neither is in their stage nor was, by the log: moved in MLflow's page."""
+    moved = {}
+    for stage in ALIASED:
+        version = standing.version(standing.aliases.get(stage.lower(), 0))
+        if version and stage not in (version.stage, standing.logged(version.number)):
+            moved[stage.lower()] = version.number
+    return moved
+
+
+def _too_many(standing: Standing, stages: set[str]) -> list[Correction]:
+    return [
+        Correction("stage", loser.number, "Archived")
+        for stage in sorted(stages & {*HELD_BY_ONE})
+        for loser in standing.in_stage(stage)[1:]
+    ]
+
+
+def _unlogged(standing: Standing, stages: set[str]) -> list[Correction]:
+    found = []
+    for version in standing.versions:
+        stage, taker = standing.logged(version.number), standing.displaced(version)
+        # a taker that is not logged yet is on its way, and whoever moves it logs this too
+        if taker and stage in stages and standing.logged(taker.number) == stage:
+            who = standing.last[taker.number].who
+            found.append(Correction("log", version.number, "Archived", f"version {taker.number} came to {stage}", who))
+    return found
+
+
+def _aliases(standing: Standing, stages: set[str], left: set[str]) -> list[Correction]:
+    found = []
+    for stage in sorted(stages & {*ALIASED}):
+        alias, holder = stage.lower(), standing.holder(stage)
+        number = holder.number if holder else 0
+        if standing.aliases.get(alias, 0) != number and alias not in left:
+            found.append(Correction("alias", number, alias))
+    return found
+
+
+def _tags(standing: Standing, stages: set[str]) -> list[Correction]:
+    return [
+        Correction("tag", version.number, version.stage)
+        for version in standing.versions
+        if stages & {version.stage, version.tags.get("stage", "None")}
+        and version.tags.get("stage", "None") != version.stage
+    ]

@@ -1,0 +1,93 @@
+"""A registered model as it stands: its versions with their stages, the aliases, and what the log last said."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from textmill import promotion_log
+from textmill.promotion_log import Move
+
+STAGES = ("None", "Staging", "Production", "Archived")
+HELD_BY_ONE = ("Staging", "Production")
+ALIASED = (*HELD_BY_ONE, "Archived")  # stages whose lower-case name is an alias
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One immutable version of the registered model."""
+
+    name: str
+    number: int
+    stage: str
+    run_id: str
+    created: datetime
+    tags: dict[str, str] = field(default_factory=dict)
+    updated: datetime | None = None  # when its stage or its description last changed
+
+    @classmethod
+    def of(cls, entry: dict[str, Any]) -> "Version":
+        """The version that MLflow's JSON describes."""
+        created, updated = (int(entry.get(f"{name}_timestamp", 0)) for name in ("creation", "last_updated"))
+        return cls(
+            name=entry["name"],
+            number=int(entry["version"]),
+            stage=entry.get("current_stage", "None"),
+            run_id=entry.get("run_id", ""),
+            created=datetime.fromtimestamp(created / 1000, UTC),
+            tags={tag["key"]: tag.get("value", "") for tag in entry.get("tags", [])},
+            updated=datetime.fromtimestamp(updated / 1000, UTC) if updated else None,
+        )
+
+    @property
+    def checksum(self) -> str:
+        """The checksum of its bundle's manifest."""
+        return self.tags.get("checksum", "")
+
+    @property
+    def refused(self) -> str | None:
+        """Why Evaluate refused it, or None."""
+        return self.tags.get("refused")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What MLflow says at one moment of a model's versions and aliases."""
+
+    versions: list[Version]  # the newest first
+    aliases: dict[str, int]  # of stages only, by lower-case name
+
+    @cached_property
+    def log(self) -> list[Move]:
+        """The promotion log, the oldest entry first."""
+        return promotion_log.read({version.number: version.tags for version in self.versions})
+
+    @cached_property
+    def last(self) -> dict[int, Move]:
+        """The last entry of each version in the log."""
+        return promotion_log.last_moves(self.log)
+
+    def logged(self, number: int) -> str:
+        """The stage in which the log last put a version."""
+        return self.last[number].stage if number in self.last else "None"
+
+    def version(self, number: int) -> Version | None:
+        """The version with this number, or None."""
+        return next((version for version in self.versions if version.number == number), None)
+
+    def in_stage(self, stage: str) -> list[Version]:
+        """The versions in a stage: first those the log does not know to be there yet, then the last to come."""
+        return sorted(
+            (version for version in self.versions if version.stage == stage),
+            key=lambda v: (self.logged(v.number) != stage, self.last[v.number].time if v.number in self.last else ""),
+            reverse=True,
+        )
+
+    def holder(self, stage: str) -> Version | None:
+        """The version to which a stage belongs, or None."""
+        return next(iter(self.in_stage(stage)), None)
+
+    def displaced(self, version: Version) -> Version | None:
+        """The version that took this one's place, where the log does not say so yet; else None."""
+        stage = self.logged(version.number)
+        return self.holder(stage) if version.stage == "Archived" and stage in HELD_BY_ONE else None
