@@ -4,14 +4,17 @@ from pathlib import Path
 
 import textmill
 from pipeline.graph import Resolved
-from textmill import environment
+from textmill import bases, environment
 from textmill.files import hash_of_sources
 from textmill.registry import ModelRegistry
 from textmill.settings import Config
 
 
 def resolve(config: Config, snapshot: int) -> Resolved:
-    """Look up what the run depends on: the snapshot, the Production version, the registry and the library's code."""
+    """Look up what the run depends on: the snapshot, the Production version, the registry, the code and the base.
+
+    A base that is not on this machine is fetched.
+    """
     taken = environment.article_store(config.store.database).snapshot(snapshot)
     registry = ModelRegistry(environment.address(environment.MLFLOW), config.name)
     production = registry.resolve("Production")
@@ -22,4 +25,5 @@ def resolve(config: Config, snapshot: int) -> Resolved:
         production_checksum=production.checksum if production else "",
         registry=registry.identity(),
         code=hash_of_sources(Path(textmill.__file__).parent),
+        base=bases.resolve(config, registry),
     )

@@ -3,6 +3,7 @@ import random
 from pathlib import Path
 
 import pytest
+import tokenizers
 
 from textmill.errors import UserError
 from textmill.gpt2 import tokenizer
@@ -75,14 +76,27 @@ def test_gpt2_files_are_read_in_both_names(names: tuple[str, str], tmp_path: Pat
     read = tokenizer.gpt2(tmp_path)
     assert read.encode("ab abc") == [9, 10, 2]
     assert (read.vocabulary, read.end) == (12, 11)
-    assert tokenizer.choose("gpt2", 500, str(tmp_path), []).encode("ab abc") == [9, 10, 2]
+    assert tokenizer.choose("base", 500, tmp_path, []).encode("ab abc") == [9, 10, 2]
 
 
 def test_a_configuration_chooses_the_tokenizer() -> None:
-    assert tokenizer.choose("bpe", 300, "scratch", TEXTS).vocabulary == 300
-    assert tokenizer.choose("characters", 300, "scratch", ["ab"]).vocabulary == 4
+    assert tokenizer.choose("bpe", 300, None, TEXTS).vocabulary == 300
+    assert tokenizer.choose("characters", 300, None, ["ab"]).vocabulary == 4
     with pytest.raises(UserError, match=r"model\.base"):
-        tokenizer.choose("gpt2", 300, "scratch", TEXTS)
+        tokenizer.choose("base", 300, None, TEXTS)
+
+
+def test_a_tokenizer_that_transformers_left_cutting_texts_reads_them_whole(bpe: Tokenizer, tmp_path: Path) -> None:
+    bpe.save(tmp_path / "tokenizer.json")
+    saved = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    saved.enable_truncation(4)
+    saved.enable_padding(length=400)
+    end = [(END, bpe.end)]
+    saved.post_processor = tokenizers.processors.TemplateProcessing(single=f"$A {END}", special_tokens=end)
+    saved.save(str(tmp_path / "tokenizer.json"))
+    loaded = tokenizer.of_directory(tmp_path)
+    assert loaded is not None
+    assert loaded.encode_batch(TEXTS) == [loaded.encode(text) for text in TEXTS] == [bpe.encode(text) for text in TEXTS]
 
 
 def test_bad_files_are_named(tmp_path: Path, bpe: Tokenizer) -> None:

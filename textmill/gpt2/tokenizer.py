@@ -5,6 +5,7 @@ All three are one class over Hugging Face's `tokenizers`, and one file, `tokeniz
 encoded as ordinary ones.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from textmill.files import write_beside
 
 END = "<|endoftext|>"
 _UNKNOWN = "\ufffd"  # stands for a character that a characters tokenizer has not seen
-_FILES = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))  # Hugging Face's names, OpenAI's
+FILE = "tokenizer.json"
+PAIRS = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))  # Hugging Face's names, OpenAI's
 
 
 class Tokenizer:
@@ -47,6 +49,11 @@ class Tokenizer:
             raise UserError(f"{path} is no tokenizer ({_first_line(error)}); make or fetch it again.") from error
         if found.token_to_id(END) is None:
             raise UserError(f"The tokenizer at {path} has no token {END}; use one of a GPT-2.")
+        if not any(token.special and token.content == END for token in found.get_added_tokens_decoder().values()):
+            found.add_special_tokens([END])
+        # transformers keeps there how a batch was last cut and filled up
+        found.no_truncation()
+        found.no_padding()
         return cls(found)
 
     def save(self, path: Path) -> None:
@@ -55,15 +62,31 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """The text's tokens; never the end token."""
-        return list(self._tokenizer.encode(text).ids)
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def encode_with_spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """The text's tokens, and each one's first character and the one after its last."""
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        return list(encoding.ids), list(encoding.offsets)
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Each text's tokens, on all cores."""
-        return [list(encoding.ids) for encoding in self._tokenizer.encode_batch_fast(texts)]
+        return [list(encoding.ids) for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The tokens' text, without end tokens; bytes that are no UTF-8 become U+FFFD."""
         return str(self._tokenizer.decode(tokens, skip_special_tokens=True))
+
+    def byte_pairs(self) -> tuple[dict[str, int], list[tuple[str, str]]] | None:
+        """Vocabulary and merges, as GPT-2's two files hold them; None where this is no byte-level BPE."""
+        kinds = json.loads(self._tokenizer.to_str())
+        model, split = kinds["model"], kinds["pre_tokenizer"] or {}
+        plain = not kinds["normalizer"] and not split.get("add_prefix_space") and split.get("use_regex", True)
+        if model["type"] != "BPE" or split.get("type") != "ByteLevel" or not plain:
+            return None
+        symbols = sorted(self._tokenizer.get_vocab(with_added_tokens=True).items(), key=lambda item: item[1])
+        pairs = (pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"])
+        return dict(symbols), [(first, second) for first, second in pairs]
 
 
 def train_bpe(texts: Iterable[str], vocabulary: int) -> Tokenizer:
@@ -102,9 +125,9 @@ def gpt2(directory: Path) -> Tokenizer:
     Raises:
         UserError: the files are absent or damaged, or have no end token.
     """
-    present = [names for names in _FILES if all((directory / name).is_file() for name in names)]
+    present = [names for names in PAIRS if all((directory / name).is_file() for name in names)]
     if not present:
-        names = " nor ".join(" and ".join(pair) for pair in _FILES)
+        names = " nor ".join(" and ".join(pair) for pair in PAIRS)
         raise UserError(f"{directory} has neither {names}; name the folder of a GPT-2.")
     vocabulary, merges = (directory / name for name in present[0])
     try:
@@ -120,25 +143,38 @@ def gpt2(directory: Path) -> Tokenizer:
     return Tokenizer(tokenizer)
 
 
-def choose(kind: str, vocabulary: int, base: str, texts: Iterable[str]) -> Tokenizer:
+def of_directory(directory: Path) -> Tokenizer | None:
+    """The tokenizer that lies in a model's folder, in any of the forms that `load` and `gpt2` read, or None.
+
+    Raises:
+        UserError: its files are damaged, or have no end token.
+    """
+    if (directory / FILE).is_file():
+        return Tokenizer.load(directory / FILE)
+    if any((directory / name).is_file() for pair in PAIRS for name in pair):
+        return gpt2(directory)
+    return None
+
+
+def choose(kind: str, vocabulary: int, base: Path | None, texts: Iterable[str]) -> Tokenizer:
     """The tokenizer that a configuration asks for.
 
     Args:
-        kind: `bpe`, `gpt2` or `characters`.
+        kind: `bpe`, `characters`, or `base`: that of the base model.
         vocabulary: tokens of a BPE trained on the texts.
-        base: the base model's folder, where `gpt2`'s files are.
+        base: the base model's folder; None where training starts from scratch.
 
     Raises:
-        UserError: `gpt2`, and the base has no such files.
+        UserError: `base`, and there is no base or it has no tokenizer.
     """
     if kind == "bpe":
         return train_bpe(texts, vocabulary)
     if kind == "characters":
         return characters(texts)
-    if base == "scratch":
-        raise UserError("tokenizer.kind gpt2 needs GPT-2's files; set model.base to a folder that has them.")
-    folder = Path(base)
-    return Tokenizer.load(folder / "tokenizer.json") if (folder / "tokenizer.json").is_file() else gpt2(folder)
+    found = of_directory(base) if base else None
+    if found is None:
+        raise UserError(f"tokenizer.kind {kind} needs a base with a tokenizer; set model.base to one, or choose bpe.")
+    return found
 
 
 def _byte_level(model: models.BPE) -> tokenizers.Tokenizer:

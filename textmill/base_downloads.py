@@ -1,0 +1,181 @@
+"""Fetching models to start from: OpenAI's checkpoints and repositories at Hugging Face.
+
+Each is fetched once into a folder of its own, written beside its place and then renamed, so that what is there is whole.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import requests
+
+from textmill import progress
+from textmill.errors import UserError
+from textmill.files import write_beside
+from textmill.gpt2 import checkpoint, hugging_face, tokenizer
+from textmill.gpt2.architecture import SIZES
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import ModelInfo
+
+REVISION = "revision"  # the file that says which commit of a repository was fetched
+_OPENAI = "https://openaipublic.blob.core.windows.net/gpt-2/models"  # where download_gpt2 fetches from
+# importing gpt-2-simple turns eager TensorFlow off for a whole process, so it has one of its own
+_DOWNLOAD = """
+import os, sys
+from textmill import progress
+os.environ.pop("TEXTMILL_PROGRESS_FD", None)  # it was not given the descriptor
+progress.follow_parent()
+from gpt_2_simple import download_gpt2
+download_gpt2(sys.argv[1], sys.argv[2])
+"""
+_ANSWER_WITHIN_S = 10
+_REPORT_EVERY_S = 0.5
+_TOKENIZERS = (tokenizer.FILE, *tokenizer.PAIRS[0])
+
+
+def openai(size: str, into: Path) -> Path:
+    """One of OpenAI's checkpoints, by its present name, fetched with gpt-2-simple's `download_gpt2` unless it is there.
+
+    Raises:
+        UserError: it cannot be fetched, or what came is not it.
+    """
+    target = into / size
+    if target.is_dir():
+        return target
+    total = _size_of_openai(size)
+    with _whole(target) as partial, _shown(f"Base {size}", partial, total):
+        command = [sys.executable, "-P", "-c", _DOWNLOAD, str(partial), size]
+        ran = subprocess.run(command, capture_output=True, text=True, errors="replace")
+        if ran.returncode:
+            raise _unfetched(size, (ran.stderr.strip().splitlines() or ["it gave no reason"])[-1])
+        found = checkpoint.describe(partial / size)
+        shape = found.architecture
+        whole = sum(path.stat().st_size for path in found.weight_files) >= 4 * shape.parameters
+        if not whole or (shape.layers, shape.heads, shape.width) != SIZES[size]:
+            raise _unfetched(size, "what came is damaged")
+        for path in (partial / size).iterdir():
+            path.rename(partial / path.name)
+        (partial / size).rmdir()
+    return target
+
+
+def _size_of_openai(size: str) -> int:
+    """Bytes of the checkpoint's large file: also shows at once, and cheaply, whether there is a network."""
+    try:
+        answer = requests.head(f"{_OPENAI}/{size}/model.ckpt.data-00000-of-00001", timeout=_ANSWER_WITHIN_S)
+        answer.raise_for_status()
+        return int(answer.headers.get("Content-Length", 0))
+    except (requests.RequestException, ValueError) as error:
+        raise _unfetched(size, type(error).__name__) from error
+
+
+def from_hugging_face(repository: str, into: Path) -> Path:
+    """A repository at Hugging Face, `OWNER/NAME` or `OWNER/NAME@REVISION`: its weights, configuration and tokenizer.
+
+    Nothing else is fetched, and no pickle. HF_ENDPOINT and HF_TOKEN are huggingface_hub's own variables.
+
+    Raises:
+        UserError: it cannot be fetched, or has no safetensors.
+    """
+    target = into / f"hf--{repository.replace('/', '--')}"
+    if target.is_dir():
+        return target
+    try:
+        from huggingface_hub import HfApi
+    except ImportError:
+        raise UserError(f"hf:{repository} needs the package huggingface_hub; install it, or fetch a folder.") from None
+    name, _, revision = repository.partition("@")
+    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
+    try:
+        info = api.model_info(name, revision=revision or None, files_metadata=True, timeout=_ANSWER_WITHIN_S)
+        names = _wanted(repository, [file.rfilename for file in info.siblings or []])
+        with _whole(target) as partial, _shown(f"Base hf:{repository}", partial, _size(info, names)):
+            for file in names:
+                api.hf_hub_download(name, file, revision=info.sha, local_dir=partial)
+            shutil.rmtree(partial / ".cache", ignore_errors=True)
+            write_beside(partial / REVISION, f"{info.sha}\n")
+    except UserError:
+        raise
+    except Exception as error:  # which HTTP library's error it is differs between versions of huggingface_hub
+        raise _unfetched(f"hf:{repository}", type(error).__name__) from error
+    return target
+
+
+def _wanted(repository: str, names: Sequence[str]) -> list[str]:
+    """The files to fetch, of all that a repository has."""
+    weights = [name for name in names if "/" not in name and name.endswith(".safetensors")]
+    if hugging_face.WEIGHTS in weights:
+        weights = [hugging_face.WEIGHTS]
+    if not weights:
+        raise UserError(
+            f"hf:{repository} has no safetensors; its other weights may be pickles, which could run any code when they "
+            "are read: choose a repository that has them, or convert it with transformers' save_pretrained."
+        )
+    others = (hugging_face.CONFIG, hugging_face.INDEX, *_TOKENIZERS)
+    return [*(name for name in others if name in names), *weights]
+
+
+def _size(info: "ModelInfo", names: Sequence[str]) -> int:
+    return sum(file.size or 0 for file in info.siblings or [] if file.rfilename in names)
+
+
+def _unfetched(what: str, why: str) -> UserError:
+    return UserError(
+        f"The base {what} could not be downloaded ({why}); see that this machine has a network and try again, or set "
+        "model.base to a folder that holds a model."
+    )
+
+
+@contextmanager
+def _whole(target: Path) -> Iterator[Path]:
+    """A folder to fetch into that takes its place when the block ends well."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # a killed run leaves gigabytes; no other fetches now, because a run locks the data folder
+    for left in target.parent.glob(f".{target.name}.*"):
+        shutil.rmtree(left, ignore_errors=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        yield partial
+        partial.chmod(0o755)  # a temporary directory is its owner's alone
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def _shown(title: str, folder: Path, total: int) -> Iterator[None]:
+    """Report how much of `total` bytes lies in the folder while the block runs."""
+    progress.step(title)
+    done = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(folder, total, done), daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+    progress.result(f"{_bytes_in(folder) / 1e6:,.0f} MB fetched")
+
+
+def _watch(folder: Path, total: int, done: threading.Event) -> None:
+    while not done.wait(_REPORT_EVERY_S):
+        size = _bytes_in(folder)
+        progress.report(min(size, total), max(total, 1), f"{size / 1e6:,.0f} of {total / 1e6:,.0f} MB")
+
+
+def _bytes_in(folder: Path) -> int:
+    size = 0
+    for path in folder.rglob("*"):
+        try:
+            size += path.stat().st_size if path.is_file() else 0
+        except FileNotFoundError:  # renamed by who writes it
+            continue
+    return size

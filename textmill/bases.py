@@ -1,0 +1,116 @@
+"""`model.base`: what a training starts from, found, fetched and checked once when a run starts.
+
+| spelling | what it is |
+|---|---|
+| `scratch` | random weights |
+| `124M` `355M` `774M` `1558M` (and `117M` `345M`) | OpenAI's, downloaded once into `data_dir/bases` |
+| a folder | any form that `textmill.gpt2.checkpoint` reads |
+| `hf:OWNER/NAME` or `hf:OWNER/NAME@REVISION` | a repository at Hugging Face, fetched once into `data_dir/bases` |
+| `version:7`, `stage:Production` | a version of this model in MLflow |
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from textmill import base_downloads
+from textmill.errors import UserError
+from textmill.gpt2 import checkpoint, tokenizer
+from textmill.gpt2.architecture import OLD_NAMES, SIZES, Architecture
+from textmill.gpt2.base import SCRATCH, Base
+from textmill.registry import ModelRegistry, Version
+from textmill.settings import Config, Model
+
+_HEAD = 8  # serving wants the width of a head to be a multiple of it
+
+
+def resolve(config: Config, registry: ModelRegistry) -> Base:
+    """Find what a configuration starts from, fetch it unless it is on this machine, and check that it can be used.
+
+    Raises:
+        UserError: it cannot be found, fetched or read, or does not fit the settings.
+    """
+    name = config.model.base
+    if name == SCRATCH.name:
+        return SCRATCH
+    folder = config.data_dir / "bases"
+    if name in SIZES or name in OLD_NAMES:
+        base = _described(name, base_downloads.openai(OLD_NAMES.get(name, name), folder))
+    elif name.startswith("hf:"):
+        directory = base_downloads.from_hugging_face(name.removeprefix("hf:"), folder)
+        commit = (directory / base_downloads.REVISION).read_text(encoding="utf-8").strip()
+        base = _described(f"{name.partition('@')[0]}@{commit}", directory)
+    elif config.model.base_is_folder:
+        base = _described("/".join(Path(name).parts[-2:]), Path(name))
+    else:
+        version = _version(name, registry)
+        directory = registry.download(version, config.data_dir / "models")
+        base = replace(_described(f"version:{version.number}", directory), version=version.number)
+    shape(config.model, base)
+    return replace(base, digest=checkpoint.describe(Path(base.directory)).digest())
+
+
+def check_folder(config: Config) -> None:
+    """Raise UserError if the base is a folder that cannot be used: a command says so before anything slow begins."""
+    if config.model.base_is_folder:
+        shape(config.model, _described(config.model.base, Path(config.model.base)))
+
+
+def _described(name: str, directory: Path) -> Base:
+    """The base in a directory, without its digest."""
+    found = checkpoint.describe(directory)
+    own = tokenizer.of_directory(directory)
+    if own is None:
+        raise UserError(
+            f"The base at {directory} has no tokenizer; put its tokenizer.json, or vocab.json and merges.txt, there."
+        )
+    checkpoint.check_vocabulary(own, found.architecture, directory)
+    return Base(name, found.form, directory=str(directory), architecture=found.architecture)
+
+
+def _version(name: str, registry: ModelRegistry) -> Version:
+    kind, _, which = name.partition(":")
+    found = registry.version(int(which)) if kind == "version" else registry.resolve(which)
+    if found is None:
+        raise UserError(
+            f"model.base is {name}, but no version of '{registry.name}' is in stage '{which}'; "
+            "promote one with 'textmill promote VERSION', or start with another base."
+        )
+    return found
+
+
+def shape(model: Model, base: Base) -> Model:
+    """The model's settings with the base's sizes in them: what a run is given.
+
+    Raises:
+        UserError: sizes that are set contradict the base's, or the window is longer than its positions.
+    """
+    found = base.architecture
+    if found is None:
+        return model
+    _check_sizes(model, found)
+    if found.width % (_HEAD * found.heads):
+        raise UserError(
+            f"Each of the base's {found.heads} heads is {found.width / found.heads:g} wide, and serving wants a multiple "
+            f"of {_HEAD}; choose another base."
+        )
+    window = model.window if "window" in model.model_fields_set else found.window
+    checkpoint.with_window(found, window)
+    sizes = (found.layers, found.heads, found.width)
+    name = next((name for name, size in SIZES.items() if size == sizes), "custom")
+    given = {"base": base.name, "size": name, "window": window}
+    return Model.model_validate(given | dict(zip(("layers", "heads", "width"), sizes, strict=True)))
+
+
+def _check_sizes(model: Model, found: Architecture) -> None:
+    """Sizes may be left out with a base; those that are set must be its own."""
+    wanted = {name: getattr(model, name) for name in ("layers", "heads", "width") if name in model.model_fields_set}
+    if model.size != "custom":
+        sizes = SIZES[OLD_NAMES.get(model.size, model.size)]
+        wanted = dict(zip(("layers", "heads", "width"), sizes, strict=True))
+    for name, value in wanted.items():
+        if value != getattr(found, name):
+            setting = f"model.{name}" if model.size == "custom" else f"model.size {model.size} (its {name})"
+            raise UserError(
+                f"{setting} is {value}, but the base has {getattr(found, name)}; a base brings its own sizes, so leave "
+                "them out."
+            )

@@ -1,0 +1,59 @@
+"""A registered version as a folder: the bundle itself, or in a form that other programs read."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from textmill import console
+from textmill.errors import UserError
+from textmill.gpt2 import bundle, checkpoint
+from textmill.gpt2.checkpoint import BUNDLE, GPT_2_SIMPLE, HUGGING_FACE
+from textmill.registry import ModelRegistry, Version
+from textmill.steps import Project
+
+FORMS = (BUNDLE, HUGGING_FACE, GPT_2_SIMPLE)
+
+
+def download(project: Project, number: int | None, to: Path, form: str) -> Version:
+    """Write a version, that in Production where no number is given, to a folder.
+
+    Raises:
+        UserError: there is no such version or form, or the folder holds something.
+    """
+    if form not in FORMS:
+        raise UserError(f"There is no form '{form}'; choose one of {', '.join(FORMS)}.")
+    checkpoint.check_free(to)
+    version = _version(project.registry, number)
+    with console.waiting(f"Fetching version {version.number}"):
+        directory = project.registry.download(version, project.config.data_dir / "models")
+        if form == BUNDLE:
+            _copy(directory, to)
+        else:
+            write(directory, to, form)
+    return version
+
+
+def _version(registry: ModelRegistry, number: int | None) -> Version:
+    version = registry.resolve("Production") if number is None else registry.version(number)
+    if version is None:
+        raise UserError(
+            f"No version of '{registry.name}' is in stage 'Production'; name one: textmill download VERSION --to FOLDER."
+        )
+    return version
+
+
+def _copy(directory: Path, to: Path) -> None:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{to.name}.", dir=to.parent) as folder:
+        shutil.copytree(directory, Path(folder) / to.name).replace(to)
+
+
+def write(directory: Path, to: Path, form: str) -> None:
+    """Write a bundle in another form."""
+    read = checkpoint.read(directory)
+    assert read.tokenizer is not None  # every bundle has one
+    if form == HUGGING_FACE:
+        checkpoint.write_hugging_face(to, read.weights, read.architecture, read.tokenizer)
+    else:
+        step = bundle.read_json(directory, bundle.LINEAGE).get("trained", {}).get("best_step", 0)
+        checkpoint.write_gpt_2_simple(to, read.weights, read.architecture, read.tokenizer, int(step))
