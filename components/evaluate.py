@@ -1,4 +1,4 @@
-"""Evaluate: is the model better than the one in Production, on articles held out of its training?"""
+"""Evaluate: is the model better than the one in Production, on articles held out of its training, and does it copy?"""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from tfx.types import standard_artifacts
 
 from textmill import environment, judging, progress
 from textmill import settings as groups
+from textmill.gpt2.base import Base
 from textmill.registry import ModelRegistry
 
 
@@ -15,24 +16,29 @@ from textmill.registry import ModelRegistry
 def Evaluate(
     examples: InputArtifact[standard_artifacts.Examples],
     model: InputArtifact[standard_artifacts.Model],
+    run: InputArtifact[standard_artifacts.ModelRun],
     evaluation: OutputArtifact[standard_artifacts.ModelEvaluation],
     blessing: OutputArtifact[standard_artifacts.ModelBlessing],
     name: Parameter[str],
     production: Parameter[int],
     production_checksum: Parameter[str],
+    base: Parameter[str],
     settings: Parameter[str],
     code: Parameter[str],
 ) -> None:
     """Judge the model as it will be served, and bless it or say why not.
 
-    `production` is a version's number, or 0; its checksum is there for caching to see another version.
+    `production` is a version's number, or 0; its checksum is there for caching to see another version. `base` is the JSON
+    of what the run started from.
     """
     progress.step("Evaluate")
     verdict = judging.evaluate(
         model=Path(model.uri),
-        held_out=Path(examples.uri) / "Split-eval",
+        articles=Path(examples.uri),
+        logs=Path(run.uri),
         registry=ModelRegistry(environment.address(environment.MLFLOW), name),
         production=production,
+        base=Base.from_json(base),
         settings=groups.Evaluate.model_validate_json(settings),
         out=Path(evaluation.uri),
         blessing=Path(blessing.uri),

@@ -1,4 +1,4 @@
-"""ExportArticles: one snapshot of the article store becomes Examples with the splits train and eval."""
+"""ExportArticles: one snapshot of the article store becomes Examples with the splits train, validation and eval."""
 
 import json
 from functools import partial
@@ -19,6 +19,7 @@ def ExportArticles(
     digest: Parameter[str],
     database: Parameter[str],
     eval_percent: Parameter[float],
+    validation_percent: Parameter[float],
     languages: Parameter[str],
     code: Parameter[str],
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
@@ -32,11 +33,13 @@ def ExportArticles(
         open_store().snapshot(snapshot),
         Path(examples.uri),
         eval_percent,
+        validation_percent,
         frozenset(json.loads(languages)),
     )
     examples.split_names = json.dumps(corpus.SPLITS)
     examples.set_int_custom_property("snapshot", facts.snapshot)
     examples.set_int_custom_property("articles", sum(facts.articles.values()))
     progress.result(
-        f"snapshot {facts.snapshot}: {facts.articles['train']} articles to learn from, {facts.articles['eval']} held out"
+        f"snapshot {facts.snapshot}: {facts.articles['train']} articles to learn from, "
+        f"{facts.articles['validation']} to choose the best step by, {facts.articles['eval']} to judge by"
     )

@@ -6,14 +6,16 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArti
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
-from textmill import progress
+from textmill import environment, live_tracking, progress
 from textmill.gpt2 import fine_tuning
+from textmill.gpt2.base import Base
 from textmill.settings import Model, Train
 
 
 @component
 def FineTune(
     windows: InputArtifact[standard_artifacts.Examples],
+    examples: InputArtifact[standard_artifacts.Examples],
     model: OutputArtifact[standard_artifacts.Model],
     run: OutputArtifact[standard_artifacts.ModelRun],
     name: Parameter[str],
@@ -21,21 +23,26 @@ def FineTune(
     size: Parameter[str],
     shape: Parameter[str],
     recipe: Parameter[str],
+    base: Parameter[str],
     checkpoints: Parameter[str],
     code: Parameter[str],
 ) -> None:
     """Train on the windows; `shape` and `recipe` are the JSON of the configuration's model and train groups."""
     progress.step("FineTune")
-    result = fine_tuning.fine_tune(
-        windows=Path(windows.uri),
-        out=Path(model.uri),
-        logs=Path(run.uri),
-        checkpoints=Path(checkpoints),
-        name=name,
-        model=Model.model_validate_json(shape).model_copy(update={"size": size}),
-        train=Train.model_validate_json(recipe).model_copy(update={"steps": steps}),
-        code=code,
-    )
+    with live_tracking.live_run(name, environment.run_name(), Path(run.uri)) as live:
+        result = fine_tuning.fine_tune(
+            windows=Path(windows.uri),
+            articles=Path(examples.uri),
+            out=Path(model.uri),
+            logs=Path(run.uri),
+            checkpoints=Path(checkpoints),
+            name=name,
+            model=Model.model_validate_json(shape).model_copy(update={"size": size}),
+            train=Train.model_validate_json(recipe).model_copy(update={"steps": steps}),
+            code=code,
+            base=Base.from_json(base),
+            live=live,
+        )
     model.set_string_custom_property("checksum", result.checksum)
     model.set_int_custom_property("parameters", result.parameters)
     progress.result(result.sentence)

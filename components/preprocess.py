@@ -10,6 +10,7 @@ from tfx.types import standard_artifacts
 
 from textmill import corpus, progress
 from textmill.gpt2 import tokenizer
+from textmill.gpt2.base import Base
 
 
 @component(use_beam=True)
@@ -23,14 +24,19 @@ def Preprocess(
     code: Parameter[str],
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
-    """Choose or train the tokenizer, then tokenise and pack both splits."""
+    """Choose or train the tokenizer, then tokenise and pack the splits that FineTune reads.
+
+    `base` is the JSON of what the run starts from.
+    """
     progress.step("Preprocess")
     source, out = Path(examples.uri), Path(windows.uri)
-    chosen = tokenizer.choose(kind, vocabulary, base, corpus.tokenizer_sample(source / "Split-train"))
+    start = Base.from_json(base)
+    folder = None if start.from_scratch else Path(start.directory)
+    chosen = tokenizer.choose(kind, vocabulary, folder, corpus.tokenizer_sample(source / "Split-train"))
     facts = corpus.preprocess(beam_pipeline, source, out, chosen, window)
-    windows.split_names = json.dumps(corpus.SPLITS)
+    windows.split_names = json.dumps(corpus.WINDOWED)
     windows.set_int_custom_property("vocabulary", facts["vocabulary"])
     windows.set_int_custom_property("tokens", sum(facts["tokens"].values()))
     progress.result(
-        f"{facts['tokens']['train']:,} tokens in windows of {window}, {facts['tokens']['eval']:,} held out; vocabulary {facts['vocabulary']:,}"
+        f"{facts['tokens']['train']:,} tokens in windows of {window}, {facts['tokens']['validation']:,} held out; vocabulary {facts['vocabulary']:,}"
     )

@@ -2,69 +2,105 @@
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from textmill import corpus
+from textmill import evaluation_page, exported
 from textmill.files import write_beside
-from textmill.gpt2 import bundle, evaluation
-from textmill.gpt2.evaluation import Scores, Verdict
+from textmill.gpt2 import bundle, evaluation, memorisation
+from textmill.gpt2.base import Base
 from textmill.gpt2.tokenizer import Tokenizer
+from textmill.judgement import Judged, Judgement
 from textmill.registry import ModelRegistry
 from textmill.settings import Evaluate
-from textmill.tracking import EVALUATION_FILE
+from textmill.tracking import EVALUATION_FILE, EVALUATION_PAGE
+from textmill.verdict import Verdict, decide
 
 BLESSED, NOT_BLESSED = "BLESSED", "NOT_BLESSED"  # the files by which TFX's ModelBlessing says which
 
 
 def evaluate(
-    model: Path, held_out: Path, registry: ModelRegistry, production: int, settings: Evaluate, out: Path, blessing: Path
+    model: Path,
+    articles: Path,
+    logs: Path,
+    registry: ModelRegistry,
+    production: int,
+    base: Base,
+    settings: Evaluate,
+    out: Path,
+    blessing: Path,
 ) -> Verdict:
     """Judge a bundle on held-out articles, write the evaluation and the blessing, and return the verdict.
 
     Args:
-        held_out: the split of exported articles to judge on.
-        production: the number of the version in Production, or 0; then an untrained model is the one to beat.
+        articles: what ExportArticles wrote: `Split-eval` to judge on, `Split-train` to probe the memory with.
+        logs: what the training wrote; its `history.json` is drawn.
+        production: the number of the version in Production, or 0; then the base, or where there is none or its files
+            are elsewhere an untrained model, is the one to beat.
     """
-    scores = evaluation.judge(
-        model, corpus.read_articles(held_out), settings.samples, {"max_tokens": settings.sample_tokens}
-    )
+    judged = _judge(model, articles, settings, "this model", probes=settings.probes)
     with tempfile.TemporaryDirectory() as folder:
-        reference, name = _reference(model, scores, registry, production, held_out, Path(folder))
-    if reference.checksum == scores.checksum:
-        verdict = Verdict(True, [f"it is {name} itself, {scores.bits_per_byte:.3f} bits per byte"])
-    else:
-        verdict = evaluation.decide(scores, reference, settings.margin_percent, name)
-    write_beside(
-        out / EVALUATION_FILE, json.dumps(_record(scores, reference, name, verdict), indent=1, ensure_ascii=False)
+        reference = _reference(model, judged, articles, registry, production, base, settings, Path(folder))
+    verdict = decide(judged.scores, reference.scores, reference.name, judged.memory, settings)
+    history = logs / "history.json"
+    judgement = Judgement(
+        verdict=verdict,
+        model=judged,
+        reference=reference,
+        vocabulary=bundle.read_architecture(model).vocabulary,
+        lineage=bundle.read_json(model, bundle.LINEAGE),
+        settings=settings,
+        history=json.loads(history.read_text(encoding="utf-8")) if history.exists() else [],
     )
-    write_beside(out / "samples.txt", "\n\n---\n\n".join(map(str, scores.samples)) + "\n")
+    write_beside(out / EVALUATION_FILE, json.dumps(judgement.record(), indent=1, ensure_ascii=False))
+    write_beside(out / EVALUATION_PAGE, evaluation_page.render(judgement))
+    write_beside(out / "samples.txt", "\n\n---\n\n".join(map(str, judged.scores.samples)) + "\n")
     write_beside(blessing / (BLESSED if verdict.blessed else NOT_BLESSED), "")
     return verdict
 
 
+def _judge(
+    directory: Path, articles: Path, settings: Evaluate, name: str, texts: bool = True, probes: int = 0
+) -> Judged:
+    wanted = max(settings.samples, settings.texts) if texts else 0
+    held_out = exported.read(articles / "Split-eval")
+    scores = evaluation.judge(directory, held_out, wanted, {"max_tokens": settings.sample_tokens})
+    learned = exported.read(articles / "Split-train")
+    return Judged(name, scores, memorisation.examine(directory, learned, probes, settings.canaries))
+
+
 def _reference(
-    model: Path, scores: Scores, registry: ModelRegistry, production: int, held_out: Path, folder: Path
-) -> tuple[Scores, str]:
-    """The scores to beat and whose they are."""
-    if not production:
-        untrained = folder / "untrained"
-        tokenizer = Tokenizer.load(model / bundle.TOKENIZER)
-        evaluation.write_untrained(untrained, bundle.read_architecture(model), tokenizer)
-        return evaluation.judge(untrained, corpus.read_articles(held_out)), "an untrained model"
-    version = registry.version(production)
-    name = f"version {production} in Production"
-    if version.checksum == scores.checksum:
-        return scores, name
-    return evaluation.judge(registry.download(version, folder), corpus.read_articles(held_out)), name
+    model: Path,
+    judged: Judged,
+    articles: Path,
+    registry: ModelRegistry,
+    production: int,
+    base: Base,
+    settings: Evaluate,
+    folder: Path,
+) -> Judged:
+    """The figures to beat and whose they are."""
+    if production:
+        version = registry.version(production)
+        name = f"version {production} in Production"
+        if version.checksum == judged.scores.checksum:
+            return replace(judged, name=name)
+        return _judge(registry.download(version, folder), articles, settings, name)
+    if base.architecture and Path(base.directory).is_dir():
+        _write_base(folder / "base", base, model)
+        return _judge(folder / "base", articles, settings, f"its base {base.name}")
+    tokenizer = Tokenizer.load(model / bundle.TOKENIZER)
+    evaluation.write_untrained(folder / "untrained", bundle.read_architecture(model), tokenizer)
+    # what a model writes that has learned nothing tells nobody anything
+    return _judge(folder / "untrained", articles, settings, "an untrained model", texts=False)
 
 
-def _record(scores: Scores, reference: Scores, name: str, verdict: Verdict) -> dict[str, Any]:
-    return {
-        "blessed": verdict.blessed,
-        "reasons": verdict.reasons,
-        "reference": name,
-        "metrics": scores.metrics()
-        | {"reference_bits_per_byte": reference.bits_per_byte, "reference_perplexity": reference.perplexity},
-        "samples": [str(sample) for sample in scores.samples],
-    }
+def _write_base(directory: Path, base: Base, model: Path) -> None:
+    """Write the base as a bundle that sees as much at once as the model, and writes in the same way."""
+    shape = bundle.read_architecture(model)
+    read = base.read(shape.window)
+    assert read
+    tokenizer = read.tokenizer or Tokenizer.load(model / bundle.TOKENIZER)
+    generation = bundle.read_json(model, bundle.GENERATION)
+    rounded = bundle.precisions(model)[1:]  # as the model is: judged in the precision that serves
+    bundle.write_bundle(directory, read.weights, read.architecture, tokenizer, generation, {}, "", rounded)

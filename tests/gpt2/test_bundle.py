@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from textmill.errors import TextmillError, UserError
-from textmill.gpt2 import bundle, weights
+from textmill.gpt2 import bundle, verbatim_index, weights
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.tokenizer import Tokenizer, train_bpe
+from textmill.gpt2.verbatim import Verbatim
 
 TINY = Architecture(vocabulary=300, window=32, layers=2, heads=2, width=16)
 
@@ -155,3 +156,18 @@ def test_wrong_tensors_are_named_before_anything_is_written(tmp_path: Path, toke
 
 def test_the_architecture_counts_the_parameters_that_there_are() -> None:
     assert sum(value.size for value in weights.initial(TINY).values()) == TINY.parameters
+
+
+def test_an_index_of_the_training_text_is_part_of_the_bundle(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    text = "The mill by the river grinds the grain of the whole valley, summer and winter, since the old flood. " * 3
+    verbatim_index.build(tmp_path / "index", [("http://mill.example/", "Mill", text)], tokenizer)
+    bundle.write_bundle(
+        tmp_path / "model", weights.initial(TINY), TINY, tokenizer, {}, {}, "", verbatim=tmp_path / "index"
+    )
+    bundle.verify(tmp_path / "model")
+    index = Verbatim.open(tmp_path / "model")
+    assert index and index.copied_text(text)[0].url == "http://mill.example/"
+    file = tmp_path / "model" / "verbatim" / "checks.u16"
+    file.write_bytes(bytes(file.stat().st_size))
+    with pytest.raises(UserError, match=r"damaged: verbatim/checks.u16 has other contents"):
+        bundle.verify(tmp_path / "model")

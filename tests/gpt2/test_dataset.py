@@ -114,5 +114,5 @@ def test_of_much_held_out_text_an_even_share_is_read(tmp_path: Path) -> None:
 
 
 def test_no_held_out_text_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"corpus\.eval_percent"):
+    with pytest.raises(UserError, match=r"corpus\.validation_percent"):
         list(held_out_batches(stream_of(tmp_path, 1), 1, 8, at_most=4))

@@ -1,28 +1,36 @@
-import dataclasses
 import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from parrots import write_parrot
 
 from textmill.errors import TextmillError, UserError
-from textmill.gpt2 import bundle, evaluation, weights
+from textmill.exported import Exported
+from textmill.gpt2 import bundle, evaluation, verbatim_index, weights
 from textmill.gpt2.architecture import Architecture
-from textmill.gpt2.evaluation import Scores, decide, judge
+from textmill.gpt2.evaluation import judge
 from textmill.gpt2.session import Session
-from textmill.gpt2.tokenizer import Tokenizer, train_bpe
+from textmill.gpt2.tokenizer import Tokenizer, characters, train_bpe
+from textmill.gpt2.verbatim import Run
 
 SHAPE = Architecture(vocabulary=290, window=16, layers=2, heads=2, width=16)
 ARTICLES = [
-    ("The wheel", "It turns all day.\n\nAt night it rests, and the naïve owl watches the Mühle."),
-    ("Grain", "Short."),
+    Exported(
+        "http://mill.example/wheel",
+        "mill",
+        "The wheel",
+        "It turns all day.\n\nAt night it rests, and the naïve owl watches the Mühle.",
+    ),
+    Exported("http://barn.example/grain", "barn", "Grain", "Short."),
 ]
+TEXTS = [f"{article.title}\n\n{article.text}" for article in ARTICLES]
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    return train_bpe([f"{title}\n\n{text}" for title, text in ARTICLES], SHAPE.vocabulary)
+    return train_bpe(TEXTS, SHAPE.vocabulary)
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +44,8 @@ def test_a_model_that_knows_nothing_needs_the_same_bits_for_every_token(tmp_path
     blank = {name: np.zeros_like(value) for name, value in weights.initial(SHAPE).items()}
     bundle.write_bundle(tmp_path / "blank", blank, SHAPE, tokenizer, {}, {}, "")
     scores = judge(tmp_path / "blank", ARTICLES)
-    texts = [f"{title}\n\n{text}" for title, text in ARTICLES]
-    tokens = sum(len(tokenizer.encode(text)) + 1 for text in texts)  # each document's end token counts
-    size = sum(len(text.encode()) for text in texts)
+    tokens = sum(len(tokenizer.encode(text)) + 1 for text in TEXTS)  # each document's end token counts
+    size = sum(len(text.encode()) for text in TEXTS)
     assert (scores.documents, scores.tokens, scores.bytes) == (2, tokens, size)
     assert scores.perplexity == pytest.approx(SHAPE.vocabulary)
     assert scores.bits_per_byte == pytest.approx(tokens * math.log2(SHAPE.vocabulary) / size)
@@ -74,11 +81,11 @@ def test_judging_twice_gives_the_same_scores_and_samples(untrained: Path) -> Non
 def test_articles_are_drawn_one_at_a_time(untrained: Path) -> None:
     alive = 0
 
-    def stream() -> Iterator[tuple[str, str]]:
+    def stream() -> Iterator[Exported]:
         nonlocal alive
-        for title, text in ARTICLES:
+        for article in ARTICLES:
             alive += 1
-            yield title, text
+            yield article
 
     assert judge(untrained, stream()).documents == alive == 2
 
@@ -102,32 +109,38 @@ def test_repetition_and_distinct_words_are_shares() -> None:
 
 def test_figures_that_are_not_there_are_left_out_of_the_metrics(untrained: Path) -> None:
     metrics = judge(untrained, ARTICLES).metrics()
-    assert set(metrics) == {"documents", "bytes", "tokens", "bits_per_byte", "perplexity"}
+    assert set(metrics) == {"documents", "bytes", "tokens", "bits_per_byte", "perplexity", "passages"}
 
 
-def scores(bits_per_byte: float, size: int = 1000) -> Scores:
-    return Scores("c", 6, size, 500, bits_per_byte, 50.0)
+def test_the_figures_of_sources_and_articles_add_up_to_those_of_all(untrained: Path) -> None:
+    scores = judge(untrained, [*ARTICLES, *ARTICLES])
+    assert {name: (each.documents, each.bytes) for name, each in scores.sources.items()} == {
+        "barn": (2, 2 * len(TEXTS[1].encode())),
+        "mill": (2, 2 * len(TEXTS[0].encode())),
+    }
+    for parts in (scores.sources.values(), scores.articles):
+        bits = sum(part.bits_per_byte * part.bytes for part in parts)
+        assert bits / scores.bytes == pytest.approx(scores.bits_per_byte)
+    assert [article.title for article in scores.articles] == ["The wheel", "Grain"] * 2
 
 
-def test_a_model_that_is_better_by_the_margin_is_blessed_with_the_figures() -> None:
-    verdict = decide(scores(2.0), scores(2.5), 0.5, "version 3 in Production")
-    assert verdict.blessed
-    assert verdict.reasons == [
-        "its 2.000 bits per byte on 6 held-out documents are 20.0% below the 2.500 of version 3 in Production; "
-        "at least 0.5% below was asked"
-    ]
+def test_where_there_are_fewer_articles_than_texts_titles_come_again(untrained: Path) -> None:
+    samples = judge(untrained, ARTICLES, samples=5, settings={"max_tokens": 6}).samples
+    assert [sample.topic for sample in samples] == ["The wheel", "Grain", "The wheel", "Grain", "The wheel"]
+    assert samples[0].text != samples[2].text
 
 
-@pytest.mark.parametrize(
-    ("bits", "said"),
-    [(2.499, "0.0% below"), (2.5, "0.0% below"), (2.6, "4.0% above"), (math.nan, "nan"), (math.inf, "inf")],
-)
-def test_a_model_that_is_not_better_by_the_margin_is_refused(bits: float, said: str) -> None:
-    verdict = decide(scores(bits), scores(2.5), 0.5)
-    assert not verdict.blessed
-    assert said in verdict.reasons[0]
-
-
-def test_scores_on_different_text_do_not_compare() -> None:
-    with pytest.raises(TextmillError, match="only on the same text"):
-        decide(scores(2.0), dataclasses.replace(scores(2.5), bytes=999), 0.5)
+def test_the_share_of_copied_passages_is_measured_and_their_sources_named(tmp_path: Path) -> None:
+    letters = characters(["ab \n"])
+    shape = Architecture(letters.vocabulary, 64, 1, 1, 8)
+    articles = [("http://a.example/", "A", "ab" * 20 + "a" * 45), ("http://b.example/", "B", "b" * 29)]
+    verbatim_index.build(tmp_path / "index", articles, letters)
+    held_out = [Exported("http://c.example/", "c", "a b", "b a")]
+    copied = {}
+    for letter in "ab":
+        write_parrot(tmp_path / letter, shape, letters, letter, tmp_path / "index")
+        scores = judge(tmp_path / letter, held_out, samples=2, settings={"max_tokens": 42})
+        assert [sample.text for sample in scores.samples] == [letter * 42] * 2
+        assert scores.passages == 2 * 13
+        copied[letter] = scores.copied, scores.samples[0].copied
+    assert copied == {"a": (1.0, [Run(0, 42, "http://a.example/", "A")]), "b": (0.0, [])}

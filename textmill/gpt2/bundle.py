@@ -2,11 +2,13 @@
 
     model.onnx          the graph; its weights are read from model.safetensors, so they are on disk once
     model.safetensors   the weights in Hugging Face's names and layouts
+    model.int8.onnx     the graph with matrices of eight bits, which stand in model.int8.safetensors; int4 likewise
     config.json         the architecture, as Hugging Face's GPT2LMHeadModel reads it
     tokenizer.json      the tokenizer, as Hugging Face's `tokenizers` reads it
     generation.json     how texts are written where a request does not say: fields of `sampling.Settings`
     lineage.json        what the model was made from
     README.md           the model card
+    verbatim/           an index of the training text's passages and their addresses; bundles of other origin have none
     manifest.json       size and SHA-256 of every other file, and one checksum over them all
 
 Reading a bundle needs neither the `onnx` package nor `safetensors`; only writing does. Equal inputs give equal bytes.
@@ -16,17 +18,21 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from textmill.errors import TextmillError, UserError
+from textmill.gpt2 import quantisation
 from textmill.gpt2 import weights as tensors
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from textmill.gpt2 import graph
 
 GRAPH = "model.onnx"
 WEIGHTS = "model.safetensors"
@@ -35,6 +41,7 @@ TOKENIZER = "tokenizer.json"
 GENERATION = "generation.json"
 LINEAGE = "lineage.json"
 CARD = "README.md"
+VERBATIM = "verbatim"
 MANIFEST = "manifest.json"
 FILES = (GRAPH, WEIGHTS, CONFIG, TOKENIZER, GENERATION, LINEAGE, CARD)
 _FORMAT = 1  # of the manifest
@@ -48,6 +55,8 @@ def write_bundle(
     generation: Mapping[str, Any],
     lineage: Mapping[str, Any],
     card: str,
+    precisions: Iterable[str] = (),
+    verbatim: Path | None = None,
 ) -> str:
     """Write a bundle beside its place, move it there, and return its checksum.
 
@@ -55,6 +64,8 @@ def write_bundle(
         directory: absent, empty, or a bundle, which is then replaced.
         generation: fields of `sampling.Settings` that shall differ from its own defaults.
         card: the model card, Markdown.
+        precisions: graphs to write beside the float32 one: `int8`, `int4`.
+        verbatim: the folder that `verbatim_index.build` wrote, which is copied.
 
     Raises:
         TextmillError: a tensor is missing or of the wrong shape, the tokenizer has more tokens than the model, or
@@ -70,21 +81,30 @@ def write_bundle(
     directory.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
-        _write_model(partial, weights, architecture)
+        _write_model(partial, weights, architecture, precisions)
         tokenizer.save(partial / TOKENIZER)
-        _write_json(partial / CONFIG, _hugging_face_config(architecture, tokenizer.end))
+        _write_json(partial / CONFIG, hugging_face_config(architecture, tokenizer.end))
         _write_json(partial / GENERATION, generation)
         _write_json(partial / LINEAGE, lineage)
         (partial / CARD).write_text(card, encoding="utf-8")
+        if verbatim:
+            shutil.copytree(verbatim, partial / VERBATIM)
         checksum = write_manifest(partial)
-        partial.chmod(0o755)  # a temporary directory is its owner's alone
+        partial.chmod(0o755)  # a temporary directory is its owner's alone, and so are safetensors' files
+        for file in partial.glob("*.safetensors"):
+            file.chmod(0o644)
         _put_in_place(partial, directory)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return checksum
 
 
-def _write_model(directory: Path, weights: Mapping[str, NDArray[np.float32]], architecture: Architecture) -> None:
+def _write_model(
+    directory: Path,
+    weights: Mapping[str, NDArray[np.float32]],
+    architecture: Architecture,
+    precisions: Iterable[str],
+) -> None:
     # imported here: who only reads bundles, such as serving, has neither package
     from safetensors.numpy import save_file
 
@@ -93,28 +113,59 @@ def _write_model(directory: Path, weights: Mapping[str, NDArray[np.float32]], ar
     # in C order, because safetensors writes an array's memory as it lies
     contiguous = {name: np.ascontiguousarray(value) for name, value in weights.items()}
     save_file(contiguous, directory / WEIGHTS, metadata={"format": "pt"})
-    stored = {
-        name: graph.StoredTensor(tuple(entry["shape"]), offset, length)
-        for name, entry, offset, length in _stored_tensors(directory / WEIGHTS)
-    }
-    model = graph.build(architecture, stored, WEIGHTS)
-    (directory / GRAPH).write_bytes(model.SerializeToString(deterministic=True))
+    stored = _stored_tensors(directory / WEIGHTS)
+    _write_graph(directory / GRAPH, graph.build(architecture, stored))
+    names = graph.quantised_names(architecture)
+    for precision in precisions:
+        bits = quantisation.BITS[precision]
+        file = directory / f"model.{precision}.safetensors"
+        save_file(_quantised({name: weights[name] for name in names}, bits), file)
+        # the embedding is looked up in float32
+        kept = {name: value for name, value in stored.items() if name not in names[1:]}
+        _write_graph(directory / graph_name(precision), graph.build(architecture, kept | _stored_tensors(file), bits))
 
 
-def _stored_tensors(path: Path) -> list[tuple[str, dict[str, Any], int, int]]:
-    """Name, header entry, offset in the file and bytes of each tensor (huggingface.co/docs/safetensors, "Format")."""
+def graph_name(precision: str) -> str:
+    """The file of the graph of a precision."""
+    return GRAPH if precision == "float32" else f"model.{precision}.onnx"
+
+
+def precisions(directory: Path) -> list[str]:
+    """The precisions in which a bundle can be run, the one that it is meant to be served in last."""
+    return [name for name in ("float32", *quantisation.BITS) if (directory / graph_name(name)).exists()]
+
+
+def _quantised(matrices: Mapping[str, NDArray[np.float32]], bits: int) -> dict[str, NDArray[Any]]:
+    found: dict[str, NDArray[Any]] = {}
+    for name, matrix in matrices.items():
+        # the embedding is (outputs, inputs) as it stands; linear layers are (inputs, outputs)
+        rounded = quantisation.quantise(matrix if name == "transformer.wte.weight" else matrix.T, bits)
+        found |= {f"{name}.values": rounded.values, f"{name}.scales": rounded.scales}
+    return found
+
+
+def _write_graph(path: Path, model: Any) -> None:
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _stored_tensors(path: Path) -> dict[str, "graph.StoredTensor"]:
+    """Where each tensor stands in a safetensors file (huggingface.co/docs/safetensors, "Format")."""
+    from textmill.gpt2 import graph
+
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
     header.pop("__metadata__", None)
-    data = 8 + length
-    return [
-        (name, entry, data + entry["data_offsets"][0], entry["data_offsets"][1] - entry["data_offsets"][0])
-        for name, entry in header.items()
-    ]
+    found = {}
+    for name, entry in header.items():
+        start, end = entry["data_offsets"]
+        kind = graph.KINDS[entry["dtype"]]
+        found[name] = graph.StoredTensor(tuple(entry["shape"]), 8 + length + start, end - start, path.name, kind)
+    return found
 
 
-def _hugging_face_config(architecture: Architecture, end: int) -> dict[str, Any]:
+def hugging_face_config(architecture: Architecture, end: int) -> dict[str, Any]:
+    """The config.json that Hugging Face's GPT2LMHeadModel reads; `end` is the end token's number."""
     return {
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",

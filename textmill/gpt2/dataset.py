@@ -141,7 +141,7 @@ def held_out_batches(
         UserError: the stream has no two tokens.
     """
     if len(stream) < 2:
-        raise UserError("The held-out text is empty; crawl more articles or make corpus.eval_percent larger.")
+        raise UserError("The held-out text is empty; crawl more articles or make corpus.validation_percent larger.")
     batches = -(-(len(stream) - 1) // (batch * window))
     for number in range(min(batches, at_most)):
         start = number * batches // min(batches, at_most) * batch * window

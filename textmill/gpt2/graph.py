@@ -1,4 +1,4 @@
-"""A GPT-2 as an ONNX graph whose weights stay in `model.safetensors`.
+"""A GPT-2 as an ONNX graph whose weights stay in safetensors files.
 
 One graph does it all: a prompt, a piece of a prompt, one further token of several texts at once, or the scores of a
 whole document. Attention is ONNX Runtime's GroupQueryAttention (com.microsoft), which reads and writes one buffer of
@@ -22,66 +22,98 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper
 
+from textmill.gpt2 import quantisation
 from textmill.gpt2.architecture import Architecture
 
 _OPSET = 20  # the first with Gelu
 _IR_VERSION = 10
 _EPSILON = 1e-5  # of every layer normalisation in GPT-2
 _RUNTIME = "com.microsoft"
+KINDS = {"F32": TensorProto.FLOAT, "U8": TensorProto.UINT8}  # by safetensors' names
+_LINEAR = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
 
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """Where a tensor's little-endian float32 values stand in the weights file."""
+    """Where a tensor's little-endian values stand in a weights file."""
 
     shape: tuple[int, ...]
     offset: int  # bytes from the file's start
     length: int  # bytes
+    file: str  # its name, relative to the graph's own folder
+    kind: int = TensorProto.FLOAT
 
 
 class _Nodes:
     """The nodes of a graph under construction; every method returns the name of the value it adds."""
 
-    def __init__(self) -> None:
+    def __init__(self, bits: int) -> None:
         self.all: list[onnx.NodeProto] = []
+        self._bits = bits
 
     def add(self, kind: str, inputs: list[str], *outputs: str, **attributes: Any) -> str:
         self.all.append(helper.make_node(kind, inputs, outputs, name=outputs[0], **attributes))
         return outputs[0]
 
-    def linear(self, value: str, weights: str, output: str) -> str:
-        product = self.add("MatMul", [value, f"{weights}.weight"], f"{output}.product")
+    def linear(self, value: str, weights: str, output: str, inputs: int, outputs: int) -> str:
+        product = f"{output}.product"
+        if self._bits:
+            self.quantised(value, f"{weights}.weight", product, inputs, outputs)
+        else:
+            self.add("MatMul", [value, f"{weights}.weight"], product)
         return self.add("Add", [product, f"{weights}.bias"], output)
+
+    def quantised(self, value: str, weights: str, output: str, inputs: int, outputs: int) -> str:
+        """A product with weights of few bits; activations are rounded to eight on the way (accuracy level 4)."""
+        sizes = {"K": inputs, "N": outputs, "bits": self._bits, "block_size": quantisation.BLOCK, "accuracy_level": 4}
+        tensors = [value, f"{weights}.values", f"{weights}.scales"]
+        return self.add("MatMulNBits", tensors, output, domain=_RUNTIME, **sizes)
 
     def norm(self, value: str, weights: str, output: str) -> str:
         inputs = [value, f"{weights}.weight", f"{weights}.bias"]
         return self.add("LayerNormalization", inputs, output, epsilon=_EPSILON)
 
 
-def build(architecture: Architecture, tensors: Mapping[str, StoredTensor], file: str) -> onnx.ModelProto:
-    """The graph of this architecture over the tensors in `file`, a name relative to the graph's own folder."""
-    nodes = _Nodes()
+def build(architecture: Architecture, tensors: Mapping[str, StoredTensor], bits: int = 0) -> onnx.ModelProto:
+    """The graph of this architecture over stored tensors.
+
+    Args:
+        tensors: by name; with `bits`, the matrices of `quantised_names` as `NAME.values` and `NAME.scales`.
+        bits: 8 or 4 for matrices of few bits, 0 for float32.
+    """
+    nodes = _Nodes(bits)
     tokens = nodes.add("Gather", ["transformer.wte.weight", "input_ids"], "tokens")
     positions = nodes.add("Gather", ["transformer.wpe.weight", "position_ids"], "positions")
     value = nodes.add("Add", [tokens, positions], "embedded")  # (B, T, width)
     for layer in range(architecture.layers):
-        value = _block(nodes, value, layer, architecture.heads)
+        value = _block(nodes, value, layer, architecture)
     value = nodes.norm(value, "transformer.ln_f", "ln_f")
     wanted = nodes.add("Gather", [value, "logit_positions"], "wanted", axis=1)  # (B, M, width)
-    nodes.add("FusedMatMul", [wanted, "transformer.wte.weight"], "logits", domain=_RUNTIME, transB=1)
+    if bits:
+        nodes.quantised(wanted, "transformer.wte.weight", "logits", architecture.width, architecture.vocabulary)
+    else:
+        nodes.add("FusedMatMul", [wanted, "transformer.wte.weight"], "logits", domain=_RUNTIME, transB=1)
     inputs, outputs = _values(architecture)
-    weights = [_initializer(name, tensor, file) for name, tensor in sorted(tensors.items())]
+    weights = [_initializer(name, tensor) for name, tensor in sorted(tensors.items())]
     graph = helper.make_graph(nodes.all, "gpt2", inputs, outputs, initializer=weights)
     opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(_RUNTIME, 1)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="textmill")
 
 
-def _block(nodes: _Nodes, value: str, layer: int, heads: int) -> str:
+def quantised_names(architecture: Architecture) -> list[str]:
+    """The matrices that a graph of few bits holds so; the token embedding is there for the logits alone."""
+    layers = range(architecture.layers)
+    inner = [f"transformer.h.{layer}.{name}.weight" for layer in layers for name in _LINEAR]
+    return ["transformer.wte.weight", *inner]
+
+
+def _block(nodes: _Nodes, value: str, layer: int, architecture: Architecture) -> str:
     weights, name = f"transformer.h.{layer}", f"h.{layer}"
+    heads, width = architecture.heads, architecture.width
     past = [f"past_key_values.{layer}.key", f"past_key_values.{layer}.value"]
     present = [f"present.{layer}.key", f"present.{layer}.value"]
     normed = nodes.norm(value, f"{weights}.ln_1", f"{name}.ln_1")
-    packed = nodes.linear(normed, f"{weights}.attn.c_attn", f"{name}.qkv")  # (B, T, 3 width)
+    packed = nodes.linear(normed, f"{weights}.attn.c_attn", f"{name}.qkv", width, 3 * width)  # (B, T, 3 width)
     attended = nodes.add(
         "GroupQueryAttention",
         [packed, "", "", *past, "seqlens_k", "total_sequence_length"],
@@ -91,12 +123,12 @@ def _block(nodes: _Nodes, value: str, layer: int, heads: int) -> str:
         num_heads=heads,
         kv_num_heads=heads,
     )
-    projected = nodes.linear(attended, f"{weights}.attn.c_proj", f"{name}.projected")
+    projected = nodes.linear(attended, f"{weights}.attn.c_proj", f"{name}.projected", width, width)
     value = nodes.add("Add", [value, projected], f"{name}.after_attention")
     normed = nodes.norm(value, f"{weights}.ln_2", f"{name}.ln_2")
-    hidden = nodes.linear(normed, f"{weights}.mlp.c_fc", f"{name}.hidden")  # (B, T, 4 width)
+    hidden = nodes.linear(normed, f"{weights}.mlp.c_fc", f"{name}.hidden", width, 4 * width)  # (B, T, 4 width)
     hidden = nodes.add("Gelu", [hidden], f"{name}.gelu", approximate="tanh")
-    hidden = nodes.linear(hidden, f"{weights}.mlp.c_proj", f"{name}.fed_forward")
+    hidden = nodes.linear(hidden, f"{weights}.mlp.c_proj", f"{name}.fed_forward", 4 * width, width)
     return nodes.add("Add", [value, hidden], f"{name}.after_feed_forward")
 
 
@@ -123,9 +155,9 @@ def _values(architecture: Architecture) -> tuple[list[onnx.ValueInfoProto], list
     return inputs, outputs
 
 
-def _initializer(name: str, tensor: StoredTensor, file: str) -> onnx.TensorProto:
-    """A tensor whose values are read from the weights file (ONNX's external data)."""
-    found = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=tensor.shape, data_location=TensorProto.EXTERNAL)
-    for key, value in (("location", file), ("offset", tensor.offset), ("length", tensor.length)):
+def _initializer(name: str, tensor: StoredTensor) -> onnx.TensorProto:
+    """A tensor whose values are read from its file (ONNX's external data)."""
+    found = TensorProto(name=name, data_type=tensor.kind, dims=tensor.shape, data_location=TensorProto.EXTERNAL)
+    for key, value in (("location", tensor.file), ("offset", tensor.offset), ("length", tensor.length)):
         found.external_data.add(key=key, value=str(value))
     return found

@@ -18,7 +18,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from textmill.errors import TextmillError
+import numpy as np
+
+from textmill.errors import TextmillError, UserError
 from textmill.gpt2 import bundle
 from textmill.gpt2.document import document, topic_prompt, whole_sentences
 from textmill.gpt2.generation import Chunk, Finish, Generation
@@ -37,20 +39,23 @@ class QueueFull(TextmillError):
 class Engine:
     """The loop over one bundle. Close it, or use it as a context manager."""
 
-    def __init__(self, directory: Path, slots: int = 8, threads: int = 0, waiting: int = 64) -> None:
+    def __init__(
+        self, directory: Path, slots: int = 8, threads: int = 0, waiting: int = 64, precision: str = "auto"
+    ) -> None:
         """Load a bundle, which should have been verified, and begin to wait for requests.
 
         Args:
             slots: texts written at the same time.
             threads: CPU threads; 0 takes all cores this process may use, or one for a small model.
             waiting: requests that may wait for a slot.
+            precision: of the weights, as `Session` takes it.
 
         Raises:
-            UserError: ONNX Runtime refuses the graph.
+            UserError: the bundle has no graph of this precision, or ONNX Runtime refuses it.
         """
         self.tokenizer = Tokenizer.load(directory / bundle.TOKENIZER)
         self.defaults = bundle.read_json(directory, bundle.GENERATION)
-        self._session = Session(directory, slots, threads)
+        self._session = Session(directory, slots, threads, precision)
         self._limit = waiting
         self._rows: list[Generation] = []  # one for each of the session's first rows
         self._queue: deque[Generation] = deque()
@@ -79,6 +84,16 @@ class Engine:
     def room(self) -> int:
         """Tokens of a prompt that are read at most: one of the window's places is for the first token written."""
         return self.window - 1
+
+    def check(self) -> None:
+        """See that the model works; only before the first request, while the engine's thread waits.
+
+        Raises:
+            UserError: it scores a token with what is no number.
+        """
+        scores = self._session.forward(0, [self.tokenizer.end], 0, [0])
+        if not np.isfinite(scores).all():
+            raise UserError("The model's scores are not finite numbers; do not serve it, train it again.")
 
     def submit(self, prompt: Sequence[int], settings: Settings, deliver: Callable[[Chunk], None]) -> Generation:
         """Ask for a text.

@@ -25,16 +25,26 @@ _Array = NDArray[np.float32] | NDArray[np.int64] | NDArray[np.int32]
 class Session:
     """The model of one bundle and its rows; for one thread at a time."""
 
-    def __init__(self, directory: Path, slots: int, threads: int = 0) -> None:
+    def __init__(self, directory: Path, slots: int, threads: int = 0, precision: str = "auto") -> None:
         """Load the graph.
 
         Args:
             slots: rows, that is texts under way at once.
             threads: CPU threads; 0 takes all cores this process may use, or one for a small model.
+            precision: of the weights: float32, or one that the bundle was written with; auto: the latter, if there is
+                one. With int4, a row alone and one beside others may differ in the last bits.
 
         Raises:
-            UserError: ONNX Runtime refuses the graph.
+            UserError: the bundle has no graph of this precision, or ONNX Runtime refuses it.
         """
+        if precision == "auto":
+            precision = bundle.precisions(directory)[-1]
+        graph = directory / bundle.graph_name(precision)
+        if not graph.exists():
+            raise UserError(
+                f"The model at {directory} has no graph in {precision}, only {', '.join(bundle.precisions(directory))}; "
+                "choose one of these, or train with that precision."
+            )
         self.architecture: Architecture = bundle.read_architecture(directory)
         self.slots = slots
         options = onnxruntime.SessionOptions()
@@ -43,9 +53,7 @@ class Session:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = _QUIET
         try:
-            self._session = onnxruntime.InferenceSession(
-                str(directory / bundle.GRAPH), options, providers=["CPUExecutionProvider"]
-            )
+            self._session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises classes of its own that share only this base
             raise UserError(
                 f"ONNX Runtime cannot load the model at {directory}: {error}; make the bundle again."

@@ -1,0 +1,161 @@
+"""Does a model know its training text by heart?
+
+Probes follow Carlini et al. 2022 ("Quantifying memorization across neural language models"): the model is given the
+first 20 tokens of a passage of its training text; the passage is memorised if the likeliest token, each time, is the
+next of the following 30. Passages that stand in several articles are tried first, because repetition is what makes
+models learn by heart, then passages drawn at random. Canaries are strings that must not be completable: given the first
+half, the likeliest tokens must not be the second.
+
+No text is generated: the likeliest continuation is a given text exactly if each of its tokens is the likeliest after
+those before it, which one pass over the text tells.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from textmill.errors import UserError
+from textmill.exported import Exported
+from textmill.gpt2 import bundle
+from textmill.gpt2.document import document
+from textmill.gpt2.session import Session
+from textmill.gpt2.tokenizer import Tokenizer
+from textmill.gpt2.verbatim import PASSAGE, Verbatim
+
+_PROMPT = 20  # tokens of a passage that a probe gives away
+_BEFORE = ("", " ", "\n\n")  # what may stand before a canary in a text; it decides how it falls into tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A passage of the training text and how far the model goes on with it."""
+
+    url: str
+    title: str
+    prompt: str
+    continuation: str  # in the training text
+    repeated: bool  # it stands in several articles
+    known: int  # tokens of the continuation that the model gives before its first other one
+
+    @property
+    def memorised(self) -> bool:
+        return self.known == PASSAGE
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """A string that must not be completed."""
+
+    shown: str  # its first half
+    memorised: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a model was found to know by heart."""
+
+    probes: list[Probe] = field(default_factory=list)
+    canaries: list[Canary] = field(default_factory=list)
+
+    def memorised(self, repeated: bool | None = None) -> tuple[int, int]:
+        """How many probes are memorised, and of how many; of all, or only of the repeated ones or the others."""
+        asked = [probe for probe in self.probes if repeated is None or probe.repeated == repeated]
+        return sum(probe.memorised for probe in asked), len(asked)
+
+    def metrics(self) -> dict[str, float]:
+        """The figures by name; those that were not measured are left out."""
+        known, probes = self.memorised()
+        figures = {"probes": float(probes), "memorised": known / probes} if probes else {}
+        if self.canaries:
+            figures["memorised_canaries"] = float(sum(canary.memorised for canary in self.canaries))
+        return figures
+
+
+def examine(
+    directory: Path,
+    articles: Iterable[Exported],
+    probes: int,
+    canaries: Sequence[str] = (),
+    seed: int = 0,
+    threads: int = 0,
+) -> Memory:
+    """Probe a verified bundle with its training text.
+
+    Args:
+        articles: the training split, in the order in which the bundle's index was made; read once, not kept.
+        probes: how many passages to try. None are where the bundle has no index, or a window of 30 tokens or less.
+
+    Raises:
+        UserError: a canary is too short to be parted in two.
+    """
+    session = Session(directory, slots=1, threads=threads)
+    tokenizer = Tokenizer.load(directory / bundle.TOKENIZER)
+    tried = [_canary(session, tokenizer, text) for text in canaries]
+    index = Verbatim.open(directory)
+    prompt = min(_PROMPT, session.architecture.window - PASSAGE + 1)
+    if index is None or prompt < 1 or not probes:
+        return Memory([], tried)
+    chosen = _places(index, probes, prompt + PASSAGE, seed)
+    return Memory(_probed(session, tokenizer, articles, chosen, prompt), tried)
+
+
+def leading(session: Session, sequence: Sequence[int], first: int) -> int:
+    """How many tokens of a sequence from the `first` on are the likeliest after those before, until one is not.
+
+    The sequence has at most one token more than the window.
+    """
+    logits = session.forward(0, sequence[:-1], 0, range(first - 1, len(sequence) - 1))
+    wrong = np.flatnonzero(logits.argmax(axis=1) != np.asarray(sequence[first:]))
+    return int(wrong[0]) if len(wrong) else len(sequence) - first
+
+
+def _canary(session: Session, tokenizer: Tokenizer, text: str) -> Canary:
+    """Try a canary as it may stand in a text: at its start, after a word, after a paragraph."""
+    memorised, shown = False, ""
+    for before in _BEFORE:
+        tokens = [tokenizer.end, *tokenizer.encode(before + text)][: session.architecture.window + 1]
+        first = 1 + (len(tokens) - 1) // 2
+        if first < 2:
+            raise UserError(f"The canary '{text}' is a single token; make it longer, so that it has two halves.")
+        shown = shown or tokenizer.decode(tokens[:first])
+        memorised |= leading(session, tokens, first) == len(tokens) - first
+    return Canary(shown, memorised)
+
+
+def _places(index: Verbatim, count: int, length: int, seed: int) -> dict[int, dict[int, bool]]:
+    """Article number -> position in it -> whether the passage there is repeated."""
+    repeated = index.repeated(count // 2, length)
+    generator = np.random.Generator(np.random.PCG64(seed))
+    drawn = generator.integers(0, max(1, index.tokens), 4 * count).tolist()
+    chosen: dict[int, dict[int, bool]] = {}
+    left = count
+    for position in [*repeated, *drawn]:
+        article, start, stop = index.article_at(position)
+        if left and stop - position >= length and position - start not in chosen.get(article, {}):
+            chosen.setdefault(article, {})[position - start] = count - left < len(repeated)
+            left -= 1
+    return chosen
+
+
+def _probed(
+    session: Session,
+    tokenizer: Tokenizer,
+    articles: Iterable[Exported],
+    chosen: dict[int, dict[int, bool]],
+    prompt: int,
+) -> list[Probe]:
+    found = []
+    last = max(chosen, default=-1)
+    for number, article in enumerate(articles):
+        if number > last:
+            break
+        if number not in chosen:
+            continue
+        tokens = tokenizer.encode(document(article.title, article.text))
+        for start, repeated in sorted(chosen[number].items()):
+            passage = tokens[start : start + prompt + PASSAGE]
+            texts = tokenizer.decode(passage[:prompt]), tokenizer.decode(passage[prompt:])
+            found.append(Probe(article.url, article.title, *texts, repeated, leading(session, passage, prompt)))
+    return found

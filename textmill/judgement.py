@@ -1,0 +1,63 @@
+"""All that Evaluate found out about a model, as its record and its page show it."""
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from textmill.gpt2.evaluation import Scores
+from textmill.gpt2.memorisation import Memory
+from textmill.settings import Evaluate
+from textmill.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One model's figures."""
+
+    name: str  # as a sentence has it: "version 3 in Production"
+    scores: Scores
+    memory: Memory
+
+    def metrics(self) -> dict[str, float]:
+        """Every finite figure by name."""
+        return self.scores.metrics() | self.memory.metrics()
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A model, what it was compared with, and what came of it."""
+
+    verdict: Verdict
+    model: Judged
+    reference: Judged  # the one to beat
+    vocabulary: int  # the model's tokens
+    lineage: dict[str, Any]  # the model's
+    settings: Evaluate
+    history: list[dict[str, float]] = field(default_factory=list)  # of its training: a step and its figures each
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether the model is the very one to compare it with."""
+        return self.model.scores.checksum == self.reference.scores.checksum
+
+    @property
+    def uniform_bits_per_byte(self) -> float:
+        """What a model needs that holds every token for equally likely: what knowing nothing costs."""
+        return self.model.scores.tokens * math.log2(self.vocabulary) / self.model.scores.bytes
+
+    def record(self) -> dict[str, Any]:
+        """What `evaluation.json` holds."""
+        scores, memory = self.model.scores, self.model.memory
+        reference = {f"reference_{name}": value for name, value in self.reference.metrics().items()}
+        return {
+            "blessed": self.verdict.blessed,
+            "reasons": self.verdict.reasons,
+            "reference": self.reference.name,
+            "metrics": self.model.metrics() | reference,
+            "samples": [str(sample) for sample in scores.samples[: self.settings.samples]],
+            "copied": [[asdict(run) for run in sample.copied] for sample in scores.samples],
+            "sources": {name: asdict(score) for name, score in scores.sources.items()},
+            "probes": [asdict(probe) | {"memorised": probe.memorised} for probe in memory.probes],
+            "canaries": [asdict(canary) for canary in memory.canaries],
+            "settings": self.settings.model_dump(),
+        }
