@@ -47,7 +47,7 @@ def up(config: ConfigFile = DEFAULT) -> None:
 
     project = _project(config)
     with console.waiting("Starting the article store, MLflow and TensorBoard"):
-        addresses = local.up(project.config.data_dir)
+        addresses = local.up(project.config.data_dir, mirrored=project.config.name)
     console.done("Article store", without_password(addresses.mongodb))
     console.done("MLflow", without_password(addresses.mlflow))
     console.done("TensorBoard", addresses.tensorboard or "")
@@ -93,6 +93,24 @@ def run(
 
 
 @app.command()
+def train(
+    text: Annotated[Path | None, typer.Option(help="The text, in UTF-8; the configuration's if left out.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder for the model and its checkpoints.")] = None,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="A configuration; else the defaults.")] = None,
+    base: Annotated[
+        str, typer.Option(envvar="MODELSIZE", help="What to start from: a folder, 124M (downloaded), or scratch.")
+    ] = "",
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps; train.steps if left out.")] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Train on a plain text file alone: no crawl, no pipeline, no registry."""
+    from textmill import console, light_training
+
+    model = light_training.train(light_training.plan(config, text, out, base, steps), verbose)
+    console.say(f"The model is in {model}. Next: textmill generate TOPIC --bundle {model}")
+
+
+@app.command()
 def status(config: ConfigFile = DEFAULT) -> None:
     """Show the articles, the versions and the servers."""
     from textmill import report
@@ -125,30 +143,92 @@ def promote(
         version = staged.number
     move = registry.promote(version, why or "promoted by hand", stage, force)
     console.done(f"Version {move.version}", f"{move.former} -> {move.stage}")
+    if registry.version(version).stage != stage:
+        console.say("Somebody else has moved it since; see 'textmill history'.")
 
 
 @app.command()
 def rollback(why: Why = "rolled back by hand", config: ConfigFile = DEFAULT) -> None:
-    """Put the former Production version back."""
+    """Put the former Production version back; again, and the one before that."""
     from textmill import console
 
-    move = _project(config).registry.rollback(why)
+    registry = _project(config).registry
+    move = registry.rollback(why)
     console.done(f"Version {move.version}", f"{move.former} -> {move.stage}")
+    if move.undoes:
+        console.say(f"Version {move.undoes} is out of Production; a rollback does not bring it back, 'promote' does.")
+    further = registry.former_production()
+    console.say(f"Rolling back again restores version {further.number}." if further else "Nothing lies further back.")
+
+
+@app.command()
+def history(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    config: ConfigFile = DEFAULT,
+) -> None:
+    """Show the promotion log: who moved which version where, when and why."""
+    from textmill import report
+
+    report.history(_project(config), as_json)
+
+
+@app.command()
+def mirror(config: ConfigFile = DEFAULT) -> None:
+    """Mirror moves made in MLflow's page to stages, aliases and the log, until Ctrl-C."""
+    import threading
+
+    from textmill import console
+    from textmill.mirror import EVERY_S, sentence
+    from textmill.reconciler import Reconciler
+
+    registry = _project(config).registry
+    registry.check()
+    console.say(f"Mirroring the moves that are made in MLflow's page for '{registry.name}'; Ctrl-C stops it.")
+    Reconciler(registry, lambda move: console.say(sentence(move))).run(EVERY_S, threading.Event())
 
 
 @app.command()
 def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on; serve.port if left out.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Generation processes on the CPU.")] = None,
+    devices: Annotated[str, typer.Option(help="GPUs to generate on, such as 0,1,2,3: a process each.")] = "",
+    worker_urls: Annotated[str, typer.Option(help="Addresses of workers that run elsewhere, with commas.")] = "",
+    bundle: Annotated[Path | None, typer.Option(help="Serve this model's folder instead of a version.")] = None,
     config: ConfigFile = DEFAULT,
     verbose: Verbose = False,
 ) -> None:
     """Serve the Production version: web page and HTTP API, until Ctrl-C."""
     from textmill import console, steps
 
-    with steps.serving(_project(config, verbose), port) as server:
+    given = {"workers": workers, "devices": devices, "worker-urls": worker_urls, "bundle": bundle and bundle.absolute()}
+    options = [f"--{name}={value}" for name, value in given.items() if value]
+    with steps.serving(_project(config, verbose), port, options) as server:
         console.done("Serving", server.address)
         console.say("Ctrl-C stops it.")
         server.wait()
+
+
+@app.command()
+def download(
+    to: Annotated[Path, typer.Option(help="The folder to write: absent, or empty.")],
+    version: Annotated[int | None, typer.Argument(help="The version; the one in Production if left out.")] = None,
+    form: Annotated[str, typer.Option(help="bundle, hugging-face or gpt-2-simple.")] = "bundle",
+    config: ConfigFile = DEFAULT,
+) -> None:
+    """Write a version to a folder, in the form that other programs read."""
+    from textmill import console, downloading
+
+    written = downloading.download(_project(config), version, to, form)
+    console.done(f"Version {written.number}", f"{to} has it as a {form} directory")
+
+
+@app.command()
+def key(name: Annotated[str, typer.Argument(help="Whose key it is; shown in the server's file.")]) -> None:
+    """Make an API key for the server: prints it once, and the line for the file that serve.keys_file names."""
+    from textmill import api_keys
+
+    made = api_keys.make(name)
+    typer.echo(f"The key, which is not shown again:\n  {made.key}\nIts line for the file of keys:\n  {made.line}")
 
 
 @app.command()
@@ -159,12 +239,14 @@ def generate(
         float | None, typer.Option(min=0, max=10, help="0: the likeliest word each time; the model's own if left out.")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same text.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Write with the model in this folder instead.")] = None,
     config: ConfigFile = DEFAULT,
 ) -> None:
     """Write one article with the Production version and print it."""
     from textmill import writing
 
-    typer.echo(writing.write(_project(config), topic, tokens, temperature, seed))
+    model = writing.checked(bundle) if bundle else writing.fetch(_project(config))
+    typer.echo(writing.write(model, topic, tokens, temperature, seed))
 
 
 @app.command()

@@ -56,6 +56,15 @@ def _with_absolute_folders(config: Config, base: Path) -> Config:
     if config.train.checkpoint_dir:
         folder = str((base / config.train.checkpoint_dir).resolve())
         update["train"] = config.train.model_copy(update={"checkpoint_dir": folder})
+    if config.model.base_is_folder:
+        folder = str((base / Path(config.model.base).expanduser()).resolve())
+        update["model"] = config.model.model_copy(update={"base": folder})
+    if config.text:
+        update["text"] = (base / config.text.expanduser()).resolve()
+    serve = config.serve
+    places = {"templates": serve.templates, "keys_file": serve.keys_file}
+    absolute = {name: (base / path).resolve() for name, path in places.items() if path}
+    update["serve"] = serve.model_copy(update=absolute)
     return config.model_copy(update=update)
 
 

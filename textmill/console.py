@@ -65,6 +65,7 @@ class _Display:
         self._task: TaskID | None = None
         self._said = time.monotonic()
         self._started = self._said
+        self._first: tuple[float, float] | None = None  # when the step first said how far it is, and how far that was
         self._bars = Progress(
             SpinnerColumn(),
             TextColumn("[bold]{task.description}"),
@@ -93,19 +94,21 @@ class _Display:
         if step in self.plan:
             self.plan.remove(step)
         self.step, self._started = step, time.monotonic()
-        self._said = self._started
+        self._said, self._first = self._started, None
         if console.is_terminal:
             self._task = self._bars.add_task(step, total=None, figures="")
         else:
             say(f"  {step} …")
 
     def progress(self, done: float, total: float, text: str) -> None:
+        since, from_ = self._first = self._first or (time.monotonic(), done)
         if self._task is not None:
             self._bars.update(self._task, completed=done, total=total, figures=text)
         elif not console.is_terminal and time.monotonic() - self._said > _LINE_EVERY_S:
             self._said = time.monotonic()
-            left = (self._said - self._started) * (total - done) / done if done else 0
-            say(f"  {self.step} {done / total:4.0%}  {text}  {left:.0f} s left")
+            # a step that goes on where it was stopped has done some of its work before
+            left = f"  {(self._said - since) * (total - done) / (done - from_):.0f} s left" if done > from_ else ""
+            say(f"  {self.step} {done / total:4.0%}  {text}{left}")
 
     def end(self) -> None:
         if self._task is not None:
@@ -182,6 +185,7 @@ def _watch(events: TextIO, first: str) -> tuple[dict[str, Any], dict[str, Any] |
             "plan": lambda event: display.plan.extend(event["steps"]),
             "step": lambda event: display.begin(event["name"]),
             "progress": lambda event: display.progress(event["done"], event["total"], event["text"]),
+            "note": lambda event: say(f"    {event['text']}"),
             "result": lambda event: display.results.append(event["text"]),
             "outcome": lambda event: outcome.update(event["values"]),
         }

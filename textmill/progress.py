@@ -42,6 +42,11 @@ def report(done: float, total: float, text: str = "") -> None:
     send(event="progress", done=done, total=total, text=text)
 
 
+def note(text: str) -> None:
+    """A line for the person at once, beside the progress of the present step."""
+    send(event="note", text=text)
+
+
 def result(text: str) -> None:
     """What the present step came to, in one line."""
     send(event="result", text=text)

@@ -3,6 +3,7 @@
 `textmill init` writes these descriptions as comments, so this file is where a setting is documented.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -12,6 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 from textmill.gpt2.architecture import OLD_NAMES, SIZES, Architecture, of_size
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+
+
+_BASE_PREFIXES = ("hf:", "version:", "stage:")  # of bases that are no folder on this machine
+_BASE_ELSEWHERE = r"hf:[\w.-]+/[\w.-]+(@[\w./-]+)?|version:[1-9]\d*|stage:(Production|Staging|Archived)"
 
 
 class Settings(BaseModel):
@@ -38,6 +43,22 @@ class Source(Settings):
     depth: int = Field(
         20, ge=1, description="links followed from the start, at most; listings with paging need one step a page"
     )
+    hosts: list[str] = Field(
+        [],
+        description="further hosts, such as news.example or 10.0.0.5:8080, whose pages belong to this source; a feed may stand on another host than its articles",
+    )
+    title_selector: str = Field("", description="CSS selector of the title; empty: found without one, as for most sites")
+    text_selector: str = Field(
+        "", description="CSS selector of the elements that hold the article's text; empty: found without one"
+    )
+    author_selector: str = Field("", description="CSS selector of the author; empty: found without one")
+    date_selector: str = Field(
+        "", description="CSS selector of the date, in its text, 'datetime' or 'content'; empty: found without one"
+    )
+    language: str = Field(
+        "", pattern=r"^([a-z]{2})?$", description="two-letter code for pages that do not say their language"
+    )
+    licence: str = Field("", description="licence of the site's texts, for pages that do not name theirs")
 
     @field_validator("start")
     @classmethod
@@ -51,12 +72,21 @@ class Crawl(Settings):
     """How politely and how widely the spiders fetch."""
 
     delay_s: float = Field(
-        0.25, ge=0, description="seconds between two requests to one site; robots.txt may ask for more"
+        0.25,
+        ge=0,
+        description="seconds between two requests to one site, at least; a site that answers slowly, or whose robots.txt asks for it, gets more",
     )
     concurrency: int = Field(4, ge=1, le=32, description="requests under way at once to one site")
+    sites: int = Field(8, ge=1, le=256, description="sites crawled at once; sources on one site take turns")
     page_bytes: int = Field(5_000_000, ge=1000, description="bytes of a page, at most; a longer one is refused")
     min_words: int = Field(
         60, ge=1, description="words of an article, at least; shorter pages are listings and notices"
+    )
+    retries: int = Field(2, ge=0, description="times that a page is asked for again where a site or the way to it fails")
+    full_days: int = Field(
+        30,
+        ge=1,
+        description="days after which an article is fetched in full again, though the site says that it has not changed",
     )
     user_agent: str = Field(
         "Textmill/0.1",
@@ -75,14 +105,20 @@ class Corpus(Settings):
         lt=50,
         description="share of the articles, in percent, held out to judge the model; chosen by each article's key, so an article never moves",
     )
+    validation_percent: float = Field(
+        10.0,
+        gt=0,
+        lt=50,
+        description="share of the articles, in percent, held out to choose the training's best step by; others than those that judge the model",
+    )
 
 
 class TokenizerSettings(Settings):
     """How text becomes numbers."""
 
-    kind: Literal["bpe", "characters"] = Field(
+    kind: Literal["bpe", "characters", "base"] = Field(
         "bpe",
-        description="bpe: byte pairs, trained on the corpus as GPT-2's were on its own; characters: one token a character",
+        description="bpe: byte pairs, trained on the corpus as GPT-2's were on its own; characters: one token a character; base: that of model.base, which is taken in any case where there is one",
     )
     vocabulary: int = Field(
         2048, ge=257, le=100_000, description="tokens of a bpe trained on the corpus; small corpora want few"
@@ -95,24 +131,49 @@ class Model(Settings):
     size: Literal["custom", "124M", "355M", "774M", "1558M", "117M", "345M"] = Field(
         "custom", description="one of OpenAI's sizes, or custom: the four numbers below"
     )
-    base: str = Field("scratch", description="what training starts from; scratch: random weights")
+    base: str = Field(
+        "scratch",
+        description="what training starts from: scratch (random weights); 124M, 355M, 774M or 1558M (OpenAI's, downloaded once); a folder, such as checkpoint/run1, relative to this file; hf:OWNER/NAME; version:7 or stage:Production (of this model); a base brings its own sizes and tokenizer",
+    )
     layers: int = Field(4, ge=1, description="transformer layers (custom size)")
     heads: int = Field(4, ge=1, description="attention heads (custom size); divides width")
     width: int = Field(128, ge=8, description="width of the residual stream (custom size)")
     window: int = Field(
-        128, ge=8, le=1024, description="tokens the model sees at once; GPT-2's own positions end at 1024"
+        128,
+        ge=8,
+        le=8192,
+        description="tokens the model sees at once; GPT-2's own positions end at 1024; with a base: all of its positions, unless fewer are set here",
     )
 
-    @model_validator(mode="after")
-    def _base_is_scratch(self) -> "Model":
-        if self.base != "scratch":
-            raise ValueError(f"base: '{self.base}' cannot be used yet; this version trains from scratch")
-        return self
+    quantise: Literal["none", "int8", "int4"] = Field(
+        "int8",
+        description="how the finished weights are rounded for judging and serving on CPUs: eight bits, four, or not at all",
+    )
+
+    @field_validator("base")
+    @classmethod
+    def _base_is_spelled_right(cls, base: str) -> str:
+        if not base or (base.startswith(_BASE_PREFIXES) and not re.fullmatch(_BASE_ELSEWHERE, base)):
+            raise ValueError(
+                f"'{base}' is no base; write hf:OWNER/NAME, version:7, stage:Production, a size or a folder"
+            )
+        return base
+
+    @property
+    def base_is_folder(self) -> bool:
+        """Whether the base is a folder on this machine that the user named."""
+        known = self.base in ("scratch", *SIZES, *OLD_NAMES)
+        return not known and not self.base.startswith(_BASE_PREFIXES)
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> "Model":
         if self.size == "custom" and self.width % self.heads:
             raise ValueError(f"heads: {self.heads} does not divide width: {self.width}")
+        if self.size == "custom" and self.width // self.heads % 8:
+            raise ValueError(
+                f"each of the {self.heads} heads would be {self.width // self.heads} wide, and serving wants a multiple of 8; "
+                f"make width a multiple of {8 * self.heads}"
+            )
         return self
 
     def architecture(self, vocabulary: int) -> Architecture:
@@ -126,7 +187,12 @@ class Train(Settings):
     """The training loop."""
 
     steps: int = Field(600, ge=1, description="optimiser steps")
-    batch: int = Field(16, ge=1, description="windows in one step")
+    batch: int | Literal["auto"] = Field(
+        16, description="windows in one pass; auto: as many as fit into memory, 64 at most"
+    )
+    memory: float | None = Field(
+        None, gt=0, description="gigabytes that the training may use; empty: what is free on the device when it starts"
+    )
     learning_rate: float = Field(
         1e-3, gt=0, description="at its peak, after warm-up; 1e-4 or less when fine-tuning a large base"
     )
@@ -136,15 +202,50 @@ class Train(Settings):
     beta_2: float = Field(0.99, gt=0, lt=1, description="AdamW's second-moment decay")
     clip_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this global norm")
     dropout: float = Field(0.1, ge=0, lt=1, description="share of activations dropped while training")
+    accumulate: int = Field(
+        1, ge=1, description="passes of `batch` windows added up into one step; as one batch so many times as large"
+    )
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="of matrix products; weights and sums stay float32, float16 has its loss scaled"
+    )
+    lora_rank: int = Field(
+        0, ge=0, description="rank of the matrices trained beside frozen weights (LoRA); 0: all weights are trained"
+    )
+    lora_alpha: float = Field(
+        0, ge=0, description="what they add is scaled by lora_alpha / lora_rank; 0: as lora_rank, which scales by 1"
+    )
+    recompute: bool = Field(
+        False, description="compute each layer's activations again in the backward pass: less memory, a third more time"
+    )
+    devices: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
+        1, description="GPUs (or, without any, CPU devices) of this machine that share each batch; all: every one"
+    )
+    backend: Literal["tensorflow", "jax"] = Field("tensorflow", description="the library that Keras computes with")
     seed: int = Field(1, ge=0, description="of weights, dropout and the order of windows")
     eval_every: int = Field(100, ge=1, description="steps between two looks at the held-out loss")
+    patience: int = Field(
+        5, ge=0, description="looks at the held-out loss without a better one before training stops early; 0: never"
+    )
     sample_every: int = Field(200, ge=1, description="steps between two sample texts")
     checkpoint_every_s: float = Field(
         60, gt=0, description="seconds between two checkpoints; a killed training loses no more"
     )
+    checkpoint_every: int = Field(0, ge=0, description="steps between two checkpoints as well; 0: by time alone")
+    keep_checkpoints: int = Field(
+        3,
+        ge=1,
+        description="finished trainings whose best weights stay in checkpoint_dir; one that can go on always stays",
+    )
     checkpoint_dir: str | None = Field(
         None, description="folder for checkpoints of trainings under way; empty: inside data_dir"
     )
+
+    @field_validator("batch", mode="plain")
+    @classmethod
+    def _batch_is_a_number_or_auto(cls, batch: object) -> object:
+        if batch == "auto" or (type(batch) is int and batch >= 1):
+            return batch
+        raise ValueError(f"{batch!r} is neither a whole number above 0 nor 'auto'")
 
 
 class Evaluate(Settings):
@@ -153,10 +254,28 @@ class Evaluate(Settings):
     margin_percent: float = Field(
         0.5,
         ge=0,
-        description="how much lower, in percent, its bits per byte must be than Production's (or, before there is one, an untrained model's)",
+        description="how much lower, in percent, its bits per byte must be than Production's (or, before there is one, its base's or an untrained model's)",
     )
-    samples: int = Field(4, ge=1, le=64, description="sample texts written for the reviewer")
+    max_copied_percent: float = Field(
+        5.0,
+        ge=0,
+        le=100,
+        description="share, in percent, of the passages of 30 tokens it writes that may stand word for word in the training text",
+    )
+    canaries: list[Annotated[str, StringConstraints(min_length=8)]] = Field(
+        [],
+        description="strings that the model must not know: given the first half of one, it must not write the second",
+    )
+    samples: int = Field(4, ge=1, le=64, description="sample texts shown to the reviewer")
     sample_tokens: int = Field(120, ge=8, description="tokens in each sample text")
+    texts: int = Field(
+        16, ge=1, le=1000, description="texts written to measure copying and repetition by, the samples among them"
+    )
+    probes: int = Field(
+        100,
+        ge=0,
+        description="passages of the training text, whose first 20 tokens the model is given: does it know the rest?",
+    )
 
 
 class Registry(Settings):
@@ -179,6 +298,53 @@ class Serve(Settings):
         0, ge=0, description="CPU threads for generation; 0: all cores, or one for a model too small to gain by more"
     )
     max_tokens: int = Field(400, ge=1, description="tokens of one article, at most")
+    deadline_s: float = Field(
+        300, gt=0, description="seconds in which a text must be whole, where the request does not say"
+    )
+    workers: int = Field(
+        1, ge=1, le=256, description="generation processes on the CPU, which divide its threads among themselves"
+    )
+    devices: list[int | str] = Field(
+        [], description="numbers of the GPUs to generate on, one process each; empty: the CPU"
+    )
+    worker_urls: list[str] = Field(
+        [],
+        description="addresses of workers that run elsewhere and speak OpenAI's protocol, such as 'vllm serve'; where given, none is started here; 'dns:http://NAME:PORT' stands for all addresses of a name",
+    )
+    precision: Literal["auto", "float32", "int8", "int4"] = Field(
+        "auto", description="of the weights that generate; auto: the one that the model was judged in"
+    )
+    split: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(
+        {},
+        description="shares of the traffic, such as {Production: 95, Staging: 5}; also 'version:7' and 'othermodel@Production'; empty: all to the stage",
+    )
+    shadow: str = Field("", description="a stage or version that writes copies of requests for comparison only")
+    shadow_percent: float = Field(10, gt=0, le=100, description="share of the requests, in percent, that it gets")
+    follow_s: float = Field(
+        5, ge=0.2, le=3600, description="seconds between two looks whether another version was promoted"
+    )
+    drain_s: float = Field(
+        120, ge=0, description="seconds that a replaced version has to finish the texts it has begun"
+    )
+    templates: Path | None = Field(
+        None, description="folder of templates for articles, one NAME.txt each, beside those that come with Textmill"
+    )
+    verbatim: Literal["ignore", "warn", "regenerate", "refuse"] = Field(
+        "warn",
+        description="what to do where an article repeats a training text word for word: warn: name the passage and its source; regenerate: write again, then refuse; refuse: end before it; ignore: do not look",
+    )
+    verbatim_words: int = Field(30, ge=5, description="words in a row that count as repeated")
+    keys_file: Path | None = Field(
+        None,
+        description="file of API keys, one 'name:hash' a line as 'textmill key NAME' prints it; empty: no key is asked for. TEXTMILL_API_KEYS_FILE names one too",
+    )
+    requests_per_minute: int = Field(
+        0, ge=0, description="requests that one API key may make in a minute; 0: any number"
+    )
+    cors: list[str] = Field(
+        [], description="origins such as https://news.example whose pages may ask this server from a browser"
+    )
+    log_prompts: bool = Field(False, description="write topics and prompts into the log; they may be personal")
 
 
 class Store(Settings):
@@ -201,7 +367,10 @@ class Config(Settings):
         Path(".textmill"),
         description="folder for everything this machine keeps: servers' data, pipeline runs, logs; relative to this file",
     )
-    sources: list[Source] = Field(min_length=1, description="the web sites to learn from")
+    sources: list[Source] = Field([], description="the web sites to learn from")
+    text: Path | None = Field(
+        None, description="plain text file that 'textmill train' learns from, instead of sites; relative to this file"
+    )
     store: Store = Field(Store(), description="the article store")
     crawl: Crawl = Field(Crawl(), description="how the spiders fetch")
     corpus: Corpus = Field(Corpus(), description="which articles are learned from")
@@ -212,6 +381,29 @@ class Config(Settings):
     registry: Registry = Field(Registry(), description="what happens to a model that passed")
     serve: Serve = Field(Serve(), description="the server")
     beam: Beam = Field(Beam(), description="how Apache Beam runs")
+
+    @property
+    def tokenizer_kind(self) -> str:
+        """`tokenizer.kind`, which is `base` wherever there is one."""
+        return self.tokenizer.kind if self.model.base == "scratch" else "base"
+
+    @model_validator(mode="after")
+    def _tokenizer_fits_the_base(self) -> "Config":
+        kind, base = self.tokenizer.kind, self.model.base
+        if base == "scratch" and kind == "base":
+            raise ValueError("tokenizer.kind: 'base' needs a base; set model.base, or remove tokenizer.kind")
+        if base != "scratch" and kind != "base" and "kind" in self.tokenizer.model_fields_set:
+            raise ValueError(
+                f"tokenizer.kind: '{kind}' contradicts model.base: '{base}', which brings its own tokenizer; "
+                "remove tokenizer.kind"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _learns_from_something(self) -> "Config":
+        if not self.sources and self.text is None:
+            raise ValueError("'sources' is missing; name the web sites to learn from, or set text to a file")
+        return self
 
     @model_validator(mode="after")
     def _sources_are_distinct(self) -> "Config":

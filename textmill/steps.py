@@ -4,15 +4,15 @@ import json
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
+from textmill import bases, console, local
 from textmill import config as configuration
-from textmill import console, local
 from textmill.articles import ArticleStore, Snapshot
 from textmill.environment import MLFLOW, MONGODB
 from textmill.errors import UserError
@@ -78,6 +78,7 @@ def take_snapshot(project: Project) -> Snapshot:
 
 def run(project: Project, runner: str = "local") -> dict[str, Any]:
     """Run the pipeline over what the store holds now; returns the registered version and its stage."""
+    bases.check_folder(project.config)
     addresses = project.addresses
     project.registry.check()
     snapshot = take_snapshot(project)
@@ -85,6 +86,7 @@ def run(project: Project, runner: str = "local") -> dict[str, Any]:
     command += ["--snapshot", str(snapshot.number), "--runner", runner]
     name = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {secrets.token_hex(2)}"
     environment = {**addresses.environment(), "TEXTMILL_RUN": name, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment["KERAS_BACKEND"] = project.config.train.backend  # TFX imports Keras, which reads it once
     return console.run_child(command, project.log("run"), environment, project.verbose, "Loading TFX and TensorFlow")
 
 
@@ -103,17 +105,24 @@ class Server:
 
 
 @contextmanager
-def serving(project: Project, port: int | None = None) -> Iterator[Server]:
+def serving(project: Project, port: int | None = None, options: Sequence[str] = ()) -> Iterator[Server]:
     """Serve the configured stage's version while the block runs; gives the server once it is ready.
+
+    Args:
+        options: more of the server's own, such as `--workers=4`.
 
     Raises:
         UserError: there is no such version, or the port is in use.
     """
     config = project.config.serve
     command = [sys.executable, "-P", "-m", "serving.server", "--follow-parent", "--config", str(project.file)]
-    command += ["--port", str(config.port if port is None else port)]
+    command += ["--port", str(config.port if port is None else port), *options]
     log = project.log("serve")
-    child, events = console.start_child(command, log, {MLFLOW: project.registry.tracking_uri}, project.verbose)
+    without = bool(config.worker_urls) or any(o.startswith(("--worker-urls", "--bundle")) for o in options)
+    environment = {} if without else {MLFLOW: project.registry.tracking_uri}
+    with suppress(UserError):  # where no store runs, ratings wait on disk
+        environment[MONGODB] = local.store_address(project.config.data_dir)
+    child, events = console.start_child(command, log, environment, project.verbose)
     try:
         with console.waiting("Loading the model"):
             address = _wait_until_ready(events, log)

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from textmill import __version__
+from textmill import __version__, version_page
 from textmill.environment import without_password
 from textmill.gpt2 import bundle
+from textmill.live_tracking import RUN_FILE, flat
 from textmill.registry import BUNDLE, ModelRegistry, Version
 
 EVALUATION_FILE = "evaluation.json"
+EVALUATION_PAGE = "evaluation.html"  # for a reviewer; MLflow shows it
 _LIBRARY = Path(__file__).parent
 _MODEL_CODE = _LIBRARY / "pyfunc.py"
 
@@ -80,9 +82,9 @@ def _log(
     history = json.loads((logs / "history.json").read_text(encoding="utf-8"))
     _log_in(registry.tracking_uri)
     mlflow.set_tracking_uri(without_password(registry.tracking_uri))  # MLflow prints it
-    mlflow.set_experiment(registry.name)
-    with mlflow.start_run(run_name=run) as active:
-        mlflow.log_params(_flat(lineage["settings"]))
+    active, logged = _run(registry.name, logs, run)
+    with active:
+        mlflow.log_params(flat(lineage["settings"] | {"trained": lineage.get("trained", {})}))
         mlflow.set_tags(
             {
                 "textmill.version": __version__,
@@ -94,7 +96,7 @@ def _log(
             }
         )
         mlflow.log_metrics(verdict["metrics"])
-        for row in history:
+        for row in (row for row in history if row["step"] > logged):
             mlflow.log_metrics({key: row[key] for key in row if key != "step"}, step=row["step"])
         mlflow.log_dict(lineage, "lineage.json")
         mlflow.log_artifacts(str(evaluation), "evaluation")
@@ -120,8 +122,30 @@ def _log(
         if not verdict["blessed"]:
             tags["refused"] = "; ".join(verdict["reasons"])
         return registry.register(
-            f"models:/{logged.model_id}", active.info.run_id, _description(verdict, lineage, model), tags
+            f"models:/{logged.model_id}",
+            active.info.run_id,
+            _description(verdict, lineage, model, evaluation, active.info),
+            tags,
         )
+
+
+def _run(experiment: str, logs: Path, name: str) -> tuple[Any, int]:
+    """The run to log in, started, and the last step whose figures are in it, or -1: that of the training, where it had one."""
+    import mlflow
+
+    file = logs / RUN_FILE
+    if file.exists():
+        run_id = file.read_text(encoding="utf-8")
+        try:
+            run = mlflow.get_run(run_id)
+            steps = [metric.step for metric in mlflow.MlflowClient().get_metric_history(run_id, "held_out_loss")]
+            steps += [metric.step for metric in mlflow.MlflowClient().get_metric_history(run_id, "loss")]
+            mlflow.set_experiment(experiment_id=run.info.experiment_id)
+            return mlflow.start_run(run_id=run_id), max(steps, default=-1)
+        except mlflow.MlflowException:  # of another server, or deleted since
+            pass
+    mlflow.set_experiment(experiment)
+    return mlflow.start_run(run_name=name), -1
 
 
 def _log_in(uri: str) -> None:
@@ -132,37 +156,9 @@ def _log_in(uri: str) -> None:
         os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")
 
 
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def _description(verdict: dict[str, Any], lineage: dict[str, Any], model: Path) -> str:
+def _description(verdict: dict[str, Any], lineage: dict[str, Any], model: Path, evaluation: Path, run: Any) -> str:
     """The version's page: the verdict with its figures, samples, where the text came from, the model card."""
-    metrics, corpus = verdict["metrics"], lineage["corpus"]
-    sources = "\n".join(f"| {name} | {count} |" for name, count in corpus["sources"].items())
-    samples = "\n\n".join(f"> {text.replace(chr(10), chr(10) + '> ')}" for text in verdict["samples"][:2])
-    return f"""**{"Blessed" if verdict["blessed"] else "Refused"}**: {"; ".join(verdict["reasons"])}
-
-| on held-out articles | this model | {verdict["reference"]} |
-|---|---|---|
-| bits per byte | {metrics["bits_per_byte"]:.3f} | {metrics["reference_bits_per_byte"]:.3f} |
-| perplexity per token | {metrics["perplexity"]:.1f} | {metrics["reference_perplexity"]:.1f} |
-
-**Samples**
-
-{samples}
-
-**Learned from** snapshot {corpus["snapshot"]} of {corpus["time"]}, digest `{corpus["digest"][:16]}`
-
-| source | articles |
-|---|---|
-{sources}
-
-{(model / "README.md").read_text(encoding="utf-8").partition(chr(10))[2]}
-"""
+    address = f"#/experiments/{run.experiment_id}/runs/{run.run_id}"  # MLflow's page finds it wherever it stands itself
+    page = f"{address}/artifacts/evaluation/{EVALUATION_PAGE}" if (evaluation / EVALUATION_PAGE).exists() else ""
+    card = (model / bundle.CARD).read_text(encoding="utf-8")
+    return version_page.description(verdict, lineage, card, page, address)

@@ -1,14 +1,15 @@
-"""Write one article with the version in the configured stage, without a server."""
+"""Write one article, without a server."""
 
 import secrets
+from pathlib import Path
 
 from textmill.errors import UserError
-from textmill.gpt2 import inference
+from textmill.gpt2 import bundle, inference
 from textmill.steps import Project
 
 
-def write(project: Project, topic: str, tokens: int, temperature: float | None, seed: int | None) -> str:
-    """The article, with its title.
+def fetch(project: Project) -> Path:
+    """The bundle of the version in the configured stage.
 
     Raises:
         UserError: no version is in the stage.
@@ -21,7 +22,17 @@ def write(project: Project, topic: str, tokens: int, temperature: float | None, 
             f"No version of '{config.name}' is in stage '{config.serve.stage}'. "
             f"Promote one with 'textmill promote VERSION'."
         )
-    directory = registry.download(version, config.data_dir / "models")
+    return registry.download(version, config.data_dir / "models")
+
+
+def checked(directory: Path) -> Path:
+    """A bundle's folder that the user named, its files verified; UserError where they are not what they were."""
+    bundle.verify(directory)
+    return directory
+
+
+def write(directory: Path, topic: str, tokens: int, temperature: float | None, seed: int | None) -> str:
+    """An article, with its title, by the model in a bundle's folder."""
     engine = inference.Engine(directory, slots=1)
     settings = {
         "max_tokens": tokens,

@@ -10,11 +10,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from textmill import records
 from textmill.errors import UserError
-from textmill.gpt2 import training, training_state, weights
+from textmill.gpt2 import training_state, weights
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.dataset import TokenStream
 from textmill.gpt2.tokenizer import Tokenizer, characters
-from textmill.gpt2.training import Point, Task, Trained, train
+from textmill.gpt2.training import Task, Trained, train
+from textmill.gpt2.training_checkpoints import BEST, LAST, Checkpoints
+from textmill.gpt2.training_log import Point, Samples
 from textmill.gpt2.training_step import learning_rate
 from textmill.settings import Train
 
@@ -27,7 +29,7 @@ RECIPE = Train(
     eval_every=4,
     sample_every=6,
     dropout=0.1,
-    checkpoint_every_s=1e-9,  # after every step
+    checkpoint_every=1,
 )
 
 
@@ -52,7 +54,7 @@ def task(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Task
     folder = tmp_path_factory.mktemp("tokens")
     tokens = stream_of(tokenizer.encode(TEXT), folder / "train")
     held_out = stream_of(tokenizer.encode(TEXT[5:200]), folder / "eval")
-    architecture = Architecture(tokenizer.vocabulary, window=16, layers=2, heads=2, width=32)
+    architecture = Architecture(tokenizer.vocabulary, window=16, layers=1, heads=2, width=32)
     return Task(architecture, RECIPE, tokens, held_out, tokenizer, topics=("Über",))
 
 
@@ -80,29 +82,56 @@ def test_the_loss_falls_and_the_best_weights_are_returned(task: Task, trained: T
     assert equal(trained.weights, {name: trained.weights[name] for name in weights.shapes(task.architecture)})
 
 
-def test_a_killed_run_goes_on_to_the_same_weights(task: Task, trained: Trained, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_to_the_same_weights_while_another_trains(
+    task: Task, trained: Trained, tmp_path: Path
+) -> None:
     def kill(point: Point) -> None:
         if point.step == 8:
             raise Killed
 
     with pytest.raises(Killed):
         train(task, tmp_path, tmp_path / "first", kill)
-    last = training_state.load(tmp_path / task.key / training.LAST, values_only=True)
+    last = training_state.load(tmp_path / task.key / LAST, values_only=True)
     assert last.values["step"] == 7
-    resumed = train(task, tmp_path, tmp_path / "second")
+    # changes nothing at such a rate, so it is no better at any look
+    settings = RECIPE.model_copy(
+        update={"learning_rate": 1e-30, "final_learning_rate": 0, "eval_every": 1, "patience": 2}
+    )
+    others: list[Trained] = []
+    shown: list[Samples] = []
+
+    def train_another(point: Point) -> None:
+        if point.step == 10:
+            others.append(train(replace(task, settings=settings), tmp_path, tmp_path / "other", show=shown.append))
+
+    resumed = train(task, tmp_path, tmp_path / "second", train_another)
     assert equal(resumed.weights, trained.weights)
     assert resumed.history[-1].held_out_loss == trained.history[-1].held_out_loss
     rows = json.loads((tmp_path / "second" / "history.json").read_text(encoding="utf-8"))
     assert [row["step"] for row in rows] == [0, 4, 8, 10, 12]
+    samples = (tmp_path / "second" / "samples.txt").read_text(encoding="utf-8")
+    assert samples.count("=== step 6\nÜber") == 1  # written before the kill
+    (other,) = others
+    assert (other.steps, other.best_step) == (2, 0)
+    assert other.ended == "stopped at step 2: no better held-out loss in 2 looks"
+    assert [each.step for each in shown] == [2]
 
 
 def test_a_finished_run_is_not_repeated(task: Task, trained: Trained, folder: Path) -> None:
     seen: list[Point] = []
     again = train(task, folder / "checkpoints", folder / "again", seen.append)
-    assert not seen
+    assert tuple(seen) == trained.history
     assert equal(again.weights, trained.weights)
     assert again.history == trained.history
     assert {path.name for path in (folder / "again").iterdir()} > {"history.json", "samples.txt"}
+    for name in ("history.json", "samples.txt"):
+        assert (folder / "again" / name).read_bytes() == (folder / "logs" / name).read_bytes()
+
+
+def test_a_finished_run_keeps_its_best_weights_and_no_optimiser(task: Task, trained: Trained, folder: Path) -> None:
+    kept = folder / "checkpoints" / task.key
+    assert not training_state.load(kept / LAST).tensors
+    assert equal(training_state.load(kept / BEST).tensors, trained.weights)
 
 
 def test_the_logs_show_what_a_person_looks_for(trained: Trained, folder: Path) -> None:
@@ -122,7 +151,10 @@ def test_a_task_is_known_by_what_decides_its_result(task: Task) -> None:
     def key(**changes: object) -> str:
         return replace(task, settings=RECIPE.model_copy(update=changes)).key
 
-    assert key(checkpoint_every_s=5, checkpoint_dir="/elsewhere", sample_every=3) == task.key
+    assert (
+        key(checkpoint_every_s=5, checkpoint_dir="/elsewhere", sample_every=3, keep_checkpoints=1, memory=4.0)
+        == task.key
+    )
     assert len({task.key, key(learning_rate=0.1), key(seed=2), key(steps=13)}) == 4
     assert replace(task, base=weights.initial(task.architecture)).key != task.key
     assert replace(task, tokens=task.held_out).key != task.key
@@ -140,7 +172,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(ta
     wild = replace(task, settings=settings)
     with pytest.raises(UserError, match=r"no longer a number at step 2; .*train\.learning_rate") as raised:
         train(wild, tmp_path, tmp_path / "logs")
-    kept = tmp_path / wild.key / training.LAST
+    kept = tmp_path / wild.key / LAST
     assert str(kept) in str(raised.value)
     checkpoint = training_state.load(kept)
     assert checkpoint.values["step"] == 1
@@ -174,10 +206,59 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_former_one(tmp_path: Pat
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
 
 
+def test_a_training_whose_disk_is_full_goes_on_from_the_former_checkpoint(
+    task: Task, trained: Trained, tmp_path: Path
+) -> None:
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill_the_disk(point: Point) -> None:
+        if point.step == 4:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, former[1]))
+
+    try:
+        with pytest.raises(UserError, match=f"{LAST} cannot be written"):
+            train(task, tmp_path, tmp_path / "first", fill_the_disk)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+    kept = tmp_path / task.key
+    assert training_state.load(kept / LAST).values["step"] == 3
+    assert {path.name for path in kept.iterdir()} == {BEST, LAST, "lock", "task.json"}
+    assert equal(train(task, tmp_path, tmp_path / "second").weights, trained.weights)
+
+
+def test_batch_auto_is_chosen_once_for_a_training(task: Task, tmp_path: Path) -> None:
+    settings = RECIPE.model_copy(update={"batch": "auto", "steps": 1, "accumulate": 2, "memory": 0.001})
+    chosen = train(replace(task, settings=settings), tmp_path, tmp_path / "logs")
+    assert 1 < chosen.batch < 64
+    assert chosen.tokens == 2 * chosen.batch * 16
+    elsewhere = replace(task, settings=settings.model_copy(update={"memory": 100.0}))
+    assert train(elsewhere, tmp_path, tmp_path / "again").batch == chosen.batch
+
+
+def test_a_training_that_does_not_fit_is_refused_before_it_starts(task: Task, tmp_path: Path) -> None:
+    settings = RECIPE.model_copy(update={"memory": 0.00035})
+    with pytest.raises(UserError, match=r"what would fit: train\.batch: 1 and train\.accumulate: 4"):
+        train(replace(task, settings=settings), tmp_path, tmp_path / "logs")
+
+
+def test_the_same_training_runs_once_at_a_time(task: Task, tmp_path: Path) -> None:
+    with Checkpoints(tmp_path / task.key), pytest.raises(UserError, match="under way"):
+        train(task, tmp_path, tmp_path / "logs")
+
+
+def test_a_text_shorter_than_a_window_is_refused(task: Task, tmp_path: Path) -> None:
+    short = replace(task, tokens=stream_of([1] * 16, tmp_path / "short"))
+    with pytest.raises(UserError, match="16 tokens, too few for a window of 16"):
+        train(short, tmp_path, tmp_path / "logs")
+
+
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     path = tmp_path / "last.safetensors"
     training_state.save(path, {"a": np.ones(100, np.float32)}, {})
-    path.write_bytes(path.read_bytes()[:-7])
-    for damaged in (path, tmp_path / "absent.safetensors"):
-        with pytest.raises(UserError, match=str(damaged)):
+    whole = path.read_bytes()
+    truncated, altered, absent = (tmp_path / name for name in ("truncated", "altered", "absent"))
+    truncated.write_bytes(whole[:-7])
+    altered.write_bytes(whole[:-7] + bytes([whole[-7] ^ 1]) + whole[-6:])
+    for damaged in (truncated, altered, absent):
+        with pytest.raises(UserError, match=f"{damaged} cannot be read .* delete its folder"):
             training_state.load(damaged)

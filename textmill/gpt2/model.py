@@ -7,7 +7,7 @@ draw dropout from a step's number alone: a training that is resumed then drops w
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from keras import ops
 from textmill.errors import TextmillError, UserError
 from textmill.gpt2 import weights as tensors
 from textmill.gpt2.architecture import Architecture
+from textmill.gpt2.recompute import recomputed
 
 Tensor = Any  # of the Keras backend
 
@@ -59,12 +60,17 @@ def architecture_of(model: keras.Model) -> Architecture:
 
 
 def weights_of(model: keras.Model) -> tensors.Weights:
-    """A copy of the model's weights, in Hugging Face's names and layouts."""
+    """A copy of the model's weights, in Hugging Face's names and layouts; low-rank matrices are merged into them."""
     shapes = tensors.shapes(architecture_of(model))
     return {
-        name: np.concatenate([part.numpy().reshape(*shapes[name][:-1], -1) for part in parts], axis=-1)
-        for name, parts in _variables(model).items()
+        name: np.concatenate([_array(part).reshape(*shapes[name][:-1], -1) for part in parts], axis=-1)
+        for name, parts in _values(model, "kernel").items()
     }
+
+
+def _array(value: Tensor) -> NDArray[np.float32]:
+    # a JAX array's copy may be a view of memory that the next step overwrites
+    return np.array(ops.convert_to_numpy(value), np.float32)
 
 
 def load_weights(model: keras.Model, weights: Mapping[str, NDArray[np.float32]]) -> None:
@@ -77,15 +83,35 @@ def load_weights(model: keras.Model, weights: Mapping[str, NDArray[np.float32]])
         tensors.check(weights, architecture_of(model))
     except TextmillError as error:
         raise UserError(f"These weights do not fit the model: {error}") from None
-    for name, parts in _variables(model).items():
+    for name, parts in _values(model, "_kernel").items():
         for variable, value in zip(parts, np.split(weights[name], len(parts), axis=-1), strict=True):
             variable.assign(value.reshape(variable.shape))
 
 
-def _variables(model: keras.Model) -> dict[str, tuple[keras.Variable, ...]]:
-    """The variables behind each of Hugging Face's tensors; several stand side by side in its last dimension."""
+def add_low_rank(model: keras.Model, rank: int, alpha: float, seed: int) -> None:
+    """Freeze the model but for new matrices beside its query and value kernels (LoRA, Hu et al. 2021).
+
+    They are KerasHub's: for each head a (width, rank) matrix of its own, and one (rank, width / heads) matrix, zero at
+    first, for all heads of a layer. Their product is scaled by alpha / rank.
+    """
+    model.backbone.enable_lora(rank)
+    generator = np.random.Generator(np.random.PCG64([seed, rank]))
+    for block in model.backbone.transformer_layers:
+        for layer in (block._self_attention_layer._query_dense, block._self_attention_layer._value_dense):
+            layer.lora_alpha = alpha
+            layer.bias.trainable = False  # KerasHub would train it
+            shape = layer.lora_kernel_a.shape
+            limit = np.sqrt(6 / shape[0])  # KerasHub's he_uniform, from our own seed
+            layer.lora_kernel_a.assign(generator.uniform(-limit, limit, shape).astype(np.float32))
+
+
+def _values(model: keras.Model, kernel: str) -> dict[str, tuple[Tensor, ...]]:
+    """What is behind each of Hugging Face's tensors; several stand side by side in its last dimension.
+
+    `kernel` is the layers' attribute that is read: `_kernel` is the variable, `kernel` has low-rank matrices merged.
+    """
     backbone = model.backbone
-    found: dict[str, tuple[keras.Variable, ...]] = {
+    found: dict[str, tuple[Tensor, ...]] = {
         "transformer.wte.weight": (backbone.token_embedding.embeddings,),
         "transformer.wpe.weight": (backbone.position_embedding.position_embeddings,),
         **_norm("transformer.ln_f", backbone.layer_norm),
@@ -93,21 +119,23 @@ def _variables(model: keras.Model) -> dict[str, tuple[keras.Variable, ...]]:
     for number, block in enumerate(backbone.transformer_layers):
         name, attention = f"transformer.h.{number}", block._self_attention_layer
         found |= _norm(f"{name}.ln_1", block._self_attention_layer_norm)
-        found |= _linear(f"{name}.attn.c_attn", attention._query_dense, attention._key_dense, attention._value_dense)
-        found |= _linear(f"{name}.attn.c_proj", attention._output_dense)
+        found |= _linear(
+            kernel, f"{name}.attn.c_attn", attention._query_dense, attention._key_dense, attention._value_dense
+        )
+        found |= _linear(kernel, f"{name}.attn.c_proj", attention._output_dense)
         found |= _norm(f"{name}.ln_2", block._feedforward_layer_norm)
-        found |= _linear(f"{name}.mlp.c_fc", block._feedforward_intermediate_dense)
-        found |= _linear(f"{name}.mlp.c_proj", block._feedforward_output_dense)
+        found |= _linear(kernel, f"{name}.mlp.c_fc", block._feedforward_intermediate_dense)
+        found |= _linear(kernel, f"{name}.mlp.c_proj", block._feedforward_output_dense)
     return found
 
 
-def _norm(name: str, layer: keras.Layer) -> dict[str, tuple[keras.Variable, ...]]:
+def _norm(name: str, layer: keras.Layer) -> dict[str, tuple[Tensor, ...]]:
     return {f"{name}.weight": (layer.gamma,), f"{name}.bias": (layer.beta,)}
 
 
-def _linear(name: str, *layers: keras.Layer) -> dict[str, tuple[keras.Variable, ...]]:
+def _linear(kernel: str, name: str, *layers: keras.Layer) -> dict[str, tuple[Tensor, ...]]:
     return {
-        f"{name}.weight": tuple(layer.kernel for layer in layers),
+        f"{name}.weight": tuple(getattr(layer, kernel) for layer in layers),
         f"{name}.bias": tuple(layer.bias for layer in layers),
     }
 
@@ -115,22 +143,38 @@ def _linear(name: str, *layers: keras.Layer) -> dict[str, tuple[keras.Variable, 
 class Dropout:
     """Dropout whose choices follow from a seed and a step alone; each call in a forward pass drops anew."""
 
-    def __init__(self, rate: float, key: Tensor) -> None:
-        """Drop a share `rate` of the elements; `key` is a uint32 scalar, drawn afresh for each step."""
-        self._rate = rate
+    def __init__(self, rate: float, key: Tensor, part: Tensor | None = None, calls: int = 0) -> None:
+        """Drop a share `rate` of the elements.
+
+        Args:
+            rate: from 0 to less than 1.
+            key: a uint32 scalar, drawn afresh for each step.
+            part: a uint32 scalar, the number of this part of a batch that is computed in equal parts, counted from 0;
+                the parts drop together what the whole would. None: it is the whole.
+            calls: made before, of those in a forward pass.
+        """
+        self.rate = rate
         self._key = key
-        self._calls = 0
+        self._part = part
+        self.calls = calls
+
+    def after(self, calls: int) -> "Dropout":
+        """The same, as it is after this many calls."""
+        return Dropout(self.rate, self._key, self._part, calls)
 
     def __call__(self, x: Tensor) -> Tensor:
-        if self._rate == 0:
+        if self.rate == 0:
             return x
-        self._calls += 1
-        key = _mixed(self._key + np.uint32(self._calls))
-        index = ops.reshape(ops.cast(ops.arange(int(np.prod(x.shape)), dtype="int32"), "uint32"), x.shape)
+        self.calls += 1
+        key = _mixed(self._key + np.uint32(self.calls))
+        size = int(np.prod(x.shape))
+        index = ops.reshape(ops.cast(ops.arange(size, dtype="int32"), "uint32"), x.shape)
+        if self._part is not None:
+            index = index + self._part * np.uint32(size)  # every x has the batch's rows first
         # an odd factor and an offset of its own for each call: every call sees another part of the sequence
         bits = _mixed(index * (key | np.uint32(1)) + _mixed(key))
-        keep = bits >= np.uint32(self._rate * 0x1_0000_0000)
-        return ops.where(keep, x * (1 / (1 - self._rate)), 0.0)
+        keep = bits >= np.uint32(self.rate * 0x1_0000_0000)
+        return ops.where(keep, x * (1 / (1 - self.rate)), 0.0)
 
 
 def _mixed(x: Tensor) -> Tensor:
@@ -144,46 +188,122 @@ def _mixed(x: Tensor) -> Tensor:
     return ops.bitwise_xor(x, ops.bitwise_right_shift(x, np.uint32(16)))
 
 
-def hidden(model: keras.Model, tokens: Tensor, dropout: Dropout | None = None) -> Tensor:
-    """The last layer's states, float32 (batch * tokens, width), of int32 tokens (batch, tokens) of static shape."""
+def hidden(
+    model: keras.Model,
+    tokens: Tensor,
+    dropout: Dropout | None = None,
+    compute: str = "float32",
+    recompute: bool = False,
+) -> Tensor:
+    """The last layer's states, float32 (batch * tokens, width), of int32 tokens (batch, tokens) of static shape.
+
+    Args:
+        compute: the type in which matrices are multiplied; sums, norms and softmax stay float32.
+        recompute: keep no layer's activations for the backward pass.
+    """
     backbone = model.backbone
     drop = dropout or Dropout(0, None)
     batch, length = tokens.shape
     embedded = ops.take(backbone.token_embedding.embeddings, tokens, axis=0)  # (B, T, E)
     x = drop(embedded + backbone.position_embedding.position_embeddings[:length])
     x = ops.reshape(x, (batch * length, -1))  # one matrix for all tokens: (B*T, E)
-    for block in backbone.transformer_layers:
-        x = x + drop(_attention(block, _normed(block._self_attention_layer_norm, x), batch, length, drop))
-        x = x + drop(_feed_forward(block, _normed(block._feedforward_layer_norm, x)))
+    for number, block in enumerate(backbone.transformer_layers):
+        layer = _Block(block, batch, length, drop.after(1 + _CALLS * number), compute)
+        x = layer.recomputed(x) if recompute else layer(x)
     return _normed(backbone.layer_norm, x)
 
 
-def project(model: keras.Model, states: Tensor) -> Tensor:
+def project(model: keras.Model, states: Tensor, compute: str = "float32") -> Tensor:
     """Logits, float32 (rows, vocabulary), of hidden states (rows, width)."""
-    return ops.matmul(states, ops.transpose(model.backbone.token_embedding.embeddings))
+    return ops.cast(_product(states, ops.transpose(model.backbone.token_embedding.embeddings), compute), "float32")
 
 
-def _attention(block: keras.Layer, x: Tensor, batch: int, length: int, drop: Dropout) -> Tensor:
-    """Causal self-attention of normalised states x, (B*T, E)."""
-    layer = block._self_attention_layer
-    heads, width = layer._num_heads, x.shape[-1]
-
-    def split(dense: keras.Layer) -> Tensor:
-        y = ops.matmul(x, ops.reshape(dense.kernel, (width, width))) + ops.reshape(dense.bias, (width,))
-        return ops.transpose(ops.reshape(y, (batch, length, heads, width // heads)), (0, 2, 1, 3))  # (B, H, T, D)
-
-    query, key, value = split(layer._query_dense), split(layer._key_dense), split(layer._value_dense)
-    scores = ops.matmul(query * (width // heads) ** -0.5, ops.transpose(key, (0, 1, 3, 2)))  # (B, H, T, T)
-    future = np.triu(np.full((length, length), -1e9, np.float32), 1)
-    mixed = ops.matmul(drop(ops.softmax(scores + future)), value)
-    mixed = ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (batch * length, width))
-    return ops.matmul(mixed, ops.reshape(layer._output_dense.kernel, (width, width))) + layer._output_dense.bias
+_CALLS = 3  # of dropout, in each block
 
 
-def _feed_forward(block: keras.Layer, x: Tensor) -> Tensor:
-    inner, outer = block._feedforward_intermediate_dense, block._feedforward_output_dense
-    x = ops.gelu(ops.matmul(x, inner.kernel) + inner.bias, approximate=True)  # (B*T, 4E)
-    return ops.matmul(x, outer.kernel) + outer.bias
+class _Block:
+    """One layer of the transformer on states x, float32 (B*T, E)."""
+
+    def __init__(self, block: keras.Layer, batch: int, length: int, drop: Dropout, compute: str) -> None:
+        self._block = block
+        self._batch = batch
+        self._length = length
+        self._drop = drop
+        self._compute = compute
+
+    def __call__(self, x: Tensor, drop: Dropout | None = None) -> Tensor:
+        drop = drop or self._drop
+        block = self._block
+        x = x + self._wide(drop(self._attention(_normed(block._self_attention_layer_norm, x), drop)))
+        return x + self._wide(drop(self._feed_forward(_normed(block._feedforward_layer_norm, x))))
+
+    def recomputed(self, x: Tensor) -> Tensor:
+        """The same, by gradient checkpointing."""
+        variables = self._block.weights
+
+        def function(x: Tensor, *values: Tensor) -> Tensor:
+            with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
+                return self(x, self._drop.after(self._drop.calls))
+
+        return recomputed(function, x, *(ops.convert_to_tensor(variable.value) for variable in variables))
+
+    def _attention(self, x: Tensor, drop: Dropout) -> Tensor:
+        """Causal self-attention of normalised states x, (B*T, E)."""
+        layer = self._block._self_attention_layer
+        heads, width, compute = layer._num_heads, x.shape[-1], self._compute
+        x = ops.cast(x, compute)
+
+        def split(dense: keras.Layer) -> Tensor:
+            y = self._linear(x, ops.reshape(dense.kernel, (width, width)), ops.reshape(dense.bias, (width,)))
+            return ops.reshape(y, (self._batch, self._length, heads, width // heads))  # (B, T, H, D)
+
+        query, key, value = split(layer._query_dense), split(layer._key_dense), split(layer._value_dense)
+        mixed = attended(query, key, value, drop)
+        mixed = ops.reshape(mixed, (self._batch * self._length, width))
+        return self._linear(mixed, ops.reshape(layer._output_dense.kernel, (width, width)), layer._output_dense.bias)
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        inner, outer = self._block._feedforward_intermediate_dense, self._block._feedforward_output_dense
+        x = ops.gelu(self._linear(x, inner.kernel, inner.bias), approximate=True)  # (B*T, 4E)
+        return self._linear(x, outer.kernel, outer.bias)
+
+    def _linear(self, x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+        return _product(x, kernel, self._compute) + ops.cast(bias, self._compute)
+
+    def _wide(self, x: Tensor) -> Tensor:
+        return ops.cast(x, "float32")
+
+
+def attended(query: Tensor, key: Tensor, value: Tensor, drop: Dropout) -> Tensor:
+    """Causal attention; all of (batch, tokens, heads, width / heads) and one type, the result too."""
+    if drop.rate == 0 and _has_flash_attention(query):
+        return flash_attended(query, key, value, "cudnn")
+    query, key, value = (ops.transpose(each, (0, 2, 1, 3)) for each in (query, key, value))  # (B, H, T, D)
+    scores = ops.matmul(query * query.shape[-1] ** -0.5, ops.transpose(key, (0, 1, 3, 2)))  # (B, H, T, T)
+    future = np.triu(np.full(scores.shape[-2:], -1e9, np.float32), 1)
+    shares = ops.softmax(ops.cast(scores, "float32") + future)
+    mixed = ops.matmul(drop(ops.cast(shares, query.dtype)), value)
+    return ops.transpose(mixed, (0, 2, 1, 3))
+
+
+def flash_attended(query: Tensor, key: Tensor, value: Tensor, implementation: Literal["cudnn", "xla"]) -> Tensor:
+    """The same by JAX's fused attention, `cudnn` (Dao et al. 2022) or `xla`."""
+    import jax
+
+    return jax.nn.dot_product_attention(query, key, value, is_causal=True, implementation=implementation)
+
+
+def _has_flash_attention(query: Tensor) -> bool:
+    """Whether cuDNN's fused attention takes these; it wants JAX, a GPU and 16 bits."""
+    if keras.config.backend() != "jax" or keras.backend.standardize_dtype(query.dtype) == "float32":
+        return False
+    import jax
+
+    return jax.default_backend() == "gpu"
+
+
+def _product(x: Tensor, y: Tensor, compute: str) -> Tensor:
+    return ops.matmul(ops.cast(x, compute), ops.cast(y, compute))
 
 
 def _normed(layer: keras.Layer, x: Tensor) -> Tensor:

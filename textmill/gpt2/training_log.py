@@ -1,13 +1,24 @@
-"""What a training leaves to look at: TensorBoard's event files, `history.json`, `samples.txt`; and a word for the console."""
+"""What a training leaves to look at: TensorBoard's event files, `history.json` and `samples.txt`.
+
+The event files are written without TensorFlow, which a training on another backend has no need to load: TFRecords of
+`Event` protocol buffers (tensorboard/compat/proto/event.proto).
+"""
 
 import json
+import os
+import socket
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
-import tensorflow as tf
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+from tensorboard.plugins.text.summary_v2 import text_pb
 
+from textmill import records
 from textmill.files import write_beside
 
 HISTORY = "history.json"
@@ -31,20 +42,38 @@ class Point:
         return {name: value for name, value in asdict(self).items() if name != "step" and value is not None}
 
 
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Texts that the weights wrote after a step."""
+
+    step: int
+    texts: tuple[str, ...]
+
+
 class TrainingLog:
     """The folder that TensorBoard reads."""
 
-    def __init__(self, folder: Path, configuration: str, history: Sequence[Point] = ()) -> None:
-        """Open the log; `history` is what a resumed training did before, written again where the folder is new."""
+    def __init__(
+        self, folder: Path, configuration: str, history: Sequence[Point] = (), samples: Sequence[Samples] = ()
+    ) -> None:
+        """Open the log; `history` and `samples` are what a resumed training did before, written again in a new folder.
+
+        Args:
+            configuration: Markdown, shown as a text.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._writer = tf.summary.create_file_writer(str(folder))
-        with self._writer.as_default(step=0):
-            tf.summary.text("configuration", configuration)
+        name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}.{time.monotonic_ns()}"
+        self._file = (folder / name).open("wb")
+        self._write(0, file_version="brain.Event:2")
+        self._write(0, summary=text_pb("configuration", configuration))
         if history and not (folder / HISTORY).exists():
             for point in history:
                 self._summarise(point)
             self._write_history(history)
+        if samples and not (folder / SAMPLES).exists():
+            for each in samples:
+                self.add_samples(each)
 
     def __enter__(self) -> "TrainingLog":
         return self
@@ -52,30 +81,31 @@ class TrainingLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._writer.close()
+        self._file.close()
 
     def add(self, history: Sequence[Point]) -> None:
         """Log the last point of the history; the file always holds the whole of it."""
         self._summarise(history[-1])
         if history[-1].held_out_loss is not None:
-            self._writer.flush()
+            self._file.flush()
             self._write_history(history)
 
-    def add_samples(self, step: int, texts: Sequence[str]) -> None:
+    def add_samples(self, samples: Samples) -> None:
         """Log sample texts; the file holds all of them, the latest at its end."""
-        with self._writer.as_default(step=step):
-            for number, text in enumerate(texts):
-                tf.summary.text(f"sample/{number}", text)
-        self._writer.flush()
+        for number, text in enumerate(samples.texts):
+            self._write(samples.step, summary=text_pb(f"sample/{number}", text))
+        self._file.flush()
         with (self._folder / SAMPLES).open("a", encoding="utf-8") as file:
-            for text in texts:
-                file.write(f"=== step {step}\n{text}\n\n")
+            for text in samples.texts:
+                file.write(f"=== step {samples.step}\n{text}\n\n")
 
     def _write_history(self, history: Sequence[Point]) -> None:
         rows = [{"step": each.step, **each.scalars} for each in history]
         write_beside(self._folder / HISTORY, json.dumps(rows, indent=1))
 
     def _summarise(self, point: Point) -> None:
-        with self._writer.as_default(step=point.step):
-            for name, value in point.scalars.items():
-                tf.summary.scalar(name, value)
+        for name, value in point.scalars.items():
+            self._write(point.step, summary=scalar_pb(name, value))
+
+    def _write(self, step: int, **what: Any) -> None:
+        self._file.write(records.frame(Event(wall_time=time.time(), step=step, **what).SerializeToString()))

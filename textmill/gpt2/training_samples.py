@@ -1,18 +1,17 @@
 """Sample texts from the weights as they stand while they are trained."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from textmill.gpt2 import model as gpt2
 from textmill.gpt2 import sampling
 from textmill.gpt2.document import topic_prompt
 from textmill.gpt2.tokenizer import Tokenizer
 
-import keras  # isort: skip
-import tensorflow as tf  # isort: skip
-
 TOKENS = 160  # of a sample with its prompt, at most; every one of them costs a pass over all
+
+NextLogits = Callable[[NDArray[np.int32], NDArray[np.int32]], NDArray[np.float32]]  # TrainingStep.next_logits
 
 
 class Sampler:
@@ -22,13 +21,12 @@ class Sampler:
     samples cost time.
     """
 
-    def __init__(self, model: keras.Model, tokenizer: Tokenizer) -> None:
-        self._model = model
+    def __init__(self, next_logits: NextLogits, window: int, tokenizer: Tokenizer) -> None:
+        self._next_logits = next_logits
         self._tokenizer = tokenizer
-        self._length = min(gpt2.architecture_of(model).window, TOKENS)
-        self._next = tf.function(self._next_logits, autograph=False)
+        self._length = min(window, TOKENS)
 
-    def write(self, topics: Sequence[str], seed: int) -> list[str]:
+    def write(self, topics: Sequence[str], seed: int) -> tuple[str, ...]:
         """A text on each topic, with the topic as its title; as long as the window and `TOKENS` allow."""
         generator = np.random.Generator(np.random.PCG64(seed))
         texts = [topic_prompt(self._tokenizer, topic)[: self._length - 1] for topic in topics]
@@ -43,17 +41,12 @@ class Sampler:
                 if token == self._tokenizer.end or len(texts[row]) == self._length:
                     writing.remove(row)
         written = (self._tokenizer.decode(text[count:]) for text, count in zip(texts, prompts, strict=True))
-        return [f"{topic}\n\n{text.strip()}" for topic, text in zip(topics, written, strict=True)]
+        return tuple(f"{topic}\n\n{text.strip()}" for topic, text in zip(topics, written, strict=True))
 
-    def _logits(self, texts: Sequence[Sequence[int]]) -> np.ndarray:
+    def _logits(self, texts: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Each text's next token's logits, shape (texts, vocabulary)."""
         tokens = np.zeros((len(texts), self._length), np.int32)
         for row, text in enumerate(texts):
             tokens[row, : len(text)] = text
         last = np.array([row * self._length + len(text) - 1 for row, text in enumerate(texts)], np.int32)
-        found: np.ndarray = self._next(tf.constant(tokens), tf.constant(last)).numpy()
-        return found
-
-    def _next_logits(self, tokens: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
-        states = gpt2.hidden(self._model, tokens)
-        return gpt2.project(self._model, tf.gather(states, last))
+        return self._next_logits(tokens, last)

@@ -1,7 +1,7 @@
 """The checkpoints of a training under way: weights, optimiser and step in one safetensors file.
 
-The header's metadata carries what is not a tensor, as JSON. A file is written beside its place and renamed, so that a
-crash or a full disk leaves the former checkpoint.
+The header's metadata carries what is not a tensor, as JSON, and a CRC-32C of the tensors' bytes. A file is written
+beside its place and renamed, so that a crash or a full disk leaves the former checkpoint.
 """
 
 import json
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
@@ -19,6 +20,8 @@ from safetensors.numpy import save_file
 from textmill.errors import UserError
 
 Arrays = dict[str, NDArray[Any]]
+_BLOCK = 1 << 20  # bytes
+PARTIAL = ".partial"  # how the name of a file ends that is being written
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +33,18 @@ class Checkpoint:
 
 
 def save(path: Path, tensors: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> None:
-    """Write a checkpoint in place of the former one.
+    """Write a checkpoint in place of the former one; one process at a time writes to a path.
 
     Raises:
         UserError: it cannot be written; the former one is still there.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = path.with_name(f".{path.name}{PARTIAL}")
     # in C order, because safetensors writes an array's memory as it lies
     contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    metadata = {"values": json.dumps(values), "crc32c": _checksum(contiguous)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(contiguous, partial, metadata={"values": json.dumps(values)})
+        save_file(contiguous, partial, metadata=metadata)
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)
@@ -59,8 +63,22 @@ def load(path: Path, values_only: bool = False) -> Checkpoint:
     try:
         with safe_open(path, "np") as file:
             names = [] if values_only else file.keys()
-            return Checkpoint({name: file.get_tensor(name) for name in names}, json.loads(file.metadata()["values"]))
+            tensors = {name: file.get_tensor(name) for name in names}
+            metadata = file.metadata()
+        if not values_only and metadata["crc32c"] != _checksum(tensors):
+            raise ValueError("its checksum differs")
+        return Checkpoint(tensors, json.loads(metadata["values"]))
     except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
         raise UserError(
             f"The checkpoint {path} cannot be read ({error}); delete its folder to train afresh."
         ) from error
+
+
+def _checksum(tensors: Mapping[str, NDArray[Any]]) -> str:
+    """CRC-32C over all bytes, in the order of the names; 8 hex digits."""
+    crc = 0
+    for name in sorted(tensors):
+        data = tensors[name].reshape(-1).view(np.uint8).data
+        for start in range(0, len(data), _BLOCK):  # it takes nothing but bytes, and a copy of a whole tensor is slow
+            crc = google_crc32c.extend(crc, data[start : start + _BLOCK].tobytes())
+    return f"{crc:08x}"

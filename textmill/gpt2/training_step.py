@@ -1,21 +1,49 @@
-"""One step of training, compiled: loss, gradients, clipping, AdamW; and the loss on held-out text."""
+"""One step of training: loss, gradients, clipping, AdamW; and the loss on held-out text.
 
+What is compiled is in `training_step_tensorflow` and `training_step_jax`, one of which the Keras backend chooses.
+"""
+
+import gc
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from textmill.gpt2 import model as gpt2  # before TensorFlow and Keras: it chooses the backend
+from textmill.errors import UserError
+from textmill.gpt2 import allocation
+from textmill.gpt2 import model as gpt2  # before Keras: it chooses the backend
+from textmill.gpt2.optimiser import AdamW
 from textmill.gpt2.weights import Weights
 from textmill.settings import Train
 
 import keras  # isort: skip
-import tensorflow as tf  # isort: skip
 
-_BETA_1 = 0.9
-_EPSILON = 1e-8
-_NOT_DECAYED = ("bias", "gamma", "beta")  # how the paths of vectors end
+_LARGE = 10_000_000  # parameters; what smaller models need stays in the caches
+
+Rows = NDArray[Any]  # (passes, windows, tokens)
+
+
+class Compiled(Protocol):
+    """The part of a training step that depends on the Keras backend."""
+
+    devices: int
+
+    def train(self, inputs: Rows, targets: Rows, rates: NDArray[np.float32], key: np.uint32) -> tuple[float, float]:
+        """Take a step; its loss and its gradients' norm."""
+
+    def judge(self, inputs: Rows, targets: Rows, weights: Rows) -> float:
+        """The weighted sum of losses; its arguments have one pass."""
+
+    def next_logits(self, tokens: NDArray[np.int32], last: NDArray[np.int32]) -> NDArray[np.float32]:
+        """As TrainingStep's."""
+
+    def state(self) -> dict[str, np.ndarray]:
+        """As TrainingStep's."""
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """As TrainingStep's."""
 
 
 def learning_rate(settings: Train, step: int) -> float:
@@ -28,89 +56,109 @@ def learning_rate(settings: Train, step: int) -> float:
 
 
 class TrainingStep:
-    """A model with its optimiser, AdamW (Loshchilov and Hutter 2019), as functions compiled by XLA."""
+    """A model with its optimiser, as compiled functions."""
 
     def __init__(self, model: keras.Model, settings: Train) -> None:
+        """Take the model over: its variables are trained, or, with `lora_rank`, new ones beside them.
+
+        Raises:
+            UserError: this machine has fewer devices than `devices`.
+        """
+        gc.collect()  # a former step stands in a cycle with its compiled functions, and holds two copies of its weights
+        if settings.lora_rank:
+            gpt2.add_low_rank(model, settings.lora_rank, settings.lora_alpha or settings.lora_rank, settings.seed)
         self._model = model
         self._settings = settings
-        self.variables: dict[str, tf.Variable] = {v.path: v.value for v in model.trainable_variables}
-        self.moments_1 = {path: tf.Variable(tf.zeros_like(v)) for path, v in self.variables.items()}
-        self.moments_2 = {path: tf.Variable(tf.zeros_like(v)) for path, v in self.variables.items()}
-        self._train = tf.function(self._trained, jit_compile=True, autograph=False)
-        self._judge = tf.function(self._judged, jit_compile=True, autograph=False)
+        self._optimiser = AdamW(settings)
+        self._taken = 0  # steps, by this object
+        allocation.give_freed_memory_back()
+        self._compiled = _compiled(model, settings, self._optimiser)
 
     def state(self) -> dict[str, np.ndarray]:
-        """Everything that the next step depends on besides its number, by name."""
-        return {name: variable.numpy() for name, variable in self._state().items()}
+        """Everything that the next step depends on besides its number and frozen weights, by name."""
+        return self._compiled.state()
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Take up a state that `state` returned."""
-        for name, variable in self._state().items():
-            variable.assign(state[name])
+        self._compiled.restore(state)
 
     def weights(self) -> Weights:
-        """The model's weights as they stand, in Hugging Face's names and layouts."""
+        """The model's weights as they stand, low-rank matrices merged, in Hugging Face's names and layouts."""
         return gpt2.weights_of(self._model)
 
-    def _state(self) -> dict[str, tf.Variable]:
-        kinds = {"weight": self.variables, "moment_1": self.moments_1, "moment_2": self.moments_2}
-        return {f"{kind}/{path}": variable for kind, each in kinds.items() for path, variable in each.items()}
-
     def train(self, step: int, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
-        """Take one step, counted from 0, on int32 (batch, window); returns its loss in nats and its gradients' norm.
+        """Take one step, counted from 0; returns its loss in nats and its gradients' norm.
 
-        What it does depends on nothing but the weights, the moments and the arguments.
+        What it does depends on nothing but the state, frozen weights and the arguments. With float16 a step whose
+        gradients overflow is left out, and the norm is 0; it is not a number where smaller loss scales did not help.
+
+        Args:
+            step: fixes the learning rate and what is dropped.
+            inputs: int32 (accumulate * batch, window); each of the passes takes `batch` rows.
+            targets: the tokens that follow, of the same shape.
+
+        Raises:
+            UserError: the devices cannot share the batch evenly.
         """
-        rates = np.array(
-            [
-                learning_rate(self._settings, step),
-                1 / (1 - _BETA_1 ** (step + 1)),
-                1 / (1 - self._settings.beta_2 ** (step + 1)),
-            ],
-            np.float32,
-        )
+        passes = self._settings.accumulate
+        self._check_shares(len(inputs), passes)
+        rates = self._optimiser.rates(step, learning_rate(self._settings, step))
         key = np.random.SeedSequence([self._settings.seed, step]).generate_state(1)[0]
-        loss, norm = self._train(tf.constant(inputs), tf.constant(targets), tf.constant(rates), tf.constant(key))
-        return float(loss), float(norm)
+        shape = (passes, len(inputs) // passes, inputs.shape[1])
+        found = self._compiled.train(inputs.reshape(shape), targets.reshape(shape), rates, key)
+        self._settle()
+        return found
+
+    def _settle(self) -> None:
+        """Have this process keep the memory that a step needs, once it is known."""
+        self._taken += 1
+        if self._taken == 1:
+            allocation.keep_freed_memory()
+        elif self._taken == 2 and gpt2.architecture_of(self._model).parameters >= _LARGE:
+            allocation.use_huge_pages()
 
     def held_out_loss(self, batches: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> float:
         """Nats per token over batches of inputs, targets and weights, each (batch, window)."""
         total = count = 0.0
-        for inputs, targets, weights in batches:
-            total += float(self._judge(tf.constant(inputs), tf.constant(targets), tf.constant(weights)))
-            count += float(weights.sum())
+        for batch in batches:
+            total += self._compiled.judge(*(self._filled_up(each) for each in batch))
+            count += float(batch[2].sum())
         return total / count
 
-    def _trained(self, inputs: Any, targets: Any, rates: Any, key: Any) -> tuple[Any, Any]:
-        with tf.GradientTape() as tape:
-            dropout = gpt2.Dropout(self._settings.dropout, key)
-            loss = tf.reduce_mean(self._losses(inputs, targets, dropout))
-        found = tape.gradient(loss, list(self.variables.values()))
-        # the embedding's gradient comes as slices to be added up
-        gradients = dict(zip(self.variables, map(tf.convert_to_tensor, found), strict=True))
-        norm = tf.linalg.global_norm(list(gradients.values()))
-        scale = self._settings.clip_norm / tf.maximum(norm, self._settings.clip_norm)
-        for path, gradient in gradients.items():
-            self._update(path, gradient * scale, rates)
-        return loss, norm
+    def next_logits(self, tokens: NDArray[np.int32], last: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Logits, (texts, vocabulary), after chosen tokens of texts.
 
-    def _update(self, path: str, gradient: Any, rates: Any) -> None:
-        rate, correction_1, correction_2 = tf.unstack(rates)
-        beta_2 = self._settings.beta_2
-        moment_1, moment_2, variable = self.moments_1[path], self.moments_2[path], self.variables[path]
-        first = _BETA_1 * moment_1 + (1 - _BETA_1) * gradient
-        second = beta_2 * moment_2 + (1 - beta_2) * tf.square(gradient)
-        change = first * correction_1 / (tf.sqrt(second * correction_2) + _EPSILON)
-        if not path.endswith(_NOT_DECAYED):
-            change += self._settings.weight_decay * variable
-        moment_1.assign(first)
-        moment_2.assign(second)
-        variable.assign_sub(rate * change)
+        Args:
+            tokens: int32 (texts, length), filled up at the end with any token.
+            last: int32 (texts,), where the chosen tokens stand in `tokens` read as one row.
+        """
+        return self._compiled.next_logits(tokens, last)
 
-    def _judged(self, inputs: Any, targets: Any, weights: Any) -> Any:
-        return tf.reduce_sum(self._losses(inputs, targets) * tf.reshape(weights, [-1]))
+    def _check_shares(self, rows: int, passes: int) -> None:
+        devices = self._compiled.devices
+        if rows % passes:
+            raise UserError(f"train.accumulate: {passes} passes cannot share {rows} windows; make it a divisor.")
+        if rows // passes % devices:
+            raise UserError(
+                f"train.batch: {devices} devices cannot share {rows // passes} windows; make it a multiple of {devices}."
+            )
 
-    def _losses(self, inputs: Any, targets: Any, dropout: gpt2.Dropout | None = None) -> Any:
-        """Each token's loss in nats, shape (batch * window,)."""
-        logits = gpt2.project(self._model, gpt2.hidden(self._model, inputs, dropout))
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(tf.reshape(targets, [-1]), logits)
+    def _filled_up(self, rows: np.ndarray) -> Rows:
+        """One pass of rows, with zeros to where the devices share it evenly; their weight is zero as well."""
+        missing = -len(rows) % self._compiled.devices
+        return np.pad(rows, ((0, missing), (0, 0)))[None] if missing else rows[None]
+
+
+def _compiled(model: keras.Model, settings: Train, optimiser: AdamW) -> Compiled:
+    if keras.config.backend() == "jax":
+        from textmill.gpt2.training_step_jax import JaxStep
+
+        return JaxStep(model, settings, optimiser)
+    from textmill.gpt2.training_step_tensorflow import TensorFlowStep, devices
+
+    chosen = devices(settings.devices)
+    if len(chosen) == 1:
+        return TensorFlowStep(model, settings, optimiser)
+    from textmill.gpt2.training_step_mirrored import MirroredStep
+
+    return MirroredStep(model, settings, optimiser, chosen)

@@ -1,0 +1,144 @@
+import gc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from textmill.errors import UserError
+from textmill.gpt2 import memory
+from textmill.gpt2.architecture import Architecture, of_size
+from textmill.gpt2.device_memory import Devices, devices_of, free_memory, gpu_sizes
+from textmill.settings import Train
+
+SMALL = of_size("124M", window=256)
+LARGE = Devices(1, 10**13)
+
+
+def taken(device: Devices = LARGE, architecture: Architecture = SMALL, **settings: object) -> memory.Estimate:
+    chosen = Train(**{"batch": 16, **settings})  # type: ignore[arg-type]
+    assert isinstance(chosen.batch, int)
+    return memory.estimate(architecture, chosen, chosen.batch, device)
+
+
+def test_full_training_takes_sixteen_bytes_a_weight() -> None:
+    assert taken().state == 16 * SMALL.parameters
+
+
+def test_each_remedy_takes_less_where_it_should() -> None:
+    full = taken()
+    assert taken(recompute=True).activations < full.activations / 2
+    assert taken(precision="bfloat16").activations < full.activations
+    assert taken(Devices(1, 10**13, halves=False), precision="bfloat16").activations == full.activations
+    assert taken(batch=4, accumulate=4).activations == pytest.approx(full.activations / 4, rel=0.01)
+    assert taken(batch=4, accumulate=4).state == full.state + 4 * SMALL.parameters
+    assert taken(lora_rank=8).state < full.state / 3
+    assert taken(Devices(4, 10**13)).activations == full.activations // 4
+
+
+def test_the_sentence_names_the_model_and_the_figures() -> None:
+    found = memory.check(SMALL, Train(batch=4), Devices(1, 15_200_000_000))
+    assert found.sentence == "124M: 2.0 GB weights and optimiser, 1.6 GB activations of 15.2 GB"
+
+
+def test_what_does_not_fit_is_refused_with_what_would() -> None:
+    def refusal(gigabytes: float, size: str = "124M", **settings: object) -> str:
+        with pytest.raises(UserError) as raised:
+            architecture = of_size(size)
+            memory.check(architecture, Train(**settings), Devices(1, int(gigabytes * 1e9)))  # type: ignore[arg-type]
+        return str(raised.value)
+
+    several = refusal(24)
+    assert "16 windows of 1024 tokens" in several
+    assert "of the 24.0 GB there are" in several
+    assert "what would fit: train.batch: 4 and train.accumulate: 4, or train.recompute: true, or " in several
+    # nothing alone is enough
+    assert "train.recompute: true and train.lora_rank: 8" in refusal(12, "1558M", batch=1)
+    assert refusal(1, "1558M").endswith("nothing would fit; choose a smaller model.")
+
+
+def test_what_is_proposed_fits() -> None:
+    device = Devices(2, 9 * 10**9)
+    with pytest.raises(UserError, match=r"fit: train\.batch: 4 and train\.accumulate: 4"):
+        memory.check(of_size("124M"), Train(batch=16), device)
+    assert memory.check(of_size("124M"), Train(batch=4, accumulate=4), device).fits
+
+
+def test_auto_takes_the_most_windows_that_fit_and_the_devices_share() -> None:
+    architecture = of_size("124M")
+    batch = memory.largest_batch(architecture, Train(batch="auto"), 10_000, Devices(1, 24 * 10**9))
+    assert memory.estimate(architecture, Train(), batch, Devices(1, 24 * 10**9)).fits
+    assert not memory.estimate(architecture, Train(), batch + 1, Devices(1, 24 * 10**9)).fits
+    assert memory.largest_batch(architecture, Train(batch="auto"), 10_000, LARGE) == 64
+    assert memory.largest_batch(architecture, Train(batch="auto"), 10, LARGE) == 10
+    assert memory.largest_batch(architecture, Train(batch="auto"), 10, Devices(4, 10**13)) == 8
+    with pytest.raises(UserError, match="1 window of 1024 tokens"):
+        memory.largest_batch(architecture, Train(batch="auto"), 10, Devices(1, 10**9))
+
+
+def test_memory_is_what_the_control_group_leaves(tmp_path: Path) -> None:
+    mine = tmp_path / "cgroup"
+    for version, line, folder, limit, used, cache in (
+        (2, "0::/pod/box", "pod/box", "memory.max", "memory.current", "inactive_file"),
+        (1, "5:cpu,memory:/box", "memory/box", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        root = tmp_path / str(version)
+        (root / folder).mkdir(parents=True)
+        (root / folder / limit).write_text("5000000\n")
+        (root / folder / used).write_text("4000000\n")
+        (root / folder / "memory.stat").write_text(f"cache 9\n{cache} 500000\n")
+        mine.write_text(f"9:pids:/\n{line}\n")
+        assert free_memory(root, mine) == 1_500_000
+        if version == 2:  # a group above has less
+            (root / "pod" / limit).write_text("max\n")
+            assert free_memory(root, mine) == 1_500_000
+            (root / "pod" / limit).write_text("4100000\n")
+            (root / "pod" / used).write_text("4000000\n")
+            assert free_memory(root, mine) == 100_000
+
+
+def test_without_control_groups_memory_is_what_is_free(tmp_path: Path) -> None:
+    assert free_memory(tmp_path, tmp_path / "absent") > 10**8
+
+
+def test_the_gpus_that_are_visible_count() -> None:
+    said = "0, GPU-aaa, 81920\n1, GPU-bbb, 16384\n2, GPU-ccc, [N/A]\n"
+    usable = [int(mib * (1 << 20) * 0.92) for mib in (81920, 16384)]
+    assert gpu_sizes(said, None) == usable
+    assert gpu_sizes(said, "1,0") == usable[::-1]
+    assert gpu_sizes(said, "GPU-bbb") == usable[1:]
+    assert gpu_sizes(said, "") == gpu_sizes("", None) == []
+
+
+def test_a_limit_that_is_set_counts_instead() -> None:
+    assert devices_of(Train(memory=1.5)).free == 1_500_000_000
+    assert devices_of(Train()).free > 10**8
+
+
+def peak_of(architecture: Architecture, settings: Train, batch: int) -> int:
+    """The bytes that three real steps add to this process, at their peak."""
+    from textmill.gpt2 import model as gpt2
+    from textmill.gpt2.training_step import TrainingStep
+
+    def resident(figure: str) -> int:
+        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        return int(status[figure].split()[0]) * 1024
+
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is counted anew
+    before = resident("VmRSS")
+    stepper = TrainingStep(gpt2.build(architecture, settings.dropout), settings)
+    windows = np.zeros((batch, architecture.window), np.int32)
+    for step in range(3):
+        stepper.train(step, windows, windows)
+    return resident("VmHWM") - before
+
+
+def test_the_estimate_is_near_what_a_real_training_takes() -> None:
+    architecture, settings = Architecture(512, window=256, layers=1, heads=8, width=128), Train(dropout=0.1)
+    peak_of(architecture, settings, 1)  # what XLA takes for itself is not estimated
+    few, many = 8, 64
+    grown = peak_of(architecture, settings, many) - peak_of(architecture, settings, few)
+    expected = taken(architecture=architecture, batch=many).activations
+    expected -= taken(architecture=architecture, batch=few).activations
+    assert expected > 400_000_000
+    assert 0.6 < grown / expected < 1.6

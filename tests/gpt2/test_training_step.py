@@ -1,0 +1,118 @@
+import resource
+from typing import Any
+
+import numpy as np
+import pytest
+
+from textmill.gpt2 import model as gpt2
+from textmill.gpt2.architecture import Architecture
+from textmill.gpt2.training_step import TrainingStep
+from textmill.gpt2.weights import Weights
+from textmill.settings import Train
+
+TINY = Architecture(vocabulary=50, window=8, layers=1, heads=2, width=16)
+ROWS = np.random.default_rng(1).integers(0, TINY.vocabulary, (8, 9)).astype(np.int32)
+INPUTS, TARGETS = ROWS[:, :-1], ROWS[:, 1:]
+RECIPE: dict[str, Any] = {"steps": 4, "warmup_steps": 0, "learning_rate": 1e-2, "dropout": 0.2}
+
+
+def made(**settings: Any) -> TrainingStep:
+    return TrainingStep(gpt2.build(TINY), Train(**(RECIPE | settings)))
+
+
+def figures(step: TrainingStep, steps: range = range(3)) -> np.ndarray:
+    """Loss and norm of each step, shape (steps, 2)."""
+    return np.array([step.train(number, INPUTS, TARGETS) for number in steps])
+
+
+def difference(left: Weights, right: Weights) -> float:
+    return max(float(np.abs(left[name] - right[name]).max()) for name in left)
+
+
+@pytest.fixture(scope="module")
+def plain() -> tuple[np.ndarray, Weights, dict[str, np.ndarray]]:
+    step = made()
+    return figures(step), step.weights(), step.state()
+
+
+@pytest.mark.parametrize("settings", [{"accumulate": 4}, {"recompute": True}])
+def test_less_memory_is_the_same_training(plain: tuple[np.ndarray, Weights, Any], settings: dict[str, Any]) -> None:
+    step = made(**settings)
+    assert np.allclose(figures(step), plain[0], atol=1e-5)
+    assert difference(step.weights(), plain[1]) < 2e-5
+
+
+def test_bfloat16_computes_nearly_the_same_with_float32_weights(plain: tuple[np.ndarray, Weights, Any]) -> None:
+    step = made(precision="bfloat16")
+    found = figures(step)
+    assert (found != plain[0]).any()
+    assert np.allclose(found, plain[0], rtol=0.02)
+    assert all(value.dtype == np.float32 for value in step.state().values())
+
+
+def test_a_float16_step_that_overflows_is_left_out_and_halves_the_scale(plain: tuple[np.ndarray, Weights, Any]) -> None:
+    step = made(precision="float16")
+    assert np.allclose(figures(step), plain[0], rtol=0.02)
+    state = step.state()
+    assert (state["loss_scale"], state["good_steps"]) == (2**15, 3)
+    step.restore(state | {"loss_scale": np.float32(2**40)})
+    loss, norm = step.train(3, INPUTS, TARGETS)
+    assert np.isfinite(loss)
+    assert norm == 0
+    after = step.state()
+    assert (after.pop("loss_scale"), after.pop("good_steps")) == (2**39, 0)
+    assert all(value.tobytes() == state[name].tobytes() for name, value in after.items())
+    step.restore(state | {"good_steps": np.float32(999)})
+    step.train(3, INPUTS, TARGETS)
+    after = step.state()
+    assert (after["loss_scale"], after["good_steps"]) == (2**16, 0)
+
+
+def test_low_rank_training_moves_the_merged_queries_and_values_alone() -> None:
+    step = made(lora_rank=2, lora_alpha=4, learning_rate=3e-2)
+    before = step.weights()
+    assert difference(before, gpt2.weights_of(gpt2.build(TINY))) == 0
+    found = figures(step, range(4))
+    assert found[-1][0] < found[0][0]
+    moved = {name for name, value in step.weights().items() if (value != before[name]).any()}
+    assert moved == {"transformer.h.0.attn.c_attn.weight"}
+    query, key, value = np.split(step.weights()[name := moved.pop()] - before[name], 3, axis=1)
+    assert (key == 0).all()
+    state = step.state()
+    assert len(state) == 3 * 4  # weights and moments of two matrices beside each of two kernels
+    for part, layer in (query, "query"), (value, "value"):
+        matrices = [state[f"weight/transformer_layer_0/self_attention/{layer}/lora_kernel_{each}"] for each in "ab"]
+        assert np.allclose(part, 2 * np.matmul(*matrices).reshape(16, 16), atol=1e-6)
+    other = made(lora_rank=2, lora_alpha=4, learning_rate=3e-2)
+    other.restore(state)
+    assert difference(other.weights(), step.weights()) == 0
+
+
+def test_a_state_restores_bit_for_bit_in_another_step(plain: tuple[np.ndarray, Weights, dict[str, np.ndarray]]) -> None:
+    first, second = made(), made()
+    first.train(0, INPUTS, TARGETS)
+    second.train(7, TARGETS, INPUTS)  # turns up in between
+    second.restore(first.state())
+    for step in (first, second):
+        figures(step, range(1, 3))
+        assert all(step.state()[name].tobytes() == value.tobytes() for name, value in plain[2].items())
+
+
+def test_next_logits_are_those_of_the_weights_as_they_stand() -> None:
+    step = made()
+    step.train(0, INPUTS, TARGETS)
+    model = gpt2.build(TINY)
+    gpt2.load_weights(model, step.weights())
+    expected = model({"token_ids": INPUTS[:2], "padding_mask": np.ones_like(INPUTS[:2])}, training=False)
+    found = step.next_logits(INPUTS[:2], np.array([3, 15], np.int32))
+    assert np.abs(found[0] - expected[0, 3]).max() < 1e-5
+    assert np.abs(found[1] - expected[1, 7]).max() < 1e-5
+
+
+def test_many_trainings_do_not_gather_in_memory() -> None:
+    peaks = []
+    wide = Architecture(vocabulary=4000, window=8, layers=1, heads=2, width=512)  # 21 MB, three times with its moments
+    for _ in range(8):
+        TrainingStep(gpt2.build(wide), Train(**RECIPE)).train(0, INPUTS, TARGETS)
+        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
+    assert peaks[-1] - peaks[2] < 200  # MB; five trainings' weights and moments would be 315

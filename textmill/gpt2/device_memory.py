@@ -1,0 +1,101 @@
+"""What memory the devices of this machine have for a training."""
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from textmill.settings import Train
+
+_CGROUP = Path("/sys/fs/cgroup")
+_COMPILER = 400_000_000  # bytes of RAM that XLA and the libraries take beside a training
+_OF_A_GPU = 0.92  # the rest is CUDA's own, and what falls between allocations
+
+
+@dataclass(frozen=True, slots=True)
+class Devices:
+    """The devices of a training."""
+
+    count: int
+    free: int  # bytes, on each
+    halves: bool = True  # whether half precision takes half the memory; XLA widens it to float32 on CPUs
+
+
+def devices_of(settings: Train) -> Devices:
+    """The devices that a training with these settings runs on; Keras has been imported with its backend.
+
+    A GPU counts with its whole memory, whoever uses it: TensorFlow and JAX take all of it when they start.
+    """
+    gpus = _jax_gpus() if settings.backend == "jax" else _tensorflow_gpus()
+    wanted = settings.devices
+    if gpus:
+        count = len(gpus) if wanted == "all" else wanted
+        free = min(gpus[:count])
+    else:
+        count = 1 if wanted == "all" else wanted
+        free = max(0, free_memory() - _COMPILER) // count
+    return Devices(count, int(settings.memory * 1e9) if settings.memory else free, halves=bool(gpus))
+
+
+def _tensorflow_gpus() -> list[int]:
+    """The bytes of each GPU that TensorFlow sees."""
+    import tensorflow as tf
+
+    seen = tf.config.list_physical_devices("GPU")
+    if not seen:
+        return []
+    command = ["nvidia-smi", "--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits"]
+    said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout
+    return gpu_sizes(said, os.environ.get("CUDA_VISIBLE_DEVICES"))[: len(seen)]
+
+
+def gpu_sizes(said: str, visible: str | None) -> list[int]:
+    """The usable bytes of the visible GPUs, from lines of index, UUID and MiB as nvidia-smi prints them."""
+    rows = [[part.strip() for part in line.split(",")] for line in said.splitlines() if line.count(",") == 2]
+    chosen = rows
+    if visible is not None:
+        names = [name.strip() for name in visible.split(",") if name.strip()]
+        chosen = [row for name in names for row in rows if row[0] == name or row[1].startswith(name)]
+    return [int(int(row[2]) * (1 << 20) * _OF_A_GPU) for row in chosen if row[2].isdigit()]
+
+
+def _jax_gpus() -> list[int]:
+    """The bytes that JAX may take of each GPU."""
+    import jax
+
+    found = [device.memory_stats() for device in jax.local_devices() if device.platform == "gpu"]
+    return [int(stats["bytes_limit"]) for stats in found if stats and "bytes_limit" in stats]
+
+
+def free_memory(groups: Path = _CGROUP, mine: Path = Path("/proc/self/cgroup")) -> int:
+    """The bytes of RAM that this process can still take: what is free, or what its control groups leave it."""
+    return min([psutil.virtual_memory().available, *_left_by_groups(groups, mine)])
+
+
+def _left_by_groups(groups: Path, mine: Path) -> list[int]:
+    """What each control group with a limit, from this process's own up to the root, has left; versions 2 and 1."""
+    left = []
+    for line in mine.read_text().splitlines() if mine.exists() else []:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            root, limit, used = groups, "memory.max", "memory.current"
+        elif "memory" in controllers.split(","):
+            root, limit, used = groups / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
+        else:
+            continue
+        folder = root / path.strip("/")
+        for group in (folder, *folder.parents):
+            if (group / limit).exists() and (most := (group / limit).read_text().strip()) != "max":
+                left.append(int(most) - int((group / used).read_text()) + _file_cache(group))
+            if group == root:
+                break
+    return left
+
+
+def _file_cache(group: Path) -> int:
+    """Bytes of a group's usage that it gives back when they are needed: pages of files, not lately used."""
+    path = group / "memory.stat"
+    rows = dict(line.split() for line in path.read_text().splitlines()) if path.exists() else {}
+    return int(rows.get("total_inactive_file", rows.get("inactive_file", 0)))

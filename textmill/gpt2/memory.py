@@ -1,0 +1,149 @@
+"""How much memory a training takes, estimated before it starts, against what the device has."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from textmill.errors import UserError
+from textmill.gpt2.architecture import SIZES, Architecture
+from textmill.gpt2.device_memory import Devices
+from textmill.settings import Train
+
+LARGEST_BATCH = 64  # windows that `batch: auto` takes, at most
+_FLOAT = 4  # bytes
+_RANK = 8  # of the LoRA that is proposed where all weights do not fit
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The bytes a training takes at its peak, and those it may take, on one device."""
+
+    name: str  # of the model
+    state: int  # weights, gradients and optimiser
+    activations: int
+    free: int
+
+    @property
+    def fits(self) -> bool:
+        return self.state + self.activations <= self.free
+
+    @property
+    def sentence(self) -> str:
+        return (
+            f"{self.name}: {gigabytes(self.state)} weights and optimiser, {gigabytes(self.activations)} activations "
+            f"of {gigabytes(self.free)}"
+        )
+
+
+def gigabytes(count: float) -> str:
+    """A number of bytes as a person reads it."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.0f} MB"
+
+
+def check(architecture: Architecture, settings: Train, devices: Devices) -> Estimate:
+    """What a training takes, for a person to see before it starts.
+
+    Raises:
+        UserError: it does not fit; what would is named.
+    """
+    assert isinstance(settings.batch, int)
+    found = estimate(architecture, settings, settings.batch, devices)
+    if not found.fits:
+        raise _refusal(architecture, settings, settings.batch, devices, found)
+    return found
+
+
+def largest_batch(architecture: Architecture, settings: Train, windows: int, devices: Devices) -> int:
+    """The most windows in one pass that fit and that the devices share evenly: 64 at most, and no more than there are.
+
+    Raises:
+        UserError: not even one window for each device fits; what would is named.
+    """
+    most = max(min(LARGEST_BATCH, windows), devices.count)
+    for batch in range(most - most % devices.count, 0, -devices.count):
+        if estimate(architecture, settings, batch, devices).fits:
+            return batch
+    least = estimate(architecture, settings, devices.count, devices)
+    raise _refusal(architecture, settings, devices.count, devices, least)
+
+
+def _refusal(architecture: Architecture, settings: Train, batch: int, devices: Devices, found: Estimate) -> UserError:
+    fitting = list(_what_would_fit(architecture, settings, batch, devices))
+    cure = f"what would fit: {', or '.join(fitting)}" if fitting else "nothing would fit; choose a smaller model"
+    return UserError(
+        f"Training {found.name} on {batch} window{'s' * (batch > 1)} of {architecture.window} tokens at once takes about "
+        f"{gigabytes(found.state + found.activations)} ({gigabytes(found.state)} weights and optimiser, "
+        f"{gigabytes(found.activations)} activations) of the {gigabytes(found.free)} there are; {cure}."
+    )
+
+
+def _what_would_fit(architecture: Architecture, settings: Train, batch: int, devices: Devices) -> Iterator[str]:
+    """Changes of settings, each of which is enough; where none is alone, several together."""
+    alone: list[dict[str, object]] = [{}]
+    alone += [{"recompute": True}] if not settings.recompute else []
+    alone += [{"lora_rank": _RANK}] if not settings.lora_rank else []
+    together = [{key: value for each in alone for key, value in each.items()}]
+    for changes in (alone, together):
+        found = [_fitting(architecture, settings, batch, devices, change) for change in changes]
+        if any(found):
+            yield from filter(None, found)
+            return
+
+
+def _fitting(
+    architecture: Architecture, settings: Train, batch: int, devices: Devices, change: dict[str, object]
+) -> str:
+    """These changes with the batch that they need, as a person types them; empty where no batch fits."""
+    changed = settings.model_copy(update=change)
+    for passes in (each for each in range(1, batch + 1) if batch % (each * devices.count) == 0 or batch == each == 1):
+        further = changed.model_copy(update={"accumulate": settings.accumulate * passes})
+        if estimate(architecture, further, batch // passes, devices).fits:
+            update = {**change}
+            if passes > 1:
+                update |= {"batch": batch // passes, "accumulate": further.accumulate}
+            return " and ".join(f"train.{name}: {str(value).lower()}" for name, value in update.items())
+    return ""
+
+
+def estimate(architecture: Architecture, settings: Train, batch: int, devices: Devices) -> Estimate:
+    """What a training with `batch` windows in one pass takes at its peak on each device.
+
+    For P weights, of which Q are trained (all, or LoRA's), one after another:
+
+    - state: 4P weights; 4Q gradients, 8Q for AdamW's two moments, 4Q for the sums of several passes; 2P where
+      products are in half precision, for the weights in that form.
+    - activations: what the backward pass needs of each token and layer is 17 vectors of the width and 2.5 rows of
+      attention for each head (Korthikanti et al. 2022, "Reducing Activation Recomputation in Large Transformer Models",
+      section 4.1: 34 + 5as/h bytes at 2 bytes an element), each of 4 bytes, or 2 in half precision
+      (on CPUs 4 as well); with `recompute`
+      one vector for each layer, and everything for one layer. Logits, their softmax and its gradient, in float32,
+      come on top: 3 times the vocabulary for each token.
+
+    Several devices hold the state each and share the activations. Dropout stores nothing: its masks are computed again.
+    """
+    size = 2 if settings.precision != "float32" and devices.halves else _FLOAT
+    half = 0 if settings.precision == "float32" else 2
+    trained = trained_weights(architecture, settings)
+    sums = _FLOAT if settings.accumulate > 1 else 0
+    state = (_FLOAT + half) * architecture.parameters + (3 * _FLOAT + sums) * trained
+    width, rows = architecture.width, architecture.heads * architecture.window
+    layer = 17 * width + 2.5 * rows
+    layers = architecture.layers * width + layer if settings.recompute else architecture.layers * layer
+    tokens = -(-batch // devices.count) * architecture.window
+    activations = tokens * (size * layers + 3 * _FLOAT * architecture.vocabulary)
+    return Estimate(name_of(architecture), state, int(activations), devices.free)
+
+
+def trained_weights(architecture: Architecture, settings: Train) -> int:
+    """How many numbers the optimiser changes; LoRA's stand beside each layer's query and value matrices."""
+    rank = settings.lora_rank
+    if not rank:
+        return architecture.parameters
+    width, heads = architecture.width, architecture.heads
+    return architecture.layers * 2 * rank * (width * heads + width // heads)
+
+
+def name_of(architecture: Architecture) -> str:
+    """OpenAI's name of the size, or the number of weights in millions."""
+    shape = (architecture.layers, architecture.heads, architecture.width)
+    named = next((name for name, each in SIZES.items() if each == shape), None)
+    return named or f"{architecture.parameters / 1e6:.1f}M"

@@ -1,0 +1,69 @@
+"""How far a training has come: what its last checkpoint carries beside tensors."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from textmill.gpt2.training_checkpoints import Checkpoints
+from textmill.gpt2.training_log import Point, Samples
+from textmill.gpt2.training_state import Arrays
+
+
+@dataclass(slots=True)
+class Record:
+    """How far a training has come, in all its runs."""
+
+    step: int  # steps done
+    seconds: float
+    history: list[Point]
+    samples: list[Samples]
+    ended: str  # why, or empty
+    state: Arrays | None  # the training step's, where it goes on
+
+    @classmethod
+    def of(cls, kept: Checkpoints) -> "Record":
+        """As the last checkpoint has it; a new one where there is none."""
+        last = kept.last()
+        if last is None:
+            return cls(0, 0.0, [], [], "", None)
+        values = last.values
+        history = [Point(**each) for each in values["history"]]
+        samples = [Samples(step, tuple(texts)) for step, texts in values["samples"]]
+        return cls(values["step"], values["seconds"], history, samples, values["ended"], last.tensors)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "history": [asdict(each) for each in self.history],
+            "samples": [[each.step, each.texts] for each in self.samples],
+            "ended": self.ended,
+        }
+
+    @property
+    def held_out_loss(self) -> float:
+        """The latest."""
+        return next(each.held_out_loss for each in reversed(self.history) if each.held_out_loss is not None)
+
+    def looks_since(self, step: int) -> int:
+        """How often the held-out loss has been measured since."""
+        return sum(each.step > step and each.held_out_loss is not None for each in self.history)
+
+
+class Meter:
+    """Sums over the steps since a point."""
+
+    def __init__(self) -> None:
+        self.steps = self.tokens = 0
+        self.loss = self.norm = self.seconds = 0.0
+
+    def add(self, loss: float, norm: float, tokens: int, seconds: float) -> None:
+        self.steps += 1
+        self.loss += loss
+        self.norm += norm
+        self.tokens += tokens
+        self.seconds += seconds
+
+    def point(self, step: int, rate: float, held_out_loss: float | None) -> Point:
+        speed = self.tokens / self.seconds if self.seconds else None
+        return Point(step, held_out_loss, self.loss / self.steps, rate, self.norm / self.steps, speed)

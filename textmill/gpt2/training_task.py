@@ -1,0 +1,55 @@
+"""What a training is to do, and the name of its checkpoints.
+
+A training is fixed by its data, its first weights and its settings. Their hash names the folder of its checkpoints, so
+that a run that was killed finds its own and goes on, and any other run does not.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from textmill.gpt2 import weights
+from textmill.gpt2.architecture import Architecture
+from textmill.gpt2.dataset import TokenStream
+from textmill.gpt2.tokenizer import Tokenizer
+from textmill.settings import Train
+
+# these change what is kept and shown, not what is learned
+NOT_LEARNED = {"checkpoint_dir", "checkpoint_every_s", "checkpoint_every", "keep_checkpoints", "sample_every", "memory"}
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is to be learned, from where, and how."""
+
+    architecture: Architecture
+    settings: Train
+    tokens: TokenStream
+    held_out: TokenStream
+    tokenizer: Tokenizer
+    base: weights.Weights | None = None  # None: random weights
+    topics: Sequence[str] = ("",)  # sample texts are written on the first one and on a random one
+    code: str = ""  # a hash of the library: changed code starts afresh
+
+    @property
+    def key(self) -> str:
+        """16 hex digits that are equal where everything that decides the result is."""
+        facts = {
+            "architecture": asdict(self.architecture),
+            "settings": self.settings.model_dump(exclude=NOT_LEARNED),
+            "tokens": self.tokens.digest,
+            "held_out": self.held_out.digest,
+            "base": _digest(self.base),
+            "code": self.code,
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _digest(base: weights.Weights | None) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted((base or {}).items()):
+        digest.update(name.encode() + b"\0" + np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest()
