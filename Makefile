@@ -6,13 +6,13 @@ unexport PYTHONDONTWRITEBYTECODE
 LOCK := requirements.lock
 INSTALLED := .venv/.installed
 
-.PHONY: demo test check install lock clean
+.PHONY: demo test check install peers airflow lock locks images push bake clean
 
 demo: $(INSTALLED)
 	@$(BIN)/python examples/demo.py $(if $(CI),--check)
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .
@@ -31,11 +31,48 @@ $(INSTALLED): $(LOCK) pyproject.toml
 	@PATH="$$PATH:$(BIN)" uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
+# what the benchmarks run beside, apart from ours; PEERS_OPTIONS is for pip, such as another index of torch's wheels
+peers: .venv-peers/.installed
+
+.venv-peers/.installed: benchmarks/requirements.txt
+	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install --quiet $(PEERS_OPTIONS) --requirement $<
+	@touch $@
+
+# Airflow wants an environment of its own: docs/airflow.md
+airflow: .venv-airflow/.installed
+
+.venv-airflow/.installed: examples/airflow/requirements.lock $(INSTALLED)
+	@test -x .venv-airflow/bin/python || $(PYTHON) -m venv .venv-airflow
+	@PATH="$$PATH:$(BIN)" uv pip sync --quiet --python .venv-airflow/bin/python $<
+	@PATH="$$PATH:$(BIN)" uv pip install --quiet --python .venv-airflow/bin/python --no-deps --editable .
+	@touch $@
+
 # resolve the dependencies afresh; the lock records no download addresses
 lock:
 	@PATH="$$PATH:$(BIN)" uv pip compile --quiet --universal --upgrade --python-version 3.11 --no-annotate \
 		--custom-compile-command "make lock" --override requirements-overrides.txt \
 		--extra pipeline --extra serve --extra local --extra dev pyproject.toml --output-file $(LOCK)
 
+# what images and light installs have: parts of the lock above, in the same versions
+locks:
+	@PATH="$$PATH:$(BIN)" sh deploy/locks/compile.sh
+
+# BUILD may be docker, podman or buildah; IMAGES is the namespace at the hub, such as IMAGES=registry.example/me
+BUILD ?= docker
+IMAGES ?= localhost
+TAG ?= $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' textmill/__init__.py)
+DEVICE ?= cpu
+images:
+	@BUILD="$(BUILD)" IMAGES="$(IMAGES)" TAG="$(TAG)" DEVICE="$(DEVICE)" sh deploy/images.sh build $(ONLY)
+
+push: images
+	@BUILD="$(BUILD)" IMAGES="$(IMAGES)" TAG="$(TAG)" DEVICE="$(DEVICE)" sh deploy/images.sh push $(ONLY)
+
+# an image with the Production model in it: fetches the version and builds; CONFIG names the configuration
+CONFIG ?= textmill.yaml
+bake:
+	@BUILD="$(BUILD)" IMAGES="$(IMAGES)" TAG="$(TAG)" DEVICE="$(DEVICE)" sh deploy/images.sh bake "$(CONFIG)"
+
 clean:
-	rm -rf .venv .textmill
+	rm -rf .venv .venv-peers .venv-airflow .textmill

@@ -1,6 +1,7 @@
 """ExportArticles: one snapshot of the article store becomes Examples with the splits train, validation and eval."""
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
 from textmill import corpus, environment, progress
+from textmill.articles import Snapshot
+from textmill.errors import UserError
+from textmill.selection import Selection
 
 
 @component(use_beam=True)
@@ -18,23 +22,25 @@ def ExportArticles(
     snapshot: Parameter[int],
     digest: Parameter[str],
     database: Parameter[str],
-    eval_percent: Parameter[float],
-    validation_percent: Parameter[float],
-    languages: Parameter[str],
+    selection: Parameter[str],
+    sources: Parameter[str],
     code: Parameter[str],
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
-    """Write the snapshot's articles as TFRecords; `digest` and `code` are there for caching to see a change."""
+    """Write the snapshot's articles as TFRecords; `digest` and `code` are there for caching to see a change.
+
+    `selection` is the JSON of a textmill.selection.Selection. `sources` are names with commas between them; empty: all
+    that the snapshot holds.
+    """
     progress.step("ExportArticles")
     open_store = partial(environment.article_store, database)
+    taken = open_store().snapshot(snapshot)
     facts = corpus.export_articles(
         beam_pipeline,
         open_store,
-        open_store().snapshot(snapshot),
+        taken,
         Path(examples.uri),
-        eval_percent,
-        validation_percent,
-        frozenset(json.loads(languages)),
+        replace(Selection.from_json(selection), sources=_named(sources, taken)),
     )
     examples.split_names = json.dumps(corpus.SPLITS)
     examples.set_int_custom_property("snapshot", facts.snapshot)
@@ -42,4 +48,13 @@ def ExportArticles(
     progress.result(
         f"snapshot {facts.snapshot}: {facts.articles['train']} articles to learn from, "
         f"{facts.articles['validation']} to choose the best step by, {facts.articles['eval']} to judge by"
+        + "".join(f"; {count} left out: {reason}" for reason, count in facts.left_out.items())
     )
+
+
+def _named(sources: str, snapshot: Snapshot) -> tuple[str, ...]:
+    names = tuple(filter(None, sources.replace(" ", "").split(",")))
+    if unknown := set(names) - set(snapshot.sources):
+        held = ", ".join(sorted(snapshot.sources))
+        raise UserError(f"Snapshot {snapshot.number} holds no article of '{min(unknown)}'; it has those of {held}.")
+    return names

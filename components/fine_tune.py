@@ -1,5 +1,6 @@
 """FineTune: token windows become a trained GPT-2, in the directory that serving loads."""
 
+import json
 from pathlib import Path
 
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
@@ -37,8 +38,8 @@ def FineTune(
             logs=Path(run.uri),
             checkpoints=Path(checkpoints),
             name=name,
-            model=Model.model_validate_json(shape).model_copy(update={"size": size}),
-            train=Train.model_validate_json(recipe).model_copy(update={"steps": steps}),
+            model=Model.model_validate(json.loads(shape) | {"size": size}),  # a runner may take any text for a size
+            train=Train.model_validate(json.loads(recipe) | {"steps": steps}),
             code=code,
             base=Base.from_json(base),
             live=live,

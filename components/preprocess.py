@@ -21,19 +21,21 @@ def Preprocess(
     vocabulary: Parameter[int],
     base: Parameter[str],
     window: Parameter[int],
+    cache: Parameter[str],
+    cache_bytes: Parameter[int],
     code: Parameter[str],
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
     """Choose or train the tokenizer, then tokenise and pack the splits that FineTune reads.
 
-    `base` is the JSON of what the run starts from.
+    `base` is the JSON of what the run starts from; `cache` a folder that keeps articles' tokens from run to run.
     """
     progress.step("Preprocess")
     source, out = Path(examples.uri), Path(windows.uri)
     start = Base.from_json(base)
     folder = None if start.from_scratch else Path(start.directory)
     chosen = tokenizer.choose(kind, vocabulary, folder, corpus.tokenizer_sample(source / "Split-train"))
-    facts = corpus.preprocess(beam_pipeline, source, out, chosen, window)
+    facts = corpus.preprocess(beam_pipeline, source, out, chosen, window, corpus.Cache(cache, cache_bytes))
     windows.split_names = json.dumps(corpus.WINDOWED)
     windows.set_int_custom_property("vocabulary", facts["vocabulary"])
     windows.set_int_custom_property("tokens", sum(facts["tokens"].values()))

@@ -7,7 +7,9 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
 from textmill import environment, progress, tracking
+from textmill.errors import UserError
 from textmill.registry import ModelRegistry
+from textmill.versions import HELD_BY_ONE
 
 
 @component
@@ -18,18 +20,23 @@ def Register(
     blessing: InputArtifact[standard_artifacts.ModelBlessing],
     name: Parameter[str],
     registry: Parameter[str],
-    promote: Parameter[str],
+    stage: Parameter[str],
     code: Parameter[str],
 ) -> None:
-    """Log, register and stage the model; `registry` names the server's identity, for caching to see another one."""
+    """Log, register and stage the model; `registry` names the server's identity, for caching to see another one.
+
+    `stage` is where a blessed model goes: Staging, to wait for a reviewer, or Production.
+    """
     progress.step("Register")
+    if stage not in HELD_BY_ONE:
+        raise UserError(f"A blessed model cannot go to '{stage}'; choose {' or '.join(HELD_BY_ONE)}.")
     registered = tracking.register(
         ModelRegistry(environment.address(environment.MLFLOW), name),
         model=Path(model.uri),
         logs=Path(run.uri),
         evaluation=Path(evaluation.uri),
         blessed=(Path(blessing.uri) / "BLESSED").exists(),
-        promote=promote,
+        promote="if-better" if stage == "Production" else "by-reviewer",
         run=environment.run_name(),
     )
     progress.result(registered.sentence)

@@ -95,7 +95,7 @@ def demo(checking: bool) -> None:
     with site() as start:
         demo = project(start)
         with console.waiting("Starting the article store, MLflow and TensorBoard"):
-            servers = local.up(DATA)
+            servers = local.up(DATA, mirrored=demo.config.name)
         console.done(
             "Servers", f"article store {without_password(servers.mongodb)}, MLflow {without_password(servers.mlflow)}"
         )

@@ -1,8 +1,8 @@
 """The whole pipeline on one page: from a snapshot of articles to a registered model."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tfx.dsl.components.base.base_component import BaseComponent
 
@@ -11,11 +11,29 @@ from components.export_articles import ExportArticles
 from components.fine_tune import FineTune
 from components.preprocess import Preprocess
 from components.register import Register
+from pipeline.statistics import statistics_steps
 from textmill import bases
 from textmill.gpt2.base import SCRATCH, Base
+from textmill.selection import Selection
 from textmill.settings import Config
 
 STEPS = ("ExportArticles", "Preprocess", "FineTune", "Evaluate", "Register")
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What people change from one run to the next; a runner may make these parameters of the pipeline itself."""
+
+    steps: Any  # FineTune's optimiser steps
+    size: Any  # the model's: one of `settings.Model.size`
+    sources: Any  # names of the sources to learn from, with commas; empty: all that the snapshot holds
+    stage: Any  # where a blessed model goes: Staging or Production
+
+    @classmethod
+    def of(cls, config: Config, base: Base) -> "Choices":
+        """What the configuration says."""
+        stage = "Production" if config.registry.promote == "if-better" else "Staging"
+        return cls(config.train.steps, bases.shape(config.model, base).size, "", stage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +49,16 @@ class Resolved:
     base: Base = SCRATCH  # what training starts from
 
 
-def graph(config: Config, resolved: Resolved, checkpoints: Path) -> list[BaseComponent]:
-    """The five steps, in the order that data flows."""
+def graph(config: Config, resolved: Resolved, checkpoints: Path, choices: Choices | None = None) -> list[BaseComponent]:
+    """The five steps, in the order that data flows; `choices` stand in for the configuration's own."""
+    chosen = choices or Choices.of(config, resolved.base)
     model = bases.shape(config.model, resolved.base)
     export = ExportArticles(
         snapshot=resolved.snapshot,
         digest=resolved.digest,
         database=config.store.database,
-        eval_percent=float(config.corpus.eval_percent),
-        validation_percent=float(config.corpus.validation_percent),
-        languages=json.dumps(config.corpus.languages),
+        selection=Selection.of(config.corpus).to_json(),
+        sources=chosen.sources,
         code=resolved.code,
     )
     preprocess = Preprocess(
@@ -49,14 +67,16 @@ def graph(config: Config, resolved: Resolved, checkpoints: Path) -> list[BaseCom
         vocabulary=config.tokenizer.vocabulary,
         base=resolved.base.to_json(),
         window=model.window,
+        cache=config.tokenizer.cache_dir or str(config.data_dir / "tokens"),
+        cache_bytes=config.tokenizer.cache_bytes,
         code=resolved.code,
     )
     fine_tune = FineTune(
         windows=preprocess.outputs["windows"],
         examples=export.outputs["examples"],
         name=config.name,
-        steps=config.train.steps,
-        size=model.size,
+        steps=chosen.steps,
+        size=chosen.size,
         shape=model.model_dump_json(),
         base=resolved.base.to_json(),
         recipe=config.train.model_dump_json(exclude={"checkpoint_dir"}),
@@ -81,7 +101,8 @@ def graph(config: Config, resolved: Resolved, checkpoints: Path) -> list[BaseCom
         blessing=evaluate.outputs["blessing"],
         name=config.name,
         registry=resolved.registry,
-        promote=config.registry.promote,
+        stage=chosen.stage,
         code=resolved.code,
     )
-    return [export, preprocess, fine_tune, evaluate, register]
+    statistics = statistics_steps(export.outputs["examples"]) if config.corpus.statistics else []
+    return [export, *statistics, preprocess, fine_tune, evaluate, register]

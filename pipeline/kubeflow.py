@@ -1,32 +1,147 @@
-"""Compile the pipeline for Kubeflow Pipelines 2."""
+"""Compile the pipeline for Kubeflow Pipelines 2, and submit it: `python -m pipeline.kubeflow --snapshot 3 --out FILE`.
 
+`textmill kubeflow` starts this as a child process, because TFX takes 20 seconds to import.
+"""
+
+import argparse
+import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import yaml
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
 from tfx.orchestration.pipeline import Pipeline
 
-from pipeline.graph import Resolved, graph
+from pipeline import submitting
+from pipeline.graph import Choices, Resolved, graph
+from pipeline.kubeflow_platform import VOLUME, equip, platform
+from pipeline.resolving import resolve
+from textmill import config as configuration
+from textmill import progress
+from textmill.errors import TextmillError, UserError
+from textmill.files import write_beside
+from textmill.gpt2.base import Base
 from textmill.settings import Config
 
-CHECKPOINTS = Path("/checkpoints")  # a volume that outlives the step
+COMMAND = ("python", "-m", "pipeline.entrypoint")
+_MEANING = {
+    "steps": "optimiser steps",
+    "size": "the model's: custom (as compiled), 124M, 355M, 774M or 1558M",
+    "sources": "names of the sites to learn from, with commas between them; empty: all of the snapshot",
+    "stage": "where a blessed model goes: Staging, to wait for a reviewer, or Production",
+}
 
 
-def compile_pipeline(config: Config, resolved: Resolved, image: str, root: str, file: Path) -> None:
-    """Write the pipeline as YAML of schema 2.1.0, the one that open-source Kubeflow Pipelines 2 reads.
+def compile_pipeline(config: Config, resolved: Resolved, file: Path) -> None:
+    """Write the pipeline as YAML of schema 2.1.0, with a second document for what Kubernetes gives its containers.
 
-    Args:
-        image: the container image in which every step runs.
-        root: URI of the folder for artifacts, such as `minio://mlpipeline/textmill`.
-        file: must end in `.yaml`; the runner would otherwise write a JSON that Kubeflow Pipelines does not take.
+    Raises:
+        UserError: no image is set, or the base is a folder of this machine.
     """
-    assert file.suffix == ".yaml"
-    runner_config = KubeflowV2DagRunnerConfig(default_image=image, use_pipeline_spec_2_1=True)
-    runner = KubeflowV2DagRunner(runner_config, output_dir=str(file.parent), output_filename=file.name)
+    settings = config.kubeflow
+    config = _in_containers(config)
+    if not settings.image:
+        raise UserError("kubeflow.image is not set; name the image that the steps run in, by its digest.")
+    resolved = replace(resolved, base=_portable(resolved.base))
+    defaults = Choices.of(config, resolved.base)
+    runner = KubeflowV2DagRunner(
+        KubeflowV2DagRunnerConfig(
+            default_image=settings.image, default_commands=list(COMMAND), use_pipeline_spec_2_1=True
+        )
+    )
     pipeline = Pipeline(
-        pipeline_name=config.name,
-        pipeline_root=root,
-        components=graph(config, resolved, CHECKPOINTS),
+        pipeline_name=pipeline_name(config),
+        pipeline_root=settings.root,
+        components=graph(config, resolved, Path(VOLUME), _parameters(defaults, resolved.base)),
         enable_cache=True,
         beam_pipeline_args=config.beam.options,
     )
-    runner.run(pipeline, write_out=True)
+    specification = runner.run(pipeline, write_out=False)["pipelineSpec"]
+    specification["defaultPipelineRoot"] = settings.root
+    _set_defaults(specification, defaults)
+    equip(specification, config, resolved.base)
+    documents = [specification, platform(specification, config, resolved.base)]
+    write_beside(file, _heading(config, resolved) + yaml.safe_dump_all(documents, sort_keys=True, allow_unicode=True))
+
+
+def _in_containers(config: Config) -> Config:
+    """The configuration with the mounted volume for this machine's folders."""
+    tokenizer = config.tokenizer.model_copy(update={"cache_dir": ""})
+    return config.model_copy(update={"data_dir": Path(VOLUME), "tokenizer": tokenizer})
+
+
+def pipeline_name(config: Config) -> str:
+    """The model's name as Kubeflow takes it: without underscores."""
+    return config.name.replace("_", "-")
+
+
+def _portable(base: Base) -> Base:
+    """The base without this machine's folder: the container fetches it again, and its digest says whether it is the same."""
+    fetchable = base.from_scratch or base.version or base.name.startswith("hf:") or "/" not in base.name
+    if not fetchable:
+        raise UserError(
+            f"model.base is the folder {base.directory}, which no container on Kubeflow has; "
+            "give it as hf:OWNER/NAME or as a version of this model."
+        )
+    return replace(base, directory="")
+
+
+def _parameters(defaults: Choices, base: Base) -> Choices:
+    """The choices as parameters of the pipeline; a base brings its own size."""
+    given = {
+        name: RuntimeParameter(name, type(getattr(defaults, name)), getattr(defaults, name))
+        for name in Choices.__dataclass_fields__
+        if name != "size" or base.from_scratch
+    }
+    return replace(defaults, **given)
+
+
+def _set_defaults(specification: dict[str, Any], defaults: Choices) -> None:
+    """The runner leaves out what a parameter is where nobody says."""
+    for name, parameter in specification["root"]["inputDefinitions"]["parameters"].items():
+        parameter |= {"defaultValue": getattr(defaults, name), "isOptional": True, "description": _MEANING[name]}
+
+
+def _heading(config: Config, resolved: Resolved) -> str:
+    production = f"version {resolved.production}" if resolved.production else "none"
+    return (
+        f"# {config.name}: snapshot {resolved.snapshot}, in Production {production}, code {resolved.code}.\n"
+        "# Compiled by 'textmill kubeflow compile'; compile afresh for another snapshot.\n"
+    )
+
+
+def main() -> int:
+    """Compile, and submit where asked; failures are reported in one sentence."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path, default=configuration.DEFAULT_FILE)
+    parser.add_argument("--snapshot", type=int, required=True, help="number of the snapshot to learn from")
+    parser.add_argument("--out", type=Path, required=True, help="the YAML file to write")
+    parser.add_argument("--submit", action="store_true", help="upload it and start a run")
+    parser.add_argument("--parameter", action="append", default=[], metavar="NAME=VALUE")
+    arguments = parser.parse_args()
+    progress.follow_parent()
+    try:
+        config = configuration.load(arguments.config)
+        given = submitting.parameters(arguments.parameter, tuple(Choices.__dataclass_fields__))
+        progress.step("Compile")
+        compile_pipeline(config, resolve(config, arguments.snapshot), arguments.out)
+        progress.result(str(arguments.out))
+        if arguments.submit:
+            progress.step("Submit")
+            run = submitting.submit(config.kubeflow, pipeline_name(config), arguments.out, given)
+            progress.result(run.address)
+            progress.outcome(run=run.id, address=run.address)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        progress.failed_with(error)
+        if not isinstance(error, TextmillError):
+            raise
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -16,9 +16,9 @@ from tfx.orchestration.beam.beam_dag_runner import BeamDagRunner
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.pipeline import Pipeline
 
-import textmill
-from pipeline.graph import STEPS, graph
+from pipeline.graph import STEPS, Resolved, graph
 from pipeline.resolving import resolve
+from pipeline.workers import package
 from textmill import config as configuration
 from textmill import progress
 from textmill.errors import TextmillError, UserError
@@ -28,24 +28,23 @@ RUNNERS = {"local": LocalDagRunner, "beam": BeamDagRunner}
 
 
 def create_pipeline(config: Config, snapshot: int) -> Pipeline:
-    """The pipeline with its metadata and artifacts below the data folder."""
+    """The pipeline over a snapshot, with its metadata and artifacts below the data folder."""
+    return assembled(config, resolve(config, snapshot))
+
+
+def assembled(config: Config, resolved: Resolved) -> Pipeline:
+    """The pipeline with what its run depends on."""
     root = config.data_dir / "pipeline"
     root.mkdir(parents=True, exist_ok=True)
     checkpoints = Path(config.train.checkpoint_dir or config.data_dir / "checkpoints")
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=str(root / "artifacts"),
-        components=graph(config, resolve(config, snapshot), checkpoints),
+        components=graph(config, resolved, checkpoints),
         enable_cache=True,
         metadata_connection_config=metadata.sqlite_metadata_connection_config(str(root / "metadata.sqlite")),
-        beam_pipeline_args=[*config.beam.options, *_package()],
+        beam_pipeline_args=[*config.beam.options, *package(config.beam.options)],
     )
-
-
-def _package() -> list[str]:
-    """What Beam's workers install: this package, where its source is at hand; TFX would else package itself at each run."""
-    setup = Path(textmill.__file__).parent.parent / "setup.py"
-    return [f"--setup_file={setup}"] if setup.exists() else []
 
 
 @contextmanager

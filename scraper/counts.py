@@ -2,32 +2,44 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import datetime
+from statistics import median
 from typing import Any
 
-from textmill.articles import UpsertCounts
+from textmill.articles import UpsertCounts, now
 
 
 @dataclass(slots=True)
 class CrawlCounts:
     """Counts of one site's crawl; `failure` is the sentence that says why it came to nothing."""
 
+    started: datetime = field(default_factory=now)
     pages: int = 0  # that answered or failed to
     new: int = 0
     changed: int = 0
     unchanged: int = 0
+    not_modified: int = 0  # of the unchanged: those that cost an answer without a body
+    words: list[int] = field(default_factory=list)  # of each article that was fetched in full
     refused: Counter[str] = field(default_factory=Counter)  # pages by reason
     cut_short: str | None = None  # the limit beyond which more pages lie
     failure: str | None = None
+    site_failed: bool = False  # it did not answer, or not as a site does: no measure of what it holds
+    collapse: str | None = None  # what has fallen so far below the usual that the source is quarantined
 
     @property
     def articles(self) -> int:
         return self.new + self.changed + self.unchanged
+
+    def fail(self, sentence: str) -> None:
+        """The site cannot be crawled, for a reason that lies with the site."""
+        self.failure, self.site_failed = sentence, True
 
     def add(self, counts: UpsertCounts) -> None:
         """Count a batch that the store has taken."""
         self.new += counts.new
         self.changed += counts.changed
         self.unchanged += counts.unchanged
+        self.refused["forgotten"] += counts.forgotten
 
     def refusals(self) -> str:
         """The refused pages in words: '15 pages refused (9 listing, 6 robots.txt)'; empty where there are none."""
@@ -47,7 +59,8 @@ class CrawlCounts:
             return self.failure
         articles = f"{self.articles} article{'' if self.articles == 1 else 's'}"
         parts = [f"{articles}: {self.new} new, {self.changed} changed, {self.unchanged} unchanged"]
-        return "; ".join([*parts, *filter(None, (self.reasons(), self.failure))])
+        quarantined = f"quarantined: {self.collapse}" if self.collapse else None
+        return "; ".join([*parts, *filter(None, (self.reasons(), quarantined, self.failure))])
 
     def values(self) -> dict[str, Any]:
         """The counts as JSON can carry them."""
@@ -57,7 +70,10 @@ class CrawlCounts:
             "new": self.new,
             "changed": self.changed,
             "unchanged": self.unchanged,
+            "not_modified": self.not_modified,
+            "words": int(median(self.words)) if self.words else 0,
             "refused": dict(+self.refused),
             "cut_short": self.cut_short,
             "failure": self.failure,
+            "collapse": self.collapse,
         }

@@ -42,8 +42,9 @@ def crawl(config: Config, mongodb_uri: str, log_file: Path | None) -> "dict[str,
 
     for source in config.sources:
         _check_patterns(source)
-    store = ArticleStore.connect(mongodb_uri, config.store.database)
-    counts = reactor.run(config, store, log_file)
+        _check_selectors(source)
+    ArticleStore.connect(mongodb_uri, config.store.database)  # makes the indexes
+    counts = reactor.run(config, mongodb_uri, log_file)
     failures = [each.failure for each in counts.values() if each.failure]
     if len(failures) == len(counts):
         if len(failures) == 1:
@@ -60,6 +61,21 @@ def _check_patterns(source: Source) -> None:
             raise UserError(
                 f"'{pattern}', in 'include' or 'exclude' of the source '{source.name}', is not a regular expression "
                 f"({error}); put a backslash before a sign that stands for itself."
+            ) from None
+
+
+def _check_selectors(source: Source) -> None:
+    from lxml.cssselect import CSSSelector
+    from lxml.etree import LxmlError
+
+    for name in ("title_selector", "text_selector", "author_selector", "date_selector"):
+        selector = getattr(source, name)
+        try:
+            _ = CSSSelector(selector, translator="html") if selector else None
+        except (SyntaxError, LxmlError) as error:
+            raise UserError(
+                f"'{selector}', the {name} of the source '{source.name}', is not a CSS selector ({error}); "
+                "write one like 'article .body'."
             ) from None
 
 

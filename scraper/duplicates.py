@@ -8,14 +8,13 @@ a text that the store has under another address which the crawl has not met yet.
 from collections.abc import Mapping
 
 from scraper.items import Found
-from textmill.articles import Article
 
 
 class Duplicates:
     """Sorts the articles of one crawl.
 
     Attributes:
-        dropped: how many pages were copies of others.
+        dropped: URLs of the pages that were copies of others.
     """
 
     def __init__(self, stored: Mapping[str, str]) -> None:
@@ -27,43 +26,54 @@ class Duplicates:
         self._stored = stored
         self._urls: set[str] = set()  # of the articles kept
         self._texts: set[str] = set()  # their content hashes
-        self._aliases: dict[str, Article] = {}  # by canonical URL
-        self._copies: dict[str, Article] = {}  # by content hash
-        self.dropped = 0
+        self._aliases: dict[str, Found] = {}  # by canonical URL
+        self._copies: dict[str, Found] = {}  # by content hash
+        self.dropped: list[str] = []
 
-    def keep(self, found: Found) -> Article | None:
+    def keep(self, found: Found) -> Found | None:
         """The article, if it is to be stored now."""
         article = found.article
         if article.url in self._urls or article.content_hash in self._texts:
-            self.dropped += 1
+            self._drop(found)
             return None
         if found.is_alias:
-            self.dropped += article.url in self._aliases
-            self._aliases.setdefault(article.url, article)
+            if article.url in self._aliases:
+                self._drop(found)
+            self._aliases.setdefault(article.url, found)
             return None
         if self._stored.get(article.content_hash, article.url) != article.url:
-            other = self._copies.get(article.content_hash, article)
-            self.dropped += other is not article
-            self._copies[article.content_hash] = min(article, other, key=lambda each: each.url)
+            other = self._copies.get(article.content_hash)
+            better = min(found, other or found, key=lambda each: each.article.url)
+            if other:
+                self._drop(found if better is other else other)
+            self._copies[article.content_hash] = better
             return None
-        return self._take(article)
+        return self._take(found)
 
-    def _take(self, article: Article) -> Article:
-        self._urls.add(article.url)
-        self._texts.add(article.content_hash)
-        self.dropped += self._aliases.pop(article.url, None) is not None
-        self.dropped += self._copies.pop(article.content_hash, None) is not None
-        return article
+    def confirm(self, url: str, content_hash: str) -> None:
+        """Take note of an article that its site says has not changed."""
+        self._urls.add(url)
+        self._texts.add(content_hash)
+        self._drop(self._aliases.pop(url, None))
+        self._drop(self._copies.pop(content_hash, None))
 
-    def rest(self) -> list[Article]:
+    def _take(self, found: Found) -> Found:
+        self.confirm(found.article.url, found.article.content_hash)
+        return found
+
+    def _drop(self, found: Found | None) -> None:
+        if found:
+            self.dropped.append(found.page.url or found.article.url)
+
+    def rest(self) -> list[Found]:
         """The articles that waited for a better copy in vain, when no more pages come."""
         kept = []
         waiting = [*self._copies.values(), *self._aliases.values()]
         self._copies.clear()
         self._aliases.clear()
-        for article in waiting:
-            if article.url in self._urls or article.content_hash in self._texts:
-                self.dropped += 1
+        for found in waiting:
+            if found.article.url in self._urls or found.article.content_hash in self._texts:
+                self._drop(found)
             else:
-                kept.append(self._take(article))
+                kept.append(self._take(found))
         return kept

@@ -5,9 +5,9 @@ and what would make trafilatura drop headings is mended. After it, the blocks ar
 """
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import cast
 from urllib.parse import unquote, urlsplit
 
@@ -18,8 +18,12 @@ from trafilatura.settings import Document
 
 from scraper import listings
 from scraper.listings import HEADINGS, count_words
+from scraper.notices import notice_in
 from scraper.page import Page, in_chrome
+from scraper.permission import SiteTerms, reservation, robots_tags
+from scraper.selecting import selected, selected_date, selected_text
 from textmill.articles import Article
+from textmill.settings import Source
 
 LIKELY_LISTING_FACTOR = 3  # a home page's welcome is no article unless it is this many times as long as one must be
 MAIN_SHARE = 0.8  # of the paragraphs' text: the element that holds so much of it is the page's main part
@@ -46,15 +50,78 @@ class Refused:
     reason: str
 
 
-def article_of(page: Page, source: str, min_words: int, fetched: datetime) -> Article | Refused:
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is known of a page beside its HTML."""
+
+    fetched: datetime  # UTC
+    headers: Mapping[str, str] = field(default_factory=dict)  # names in lower case
+    terms: SiteTerms = field(default_factory=SiteTerms)  # of its site
+
+
+def article_of(page: Page, source: Source, min_words: int, answer: Answer) -> Article | Refused:
     """The article on a page. The page's tree is changed.
 
     Args:
         page: a page that answered with status 200.
-        source: name of the site, kept with the article.
+        source: its name is kept with the article, its selectors are used where it has them.
         min_words: words of an article, at least.
-        fetched: when the page answered, UTC.
     """
+    reserved = reservation(page, answer.headers, answer.terms)  # the tree loses its head later
+    robots = robots_tags(answer.headers.get("x-robots-tag", "")) | page.directives()
+    chosen = _Chosen(page, source)
+    read = (
+        _by_selector(page, source, chosen, min_words) if source.text_selector else _by_itself(page, chosen, min_words)
+    )
+    if isinstance(read, Refused):
+        return read
+    published = chosen.published or read.published
+    return Article(
+        url=page.canonical,
+        source=source.name,
+        title=read.title,
+        text=read.text,
+        fetched=answer.fetched,
+        author=chosen.author or read.author,
+        language=page.language() or source.language or None,
+        # a date from the future is a mistake, or the next issue's; a day is for time zones
+        published=published if published and published < answer.fetched + timedelta(days=1) else None,
+        robots=", ".join(["allowed", *(word for word in _RESTRICTIONS if word in robots)]),
+        licence=read.licence or source.licence or None,
+        reserved=reserved,
+    )
+
+
+class _Chosen:
+    """What the source's selectors find, before the tree is changed."""
+
+    def __init__(self, page: Page, source: Source) -> None:
+        self.title = selected(page, source.title_selector)
+        self.author = selected(page, source.author_selector)
+        self.published = selected_date(page, source.date_selector)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """The parts of an article."""
+
+    title: str
+    text: str
+    author: str | None = None
+    published: datetime | None = None
+    licence: str | None = None
+
+
+def _by_selector(page: Page, source: Source, chosen: _Chosen, min_words: int) -> _Read | Refused:
+    paragraphs = selected_text(page, source)
+    if paragraphs is None:
+        return Refused("text_selector finds nothing")
+    title = chosen.title or _title(page.tree.findtext(".//h1") or page.tree.findtext(".//title"), page)
+    text = "\n\n".join(each for each in paragraphs if each != title)
+    return _Read(title, text) if len(text.split()) >= min_words else Refused("too short")
+
+
+def _by_itself(page: Page, chosen: _Chosen, min_words: int) -> _Read | Refused:
     if listings.is_declared(page):
         return Refused("listing")
     _put_in_order(page.tree)
@@ -64,22 +131,11 @@ def article_of(page: Page, source: str, min_words: int, fetched: datetime) -> Ar
     document = _extract(page) if count_words(page.tree) >= min_words else None
     title = _title(document.title if document else None, page)
     text = "\n\n".join(_prose(document.body, title)) if document else ""
-    refused = _refusal(page, text, teasers, min_words)
+    refused = _refusal(page, text, teasers, min_words) or notice_in(title, text, min_words)
     if refused or document is None:
         return Refused(refused or "too short")
-    directives = page.directives()
-    return Article(
-        url=page.canonical,
-        source=source,
-        title=title,
-        text=text,
-        fetched=fetched,
-        author=document.author,
-        language=page.language(),
-        published=_date(document.date) if _DATED(page.tree) else None,
-        robots=", ".join(["allowed", *(word for word in _RESTRICTIONS if word in directives)]),
-        licence=document.license,
-    )
+    published = _date(document.date) if _DATED(page.tree) else None
+    return _Read(chosen.title or title, text, document.author, published, document.license)
 
 
 def _extract(page: Page) -> Document | None:
@@ -165,6 +221,8 @@ def _prose(body: etree._Element, title: str) -> list[str]:
     paragraphs: list[str] = []
     last_is_heading = False
     for tag, text in _blocks(body):
+        if tag != "code" and not any(sign.isalpha() for sign in text):
+            continue  # a footnote's number, or a row of stars
         if (not paragraphs and text.casefold() == title.casefold()) or (paragraphs and text == paragraphs[-1]):
             continue
         paragraphs.append(text)

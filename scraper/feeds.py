@@ -15,6 +15,7 @@ LIST_BYTES = 50 * 1024 * 1024  # a sitemap's greatest size, unpacked, by sitemap
 
 _GZIP = b"\x1f\x8b"
 _ROOT = re.compile(rb"<(?:[\w.-]+:)?(rss|feed|RDF|urlset|sitemapindex)[\s>]")
+_ENCODING = re.compile(rb"\sencoding=[\"'][\w.-]+[\"']")
 _HEAD = 2048  # bytes in which the root element must begin, after a declaration and comments
 
 
@@ -33,6 +34,9 @@ def read_list(body: bytes) -> UrlList | None:
             body = gunzip(body, max_size=LIST_BYTES)
         except (OSError, EOFError, ValueError):  # it only began like gzip, or unpacks beyond all measure
             return None
+    if body.startswith((b"\xff\xfe", b"\xfe\xff")):
+        body = body.decode("utf-16", "replace").encode()
+        body = _ENCODING.sub(b"", body, count=1)
     root = _ROOT.search(body[:_HEAD])
     if root is None or b"<html" in body[: root.start()].lower():
         return None
@@ -45,13 +49,16 @@ def _addresses(body: bytes) -> Iterator[tuple[str, str]]:
     events = etree.iterparse(
         io.BytesIO(body), events=("end",), recover=True, resolve_entities=False, no_network=True, load_dtd=False
     )
-    for _, element in events:
-        kind = _name(element)
-        if kind in ("item", "entry", "url", "sitemap"):
-            address = _address(element)
-            if address:
-                yield kind, address
-            element.clear()
+    try:
+        for _, element in events:
+            kind = _name(element)
+            if kind in ("item", "entry", "url", "sitemap"):
+                address = _address(element)
+                if address:
+                    yield kind, address
+                element.clear()
+    except etree.XMLSyntaxError:  # beyond recovery: what stood before it holds
+        return
 
 
 def _address(entry: etree._Element) -> str | None:

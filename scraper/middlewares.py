@@ -1,10 +1,14 @@
-"""What keeps a crawl on its site and in its bounds: the same host, robots.txt, and the delay that it asks for."""
+"""What keeps a crawl on its site and in its bounds: the same host, robots.txt, its delay, patience, conditions."""
 
+import asyncio
 from typing import Any
 
 from scrapy import Request, signals
+from scrapy.core.downloader import Slot
 from scrapy.crawler import Crawler
+from scrapy.downloadermiddlewares.retry import RetryMiddleware
 from scrapy.exceptions import IgnoreRequest
+from scrapy.extensions.throttle import AutoThrottle
 from scrapy.http import Response, TextResponse
 from scrapy.robotstxt import RobotParser
 
@@ -12,6 +16,9 @@ from scraper.urls import is_loopback, site_of
 
 ROBOTS_PATH = "/robots.txt"
 ROBOTS_PATIENCE_S = 10  # without an answer by then, the site is down
+
+FIRST_BACKOFF_S = 0.5  # before the first repetition
+MAX_BACKOFF_S = 60
 
 _FORBID_ALL = b"User-agent: *\nDisallow: /\n"
 
@@ -21,7 +28,7 @@ class OffSite(IgnoreRequest):
 
 
 class SameSite:
-    """Refuses every request to another site, redirected ones included: also those to the machine's own network."""
+    """Refuses every request to another site than the source's own, redirected ones included."""
 
     def __init__(self, crawler: Crawler) -> None:
         self._crawler = crawler
@@ -31,11 +38,55 @@ class SameSite:
         return cls(crawler)
 
     def process_request(self, request: Request) -> None:
-        site = self._crawler.spider.site  # type: ignore[union-attr]
-        if site_of(request.url) != site:
-            raise OffSite(f"{request.url} is not on {site}")
+        if site_of(request.url) not in self._crawler.spider.sites:  # type: ignore[union-attr]
+            raise OffSite(f"{request.url} is not on {self._crawler.spider.site}")  # type: ignore[union-attr]
         if is_loopback(request.url):
             request.meta.setdefault("proxy", None)  # no proxy can reach this machine's own servers
+
+
+class Conditional:
+    """Asks for a known page on condition that it has changed."""
+
+    def __init__(self, crawler: Crawler) -> None:
+        self._crawler = crawler
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> "Conditional":
+        return cls(crawler)
+
+    async def process_request(self, request: Request) -> None:
+        spider: Any = self._crawler.spider
+        known = await spider.known(request.url) if request.meta.get("conditional") else None
+        if known:
+            request.meta["known"] = known
+            if known.etag:
+                request.headers["If-None-Match"] = known.etag
+            if known.modified:
+                request.headers["If-Modified-Since"] = known.modified
+
+
+class Backoff(RetryMiddleware):
+    """Waits before a page is asked for again: twice as long each time, or as long as the site asks."""
+
+    # Scrapy awaits what is a coroutine, which its own annotations leave out
+    async def process_response(self, request: Request, response: Response) -> Request | Response:  # type: ignore[override]
+        again = super().process_response(request, response)
+        if isinstance(again, Request):
+            asked = (response.headers.get("Retry-After") or b"").decode("latin-1")
+            await self._wait(request, float(asked) if asked.isdecimal() else 0)
+        return again
+
+    async def process_exception(  # type: ignore[override]
+        self, request: Request, exception: Exception
+    ) -> Request | Response | None:
+        again = super().process_exception(request, exception)
+        if again:
+            await self._wait(request, 0)
+        return again
+
+    async def _wait(self, request: Request, asked_s: float) -> None:
+        wait_s = FIRST_BACKOFF_S * 2 ** request.meta.get("retry_times", 0)
+        await asyncio.sleep(min(max(wait_s, asked_s), MAX_BACKOFF_S))
 
 
 class RobotsAnswer:
@@ -55,6 +106,9 @@ class RobotsAnswer:
 
     def process_response(self, request: Request, response: Response) -> Response:
         if not _asks_for_rules(request) or response.status < 400:
+            if _asks_for_rules(request) and response.status == 200:
+                body = response.body.decode("utf-8-sig", "ignore")
+                self._crawler.spider.terms.read_robots(body)  # type: ignore[union-attr]
             return response
         if response.status < 500:
             return response.replace(body=b"")
@@ -72,18 +126,30 @@ def _asks_for_rules(request: Request) -> bool:
     return bool(request.meta.get("dont_obey_robotstxt")) and request.url.endswith(ROBOTS_PATH)
 
 
-class CrawlDelay:
-    """Slows the crawl down to the Crawl-delay of a site's robots.txt, where that is longer than the configured one."""
+class Throttle(AutoThrottle):
+    """Scrapy's AutoThrottle, never faster than the Crawl-delay of a site's robots.txt; off for a site of one's own.
+
+    A configured delay of 0 says that the site is one's own. There, what AutoThrottle takes for the site's slowness would
+    mostly be the crawl's.
+    """
 
     def __init__(self, crawler: Crawler) -> None:
-        self._crawler = crawler
+        super().__init__(crawler)
+        self._asked_s = 0.0
         crawler.signals.connect(self.robots_parsed, signal=signals.robots_parsed)
 
-    @classmethod
-    def from_crawler(cls, crawler: Crawler) -> "CrawlDelay":
-        return cls(crawler)
+    def _adjust_delay(self, slot: Slot, latency: float, response: Response) -> None:
+        if self._min_delay() > 0:
+            super()._adjust_delay(slot, latency, response)
+
+    def _min_delay(self) -> float:
+        return max(float(super()._min_delay()), self._asked_s)
 
     def robots_parsed(self, robotparser: RobotParser, **_: Any) -> None:
-        asked = robotparser.crawl_delay(self._crawler.settings["ROBOTSTXT_USER_AGENT"])
-        for slot in self._crawler.engine.downloader.slots.values() if asked else ():
-            slot.delay = max(slot.delay, float(asked or 0))
+        asked = robotparser.crawl_delay(self.crawler.settings["ROBOTSTXT_USER_AGENT"])
+        if asked:
+            self._asked_s = float(asked)
+            self.mindelay = self._min_delay()
+            self.maxdelay = max(self.maxdelay, self.mindelay)
+            for slot in self.crawler.engine.downloader.slots.values():
+                slot.delay = max(slot.delay, self._asked_s)

@@ -1,7 +1,7 @@
 """One HTML page as the crawler sees it: its tree, its links, and what it says of itself."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from lxml import etree
 from lxml.html import HtmlElement, HTMLParser, document_fromstring
@@ -71,21 +71,18 @@ class Page:
         target = self.target(link) if "#" in href else None
         return target is not None and same_page(target, self.url)
 
-    def links(self) -> Iterator[str]:
-        """Normalised URLs of the pages of this site that this one asks robots to follow, in its order."""
+    def links(self, sites: Collection[str] = ()) -> Iterator[str]:
+        """Normalised URLs of the pages of these sites, or of its own, that this one asks robots to follow, in its order."""
         if "nofollow" in self.directives():
             return
+        sites = sites or (site_of(self.url),)
         for link in self.tree.iter("a", "area"):
             target = self.target(link)
-            if target and "nofollow" not in link.get("rel", "").lower().split() and self._is_followed(target):
+            if target and "nofollow" not in link.get("rel", "").lower().split() and _is_followed(target, sites):
                 yield target
         refresh = resolve(self.url, self._refresh) if self._refresh else None
-        if refresh and self._is_followed(refresh):
+        if refresh and _is_followed(refresh, sites):
             yield refresh
-
-    def _is_followed(self, target: str) -> bool:
-        path = target.partition("?")[0]
-        return site_of(target) == site_of(self.url) and (bool(_LISTS.search(path)) or not _NOT_PAGES.search(path))
 
     def directives(self) -> set[str]:
         """The words of the page's robots meta elements, such as 'noindex' and 'nofollow'."""
@@ -103,6 +100,11 @@ class Page:
                 declared = meta.get("content", "")
         code = re.match(r"\s*([a-z]{2})\b", declared.lower())
         return code.group(1) if code else None
+
+
+def _is_followed(target: str, sites: Collection[str]) -> bool:
+    path = target.partition("?")[0]
+    return site_of(target) in sites and (bool(_LISTS.search(path)) or not _NOT_PAGES.search(path))
 
 
 def in_chrome(element: etree._Element) -> bool:

@@ -2,7 +2,7 @@
 
 from scrapy.crawler import Crawler
 
-from scraper.items import Found
+from scraper.items import Found, NotModified
 from scraper.writing import ArticleWriter
 
 
@@ -16,8 +16,11 @@ class StorePipeline:
     def from_crawler(cls, crawler: Crawler) -> "StorePipeline":
         return cls(crawler.spider.writer)  # type: ignore[union-attr]
 
-    async def process_item(self, item: Found) -> Found:
-        await self._writer.add(item)
+    async def process_item(self, item: Found | NotModified) -> Found | NotModified:
+        if isinstance(item, Found):
+            await self._writer.add(item)
+        else:
+            await self._writer.confirm(item)
         return item
 
     async def close_spider(self) -> None:

@@ -8,10 +8,15 @@ TWISTED_REACTOR = "twisted.internet.asyncioreactor.AsyncioSelectorReactor"
 ITEM_PIPELINES = {"scraper.pipelines.StorePipeline": 100}
 DOWNLOADER_MIDDLEWARES = {
     "scrapy.downloadermiddlewares.offsite.OffsiteMiddleware": None,  # compares hosts without their ports
+    "scrapy.downloadermiddlewares.retry.RetryMiddleware": None,
     "scraper.middlewares.SameSite": 50,
+    "scraper.middlewares.Conditional": 110,  # after robots.txt had its say
     "scraper.middlewares.RobotsAnswer": 150,  # nearer to the engine than retries: it sees the last answer
+    "scraper.middlewares.Backoff": 550,
 }
-EXTENSIONS = {"scraper.middlewares.CrawlDelay": 100}
+EXTENSIONS = {"scrapy.extensions.throttle.AutoThrottle": None, "scraper.middlewares.Throttle": 100}
+AUTOTHROTTLE_ENABLED = True
+AUTOTHROTTLE_MAX_DELAY = 60  # seconds
 
 ROBOTSTXT_OBEY = True
 COOKIES_ENABLED = False
@@ -24,9 +29,10 @@ REMOTE_CONTROL_ENABLED = False
 DEPTH_PRIORITY = 1
 SCHEDULER_MEMORY_QUEUE = "scrapy.squeues.FifoMemoryQueue"
 
+CONCURRENT_ITEMS = 2  # a page gives one article, and Scrapy starts so many tasks for each page
+
 DOWNLOAD_TIMEOUT = 30  # seconds
 DNS_TIMEOUT = 10  # seconds
-RETRY_TIMES = 2  # after the first try
 DOWNLOAD_WARNSIZE = 0  # too large a page is counted, not warned of
 
 LOG_LEVEL = "INFO"

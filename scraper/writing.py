@@ -1,17 +1,25 @@
-"""Articles on their way to the store: without copies, in batches, beside the crawl."""
+"""Articles on their way to the store: without copies and repeated text, in batches, beside the crawl."""
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import Any
 
 from pymongo.errors import PyMongoError
 
 from scraper.counts import CrawlCounts
 from scraper.duplicates import Duplicates
-from scraper.items import Found
-from textmill.articles import Article, ArticleStore
+from scraper.items import Found, Known, NotModified
+from scraper.repeated import REFUSED, clean, paragraph_hashes, repeated_in, without
+from scraper.storing import CrawlStore
+from textmill.articles import key_of, now
 from textmill.errors import UserError
+from textmill.settings import Source
 
 BATCH = 50  # articles in one write: a crawl that is killed loses no more
+FLUSH_S = 10  # the longest that an article waits for its batch to fill
+PAGES = 500  # refused or unchanged pages in one write
 
 
 def store_stopped(error: PyMongoError, articles: int) -> UserError:
@@ -22,24 +30,8 @@ def store_stopped(error: PyMongoError, articles: int) -> UserError:
     )
 
 
-def stored_texts(store: ArticleStore, source: str) -> dict[str, str]:
-    """Content hash to URL of what the store has of a source; where several URLs have the same text, the least.
-
-    Raises:
-        UserError: the store does not answer.
-    """
-    texts: dict[str, str] = {}
-    try:
-        for document in store.articles.find({"source": source}, {"url": 1, "content_hash": 1}):
-            known = texts.get(document["content_hash"])
-            texts[document["content_hash"]] = min(known or document["url"], document["url"])
-    except PyMongoError as error:
-        raise store_stopped(error, 0) from error
-    return texts
-
-
 class ArticleWriter:
-    """Writes one crawl's articles.
+    """Writes one crawl's articles, and what is kept of its pages.
 
     Attributes:
         complete: whether the crawl has met every page; where not, a page that waits for a better copy of itself is
@@ -48,46 +40,153 @@ class ArticleWriter:
     """
 
     def __init__(
-        self, store: ArticleStore, duplicates: Duplicates, counts: CrawlCounts, on_failure: Callable[[], None]
+        self,
+        store: CrawlStore,
+        source: Source,
+        counts: CrawlCounts,
+        min_words: int,
+        configured: Collection[str],
+        on_failure: Callable[[], None],
     ) -> None:
         """Start writing.
 
         Args:
+            min_words: words of an article, at least.
+            configured: names of every configured source.
             on_failure: called once, when the store fails.
         """
         self._store = store
-        self._duplicates = duplicates
+        self._source = source
         self._counts = counts
+        self._min_words = min_words
+        self._configured = configured
         self._on_failure = on_failure
-        self._batch: list[Article] = []
+        self._duplicates = Duplicates({})
+        self._repeated: set[int] = set()
+        self._knows_pages = True
+        self._batch: list[Found] = []
+        self._pages: dict[str, dict[str, Any]] = {}
         self._writing = asyncio.Lock()
+        self._cleaned = True
+        self._flushed = time.monotonic()
+        self.forgotten: set[str] = set()  # keys
         self.complete = True
         self.failure: UserError | None = None
 
+    async def prepare(self) -> None:
+        """Read what the crawl has to know of the store.
+
+        Raises:
+            UserError: the store does not answer.
+        """
+        try:
+            self._duplicates = Duplicates(await self._store.texts(self._source.name))
+            self._repeated = await self._store.repeated(self._source.name)
+            self.forgotten = await self._store.forgotten_keys()
+            self._knows_pages = await self._store.pages.find_one({"refused": None}, {"_id": 1}) is not None
+        except PyMongoError as error:
+            raise store_stopped(error, 0) from error
+
+    async def known(self, url: str) -> Known | None:
+        """What an earlier crawl kept of a page; None also where its source was renamed, whose articles go over."""
+        try:
+            known = await self._store.known(url) if self._knows_pages else None
+        except PyMongoError:  # the next write says so
+            return None
+        return known if known and known.source in self._configured else None
+
     async def add(self, found: Found) -> None:
         """Take an article, and write the batch that it fills."""
-        article = self._duplicates.keep(found)
-        if article:
-            self._batch.append(article)
-        if len(self._batch) >= BATCH:
+        hashes = paragraph_hashes(found.article.text)
+        article = without(found.article, self._repeated)
+        kept = self._duplicates.keep(replace(found, article=article, paragraphs=hashes))
+        if kept:
+            self._batch.append(kept)
+        if len(self._batch) >= BATCH or time.monotonic() - self._flushed > FLUSH_S:
             await self.flush()
+
+    async def confirm(self, unchanged: NotModified) -> None:
+        """Take note of an article that its site says has not changed."""
+        self._duplicates.confirm(unchanged.known.article_url, unchanged.known.content_hash)
+        self._counts.unchanged += 1
+        self._counts.not_modified += 1
+        self._pages[key_of(unchanged.page_url)] = {"seen": now()}
+        await self._flush_pages(PAGES)
+
+    def refuse(self, url: str, reason: str) -> None:
+        """Keep that a page gave no article, and why."""
+        self._counts.refused[reason] += 1
+        if key_of(url) in self.forgotten:
+            return
+        self._pages[key_of(url)] = {
+            "url": url,
+            "source": self._source.name,
+            "article": None,
+            "refused": reason,
+            "etag": None,
+            "modified": None,
+            "links": None,
+            "seen": now(),
+        }
 
     async def flush(self) -> None:
         """Write what has been taken so far."""
         async with self._writing:
+            self._flushed = time.monotonic()
             batch, self._batch = self._batch, []
-            if not batch or self.failure:
-                return
-            try:
-                self._counts.add(await asyncio.to_thread(self._store.upsert, batch))
-            except PyMongoError as error:
-                self.failure = store_stopped(error, self._counts.articles)
-                self._on_failure()
+            if batch and not self.failure:
+                await self._guarded(lambda: self._write(batch))
+
+    async def _flush_pages(self, enough: int) -> None:
+        async with self._writing:
+            pages, self._pages = (self._pages, {}) if len(self._pages) >= enough else ({}, self._pages)
+            if pages and not self.failure:
+                await self._guarded(lambda: self._store.write_pages(pages))
+
+    async def _guarded(self, write: Callable[[], Any]) -> None:
+        try:
+            await write()
+        except PyMongoError as error:
+            self.failure = store_stopped(error, self._counts.articles)
+            self._on_failure()
+
+    async def _write(self, batch: list[Found]) -> None:
+        """The articles first, then their pages: a page must not be taken for known whose article is not stored."""
+        fresh = repeated_in(each.paragraphs for each in batch) - self._repeated
+        self._repeated |= fresh
+        taken: list[Found] = []
+        for each in batch:
+            found = replace(each, article=without(each.article, fresh)) if fresh else each
+            if len(found.article.text.split()) < self._min_words:
+                self.refuse(found.page.url or found.article.url, REFUSED)
+            else:
+                taken.append(found)
+        extra = {each.article.key: {"paragraphs": list(each.paragraphs)} for each in taken}
+        articles = [each.article for each in taken]
+        self._cleaned = False
+        self._counts.add(await self._store.write(articles, self._configured, extra))
+        self._counts.words += [len(article.text.split()) for article in articles]
+        await self._store.write_pages(
+            {
+                key_of(each.page.url): each.page.document(self._source.name, each.article.key, each.article.fetched)
+                for each in taken
+                if each.page.url and each.article.key not in self.forgotten
+            }
+        )
 
     async def finish(self) -> None:
-        """Write everything, also what waited for a better copy."""
+        """Write everything, also what waited for a better copy, and take out what the site repeats."""
         if self.complete:
             self._batch += self._duplicates.rest()
-        self._counts.refused["duplicate"] += self._duplicates.dropped
-        self._duplicates.dropped = 0
+        for url in self._duplicates.dropped:
+            self.refuse(url, "duplicate")
+        self._duplicates.dropped.clear()
         await self.flush()
+        await self._flush_pages(1)
+        if not self.failure and not self._cleaned:
+            await self._guarded(self._clean)
+
+    async def _clean(self) -> None:
+        name = self._source.name
+        self._repeated = await clean(self._store, name, self._repeated, self._configured, self._min_words)
+        self._cleaned = True

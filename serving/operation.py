@@ -103,7 +103,8 @@ class Operation:
         def launch(served: Served) -> Launch:
             assert served.directory
             identity = served.identity
-            return Launch(http, served.directory, identity.checksum, identity.name, serve.slots, serve.precision)
+            how = serve.slots, serve.precision, serve.engine
+            return Launch(http, served.directory, identity.checksum, identity.name, *how)
 
         route = Route(target)
         if target.share:

@@ -62,7 +62,8 @@ class Worker(ABC):
         self.slots = slots
         self.upstream: Upstream | None = None
         self.description: dict[str, Any] = {}
-        self.exact = True
+        self.exact = True  # a seed decides its texts
+        self.ours = True
         self.running = 0
         self.restarts = 0
         self.problem = ""  # why it is not ready
@@ -126,6 +127,7 @@ class Launch:
     model: str
     slots: int
     precision: str = "auto"
+    engine: str = "onnxruntime"
     program: Sequence[str] = field(default=(sys.executable, "-P", "-m", "serving.worker"))
 
     def command(self, placement: Placement) -> list[str]:
@@ -138,6 +140,7 @@ class Launch:
             "slots": self.slots,
             "threads": placement.threads,
             "precision": self.precision,
+            "engine": self.engine,
         }
         return [*self.program, "--follow-parent", *(f"--{name}={value}" for name, value in options.items())]
 
@@ -212,7 +215,7 @@ class ProcessWorker(Worker):
             raise WorkerFailed("It said something else than that it is ready.") from None
         if "error" in said:
             raise WorkerFailed(said["error"], said["exit_code"])
-        self.description = said
+        self.description, self.exact = said, said["exact"]
         self.upstream = Upstream(self._launch.http, said["url"], said["model"])
         self.upstream.checksum = self._launch.checksum
         self._set_ready(True)

@@ -32,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.Formatter.converter = time.gmtime
     try:
         directory, checksum = _model(options)
+        name = options.name or bundle.read_json(directory, bundle.LINEAGE).get("name")
     except TextmillError as error:
         print(f"textmill: {error}", file=sys.stderr)
         return error.exit_code
@@ -39,8 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     if options.run is not None:
         worker = [sys.executable, "-P", "-m", "serving.worker", "--bundle", str(directory), "--checksum", checksum]
-        name = ["--name", options.name] if options.name else []
-        os.execv(sys.executable, [*worker, *name, *options.run])
+        os.execv(sys.executable, [*worker, *(["--name", name] if name else []), *options.run])
     print(directory)
     return 0
 

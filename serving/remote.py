@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 
+from serving import discovery
 from serving.completions import Served
 from serving.deployment import Deployment
 from serving.pool import Worker
@@ -64,7 +65,8 @@ class RemoteWorker(Worker):
             return
         self._set_ready(False)
         self.directory = await fetch(self.upstream, description["checksum"], self._files) if ours else None
-        self.exact, self.description = ours is not None, description
+        self.ours, self.description = ours is not None, description
+        self.exact = bool(description.get("exact", self.ours))
         self.slots = description.get("slots", self.slots)
         self.upstream.checksum = description.get("checksum", "")
 
@@ -74,7 +76,9 @@ class RemoteWorkers:
 
     def __init__(self, http: aiohttp.ClientSession, serve: Serve, router: WorkerRouter, files: Path) -> None:
         self._router = router
-        self._workers = [RemoteWorker(http, url, serve.slots, files, self._changed) for url in serve.worker_urls]
+        self._worker = lambda url: RemoteWorker(http, url, serve.slots, files, self._changed)
+        self._workers = [self._worker(url) for url in discovery.fixed(serve.worker_urls)]
+        self._found: dict[str, dict[str, RemoteWorker]] = {name: {} for name in discovery.names(serve.worker_urls)}
         self._routes: dict[_Key, Route] = {}
         router.problems.append(self._problem)
 
@@ -82,6 +86,7 @@ class RemoteWorkers:
         """Ask each worker what it serves; one that does not answer is asked again and again."""
         for worker in self._workers:
             worker.start()
+        await self._discover()
         await asyncio.gather(*(worker.settled.wait() for worker in self._workers))
         self._sort()
 
@@ -90,9 +95,30 @@ class RemoteWorkers:
         try:
             while True:
                 await asyncio.sleep(_LOOK_S)
+                await self._discover()
                 self._sort()
         finally:
             await asyncio.gather(*(worker.stop() for worker in self._workers))
+
+    async def _discover(self) -> None:
+        """Take up workers that have come under a name, and leave those that have gone."""
+        for name, known in self._found.items():
+            urls = await discovery.look_up(name)
+            if urls is None:
+                continue
+            for url in urls - known.keys():
+                known[url] = self._worker(url)
+                known[url].start()
+                self._workers.append(known[url])
+            for url in known.keys() - urls:
+                await self._leave(known.pop(url))
+
+    async def _leave(self, worker: RemoteWorker) -> None:
+        self._workers.remove(worker)
+        await worker.stop()
+        for route in self._routes.values():
+            if route.deployment and worker in route.deployment.workers:
+                route.deployment.workers.remove(worker)
 
     def _sort(self) -> None:
         """Put every worker that answers to its version."""

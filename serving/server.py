@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--bundle", type=Path, help="serve this model bundle instead of a registered version")
     parser.add_argument("--workers", type=int, help="generation processes on the CPU; serve.workers if left out")
     parser.add_argument("--devices", help="numbers of GPUs, such as 0,1,2,3; serve.devices if left out")
+    parser.add_argument("--engine", choices=("onnxruntime", "ctranslate2"), help="serve.engine if left out")
     parser.add_argument("--worker-urls", help="addresses of workers that run elsewhere; serve.worker_urls if left out")
     parser.add_argument("--follow-parent", action="store_true", help="end when the process that started this one ends")
     return parser
@@ -102,6 +103,7 @@ def _options(config: Config, options: argparse.Namespace) -> Config:
         "workers": options.workers,
         "devices": _listed(options.devices),
         "worker_urls": _listed(options.worker_urls),
+        "engine": options.engine,
     }
     said = {name: value for name, value in given.items() if value is not None}
     return config.model_copy(update={"serve": config.serve.model_copy(update=said)})

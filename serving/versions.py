@@ -158,7 +158,7 @@ async def _ready(worker: ProcessWorker) -> None:
 
 
 async def smoke(worker: Worker, served: Served) -> None:
-    """See that a worker writes, and that a seed decides what.
+    """See that a worker writes, and that a seed decides what, where its engine says so.
 
     Raises:
         TextmillError: it does not.
@@ -173,5 +173,5 @@ async def smoke(worker: Worker, served: Served) -> None:
                 texts.append("".join(piece.text for piece in pieces))
     except TimeoutError:
         raise TextmillError(f"It wrote no text within {_SMOKE_WITHIN_S} s.") from None
-    if texts[0] != texts[1]:
+    if worker.exact and texts[0] != texts[1]:
         raise TextmillError("It wrote two texts with one seed.")

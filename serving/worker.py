@@ -1,6 +1,7 @@
 """A generation worker: one process, one model, one device, OpenAI's completions over HTTP.
 
     python -m serving.worker --bundle DIR [--port 0] [--device cpu|N] [--slots N] [--threads N]
+        [--precision auto] [--engine onnxruntime|ctranslate2]
 
 When it answers, it says so on standard output with one line of JSON that has its `url`; when it cannot, the line has
 the `error`. It listens on 127.0.0.1 unless told otherwise: it knows no keys and no limits but its own.
@@ -49,7 +50,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default=CPU, help="cpu, or the number of a GPU")
     parser.add_argument("--slots", type=int, default=8, help="texts written at the same time")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: all cores, or one for a small model")
-    parser.add_argument("--precision", default="auto", help="of the weights: auto, float32, int8 or int4")
+    parser.add_argument("--precision", default="auto", help="of the weights: auto, float32, float16, int8 or int4")
+    parser.add_argument("--engine", default="onnxruntime", choices=("onnxruntime", "ctranslate2"), help="what computes")
     parser.add_argument("--follow-parent", action="store_true", help="end when standard input ends")
     return parser
 
@@ -85,6 +87,7 @@ async def _serve(options: argparse.Namespace) -> None:
         options.slots,
         options.threads,
         options.precision,
+        options.engine,
     )
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)

@@ -76,7 +76,8 @@ def create_app(model: Model, end: Callable[[], None]) -> web.Application:
 
 async def _whole(text: Text) -> dict[str, Any]:
     parts = [chunk async for chunk in text.chunks()]
-    whole = Chunk("".join(chunk.text for chunk in parts), text.tokens, parts[-1].finish)
+    scores = tuple(each for chunk in parts for each in chunk.scores)
+    whole = Chunk("".join(chunk.text for chunk in parts), text.tokens, parts[-1].finish, scores)
     return {**text.event(whole), "usage": text.usage()}
 
 
@@ -86,14 +87,12 @@ async def _stream(request: web.Request, text: Text, asked: dict[str, Any]) -> we
     await response.prepare(request)
     request["started"] = True
 
-    async def send(value: dict[str, Any]) -> None:
-        await response.write(b"data: " + json.dumps(value).encode() + b"\n\n")
-
+    counted = bool(options.get("continuous_usage_stats"))
     async for chunk in text.chunks():
-        usage = {"usage": text.usage()} if options.get("continuous_usage_stats") else {}
-        await send({**text.event(chunk), **usage})
+        await response.write(text.frame(chunk, counted))
     if options.get("include_usage"):
-        await send({**text.head, "choices": [], "usage": text.usage()})
+        usage = {**text.head, "choices": [], "usage": text.usage()}
+        await response.write(b"data: " + json.dumps(usage).encode() + b"\n\n")
     await response.write(b"data: [DONE]\n\n")
     await response.write_eof()
     return response
@@ -110,8 +109,6 @@ async def _body(request: web.Request) -> dict[str, Any]:
         raise UserError("This worker writes one text for each request; n must be 1.")
     if not isinstance(asked.get("stream_options") or {}, dict):
         raise UserError("stream_options must be an object.")
-    if asked.get("logprobs") is not None:
-        raise UserError("This worker reports no logprobs; leave the field out.")
     return asked
 
 

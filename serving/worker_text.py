@@ -1,19 +1,28 @@
 """A worker's model and its texts, between OpenAI's JSON and the engine's thread."""
 
 import asyncio
+import json
 import secrets
+import threading
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from serving.ctranslate2_engine import CTranslate2Engine
 from textmill.errors import TextmillError, UserError
 from textmill.gpt2 import bundle
-from textmill.gpt2.generation import Chunk, Generation
-from textmill.gpt2.inference import Engine
+from textmill.gpt2.generation import Chunk
+from textmill.gpt2.inference import Engine as OnnxEngine
+from textmill.gpt2.logprobs import MOST, as_openai
 from textmill.gpt2.sampling import Settings
 
+Engine = OnnxEngine | CTranslate2Engine
+ENGINES: dict[str, type[OnnxEngine] | type[CTranslate2Engine]] = {
+    "onnxruntime": OnnxEngine,
+    "ctranslate2": CTranslate2Engine,
+}
 _SETTINGS = ("max_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "seed")
 _SILENCE_S = 15  # after which an empty piece goes out: whoever reads would take a silent worker for lost
 
@@ -29,6 +38,7 @@ class Model:
     engine: Engine
     slots: int
     lineage: dict[str, Any]
+    post: "Post"
 
     def description(self) -> dict[str, Any]:
         """What a router wants to know, as JSON."""
@@ -40,28 +50,64 @@ class Model:
             "slots": self.slots,
             "window": engine.window,
             "defaults": engine.defaults,
+            "exact": engine.exact,
             "lineage": self.lineage,
         }
 
 
 def load(
-    directory: Path, checksum: str, name: str, device: str, slots: int, threads: int, precision: str = "auto"
+    directory: Path,
+    checksum: str,
+    name: str,
+    device: str,
+    slots: int,
+    threads: int,
+    precision: str = "auto",
+    engine: str = "onnxruntime",
 ) -> Model:
     """Load a bundle; with a checksum, only its manifest is checked, because somebody has verified the files.
 
+    Args:
+        device: cpu, or the number of the only GPU that this process sees.
+        engine: onnxruntime or ctranslate2.
+
     Raises:
-        UserError: it is damaged, another bundle than the checksum says, or nothing runs on the device.
+        UserError: it is damaged, another bundle than the checksum says, or the engine cannot run it on the device.
     """
-    if device != "cpu":
-        raise UserError(f"Device '{device}' cannot be used: this version generates on CPUs; use --workers instead.")
     if not checksum:
         checksum = bundle.verify(directory)
     elif bundle.read_json(directory, bundle.MANIFEST)["checksum"] != checksum:
         raise UserError(f"The bundle at {directory} is not the one that was verified; fetch it again.")
-    engine = Engine(directory, slots, threads, waiting=slots, precision=precision)
-    engine.check()
+    place = "cpu" if device == "cpu" else "cuda"
+    loaded = ENGINES[engine](directory, slots, threads, waiting=slots, precision=precision, device=place)
+    loaded.check()
     lineage = bundle.read_json(directory, bundle.LINEAGE)
-    return Model(name or directory.name, checksum, directory, device, engine, slots, lineage)
+    return Model(
+        name or directory.name, checksum, directory, device, loaded, slots, lineage, Post(asyncio.get_running_loop())
+    )
+
+
+class Post:
+    """The way of chunks from an engine's threads to the event loop, which is woken once for all that a step gave."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._lock = threading.Lock()
+        self._waiting: list[tuple[asyncio.Queue[Chunk], Chunk]] = []
+
+    def put(self, queue: "asyncio.Queue[Chunk]", chunk: Chunk) -> None:
+        """Put a chunk into a queue of the loop's; from any thread."""
+        with self._lock:
+            self._waiting.append((queue, chunk))
+            first = len(self._waiting) == 1
+        if first:
+            self._loop.call_soon_threadsafe(self._hand_out)
+
+    def _hand_out(self) -> None:
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+        for queue, chunk in waiting:
+            queue.put_nowait(chunk)
 
 
 class Text:
@@ -71,38 +117,49 @@ class Text:
         self.tokens = 0
         self.moved = time.monotonic()  # when the engine last gave something
         self._chunks: asyncio.Queue[Chunk] = asyncio.Queue()
-        loop = asyncio.get_running_loop()
 
         def deliver(chunk: Chunk) -> None:
             self.moved = time.monotonic()
-            loop.call_soon_threadsafe(self._chunks.put_nowait, chunk)
+            model.post.put(self._chunks, chunk)
 
         prompt = _prompt(model.engine, asked.get("prompt"))
         self.prompt_tokens = min(len(prompt), model.engine.room)
-        self.generation: Generation = model.engine.submit(prompt, _settings(model.engine, asked), deliver)
+        settings, self._logprobs = _settings(model.engine, asked), _logprobs(asked)
+        self.generation = model.engine.submit(prompt, settings, deliver, self._logprobs)
         self.head: dict[str, Any] = {
             "id": f"cmpl-{secrets.token_hex(12)}",
             "object": "text_completion",
             "created": int(time.time()),
         }
         self.head |= {"model": model.name, "system_fingerprint": model.checksum}
+        self._common = json.dumps(self.head)[:-1]
 
     async def chunks(self) -> AsyncIterator[Chunk]:
         """The text as it grows; what came while nobody read is one chunk, and long silence an empty one."""
+        self._break_silence()
+        try:
+            async for chunk in self._arriving():
+                yield chunk
+        finally:
+            self._beat.cancel()
+
+    def _break_silence(self) -> None:
+        if self.moved < time.monotonic() - _SILENCE_S:
+            self._chunks.put_nowait(Chunk("", self.tokens))
+        self._beat = asyncio.get_running_loop().call_later(_SILENCE_S, self._break_silence)
+
+    async def _arriving(self) -> AsyncIterator[Chunk]:
         while True:
-            try:
-                async with asyncio.timeout(_SILENCE_S):
-                    chunk = await self._chunks.get()
-            except TimeoutError:
-                chunk = Chunk("", self.tokens)
-            parts = [chunk.text]
+            chunk = await self._chunks.get()
+            parts, scores = [chunk.text], [*chunk.scores]
             while not chunk.finish and not self._chunks.empty():
                 chunk = self._chunks.get_nowait()
                 parts.append(chunk.text)
+                scores += chunk.scores
             self.tokens = chunk.tokens
             if chunk.finish in ("failed", "cancelled"):
                 raise TextmillError("The engine ended before the text did.")
-            yield Chunk("".join(parts), chunk.tokens, chunk.finish)
+            yield Chunk("".join(parts), chunk.tokens, chunk.finish, tuple(scores))
             if chunk.finish:
                 return
 
@@ -110,8 +167,15 @@ class Text:
         """A chunk in OpenAI's form."""
         ends = {"end": ("stop", None), "stop": ("stop", "stop"), "length": ("length", None)}
         reason, stop = ends[chunk.finish] if chunk.finish else (None, None)
-        choice = {"index": 0, "text": chunk.text, "logprobs": None, "finish_reason": reason, "stop_reason": stop}
+        scores = None if self._logprobs is None else as_openai(chunk.scores)
+        choice = {"index": 0, "text": chunk.text, "logprobs": scores, "finish_reason": reason, "stop_reason": stop}
         return {**self.head, "choices": [choice]}
+
+    def frame(self, chunk: Chunk, counted: bool) -> bytes:
+        """A chunk as a server-sent event, with the usage so far if it is counted."""
+        choice = json.dumps(self.event(chunk)["choices"])
+        usage = f', "usage": {json.dumps(self.usage())}' if counted else ""
+        return f'data: {self._common}, "choices": {choice}{usage}}}\n\n'.encode()
 
     def usage(self) -> dict[str, int]:
         """How many tokens were read and written so far."""
@@ -130,6 +194,13 @@ def _prompt(engine: Engine, prompt: Any) -> list[int]:
     if not isinstance(prompt, list) or not prompt or not all(type(t) is int and 0 <= t < vocabulary for t in prompt):
         raise UserError(f"The prompt must be text or token numbers from 0 to {vocabulary - 1}.")
     return prompt
+
+
+def _logprobs(asked: dict[str, Any]) -> int | None:
+    count = asked.get("logprobs")
+    if count is not None and (type(count) is not int or not 0 <= count <= MOST):
+        raise UserError(f"logprobs must be a whole number from 0 to {MOST}.")
+    return count
 
 
 def _settings(engine: Engine, asked: dict[str, Any]) -> Settings:

@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Any
 
 from serving.completions import DeadlinePassed, Interrupted, Order, Piece, TooLong
 from serving.deployment import Deployment, Place
@@ -32,13 +33,14 @@ class Writing:
         self._place = place
         self._metrics = metrics
         self._sent = ""
+        self._scored = 0  # tokens whose logprobs were handed on
         self._whole = False
         self._ended = False
         self._queue: asyncio.Queue[Piece | TextmillError] = asyncio.Queue()
         self._task = asyncio.create_task(self._write())
 
     async def pieces(self) -> AsyncIterator[Piece]:
-        """The text as it grows; the last piece has a finish.
+        """The text as it grows, what came while nobody read in one; the last piece has a finish.
 
         Raises:
             Interrupted: the model ended before the text did.
@@ -46,6 +48,13 @@ class Writing:
         """
         while not self._ended:
             piece = await self._queue.get()
+            while isinstance(piece, Piece) and not piece.finish and not self._queue.empty():
+                following = self._queue.get_nowait()
+                if isinstance(following, TextmillError):
+                    yield piece
+                    piece = following
+                else:
+                    piece = _joined(piece, following)
             if isinstance(piece, TextmillError):
                 self._ended = True
                 raise piece
@@ -106,16 +115,34 @@ class Writing:
             Interrupted: the beginning is another one than before.
         """
         assert worker.upstream
-        before, repeated = self._sent, ""
-        async with aclosing(worker.upstream.stream(self._order, worker.exact)) as pieces:
+        before, repeated, scored = self._sent, "", self._scored
+        async with aclosing(worker.upstream.stream(self._order, worker.ours)) as pieces:
             async for piece in pieces:
+                if piece.logprobs:
+                    count = len(piece.logprobs.get("tokens") or ())
+                    piece = replace(piece, logprobs=_without_first(piece.logprobs, scored))
+                    scored = max(0, scored - count)
                 if len(repeated) < len(before):
                     repeated += piece.text
                     length = min(len(repeated), len(before))
                     if repeated[:length] != before[:length] or (piece.finish and length < len(before)):
                         raise Interrupted("The text was lost halfway and could not be continued; ask again.")
                     piece = replace(piece, text=repeated[len(before) :])
-                    if not piece.text and not piece.finish:
+                    if not piece.text and not piece.finish and not piece.logprobs:
                         continue
                 self._sent += piece.text
+                self._scored += len((piece.logprobs or {}).get("tokens") or ())
                 self._queue.put_nowait(piece)
+
+
+def _joined(first: Piece, second: Piece) -> Piece:
+    logprobs = first.logprobs or second.logprobs
+    if first.logprobs and second.logprobs:
+        logprobs = {name: (first.logprobs.get(name) or []) + (values or []) for name, values in second.logprobs.items()}
+    return replace(second, text=first.text + second.text, logprobs=logprobs)
+
+
+def _without_first(logprobs: dict[str, Any], count: int) -> dict[str, Any] | None:
+    """The logprobs of a piece, but for those of its first tokens; None if none are left."""
+    left = {name: values[count:] if values else values for name, values in logprobs.items()}
+    return left if left.get("tokens") else None

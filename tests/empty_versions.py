@@ -1,9 +1,11 @@
-"""Registered versions that hold nothing, for tests of moves; and what must hold after every move."""
+"""Registered versions, for tests of moves, mostly without files; and what must hold after every move."""
 
+from pathlib import Path
 from typing import Any
 
 import requests
 
+from textmill.gpt2 import bundle
 from textmill.registry import ModelRegistry
 
 
@@ -18,6 +20,18 @@ def register_empty(registry: ModelRegistry, count: int, tags: dict[str, str] | N
     """Register so many versions without files, and return their numbers."""
     run = mlflow(registry, "POST", "runs/create", experiment_id="0")["run"]["info"]
     return [registry.register(run["artifact_uri"], run["run_id"], "", tags or {}).number for _ in range(count)]
+
+
+def register_bundle(registry: ModelRegistry, directory: Path, tags: dict[str, str] | None = None) -> int:
+    """Upload a bundle, make it the model's next version, and return its number; it is in no stage yet."""
+    run = mlflow(registry, "POST", "runs/create", experiment_id="0")["run"]["info"]
+    root = run["artifact_uri"].removeprefix("mlflow-artifacts:/")
+    for file in filter(Path.is_file, directory.rglob("*")):
+        path = f"mlflow-artifacts/artifacts/{root}/artifacts/bundle/{file.relative_to(directory)}"
+        answer = requests.put(f"{registry.tracking_uri}/api/2.0/{path}", data=file.read_bytes(), timeout=10)
+        answer.raise_for_status()
+    checksum = bundle.read_json(directory, bundle.MANIFEST)["checksum"]
+    return registry.register(run["artifact_uri"], run["run_id"], "", {"checksum": checksum} | (tags or {})).number
 
 
 def assert_agreement(registry: ModelRegistry) -> None:

@@ -1,14 +1,17 @@
 """The article store: immutable versions, and snapshots that read the same whatever happens afterwards."""
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textmill.articles import Article, ArticleStore, digest_of, digest_term, key_of, key_ranges
+from textmill.articles import Article, ArticleStore, UpsertCounts, digest_of, digest_term, key_of, key_ranges, now
 from textmill.errors import UserError
+from textmill.forgetting import Forgotten, forget
+from textmill.sources import release
 
 
 def _article(number: int, text: str = "Water turns the wheel.") -> Article:
@@ -86,3 +89,66 @@ def test_every_key_lies_in_exactly_one_range(urls: list[str], parts: int) -> Non
     ranges = key_ranges(parts)
     for url in urls:
         assert sum(low <= key_of(url) < high for low, high in ranges) == 1
+
+
+def test_a_renamed_sources_articles_follow_by_key_and_older_snapshots_stay_as_they_were(store: ArticleStore) -> None:
+    store.upsert([_article(i) for i in range(3)], configured=["mill"])
+    _later()
+    before = store.take_snapshot(["mill"])
+    renamed = [replace(_article(i), source="water-mill") for i in range(3)]
+    assert store.upsert(renamed, configured=["water-mill"]) == UpsertCounts(unchanged=3)
+    _later()
+    after = store.take_snapshot(["water-mill"])
+    assert (after.articles, after.digest) == (3, before.digest)
+    assert {a.source for a in store.read(before)} == {"mill"}
+    assert {a.source for a in store.read(after)} == {"water-mill"}
+
+
+def test_an_article_that_two_sources_reach_stays_with_the_first(store: ArticleStore) -> None:
+    both = ["mill", "feed"]
+    store.upsert([_article(1)], both)
+    store.upsert([replace(_article(1), source="feed")], both)
+    assert [v["source"] for v in store.versions.find()] == ["mill"]
+    _later()
+    store.upsert([replace(_article(1, "The pond froze."), source="feed")], both)
+    assert [v["source"] for v in store.versions.find()] == ["mill", "mill"]
+
+
+def test_a_forgotten_article_leaves_its_key_and_takes_its_snapshots_with_it(store: ArticleStore) -> None:
+    store.upsert([_article(i) for i in range(3)])
+    _later()
+    first = store.take_snapshot()
+    store.upsert([_article(1, "The pond froze.")])
+    _later()
+    second = store.take_snapshot(["mill"])
+    other = store.take_snapshot(["another"])
+
+    done = forget(store, "https://www.mill.example/1/#top")
+    assert done == Forgotten("http://mill.example/1", 2, [first.number, second.number])
+    assert not [
+        v for v in store.versions.find({"key": key_of(done.url)}) if v.keys() & {"url", "title", "text", "author"}
+    ]
+    with pytest.raises(UserError, match=rf"Snapshot {first.number} held an article that was forgotten on .* fresh one"):
+        list(store.read(first))
+    assert list(store.read(other)) == []
+
+    elsewhere = replace(_article(1), url="http://mill.example/copy")
+    assert store.upsert([_article(1), _article(2), elsewhere]) == UpsertCounts(unchanged=1, forgotten=2)
+    _later()
+    fresh = store.take_snapshot()
+    assert {a.url for a in store.read(fresh)} == {"http://mill.example/0", "http://mill.example/2"}
+    assert forget(store, done.url).versions == 0
+
+
+def test_a_quarantined_source_is_left_out_of_snapshots_until_it_is_released(store: ArticleStore) -> None:
+    store.upsert([_article(1), replace(_article(2), source="brook")])
+    store.sources.insert_one({"_id": "brook", "quarantine": {"reason": "0 articles where 40 are usual", "time": now()}})
+    _later()
+    assert store.take_snapshot(["mill", "brook"]).sources == {"mill": 1}
+    assert store.take_snapshot().sources == {"mill": 1}
+    with pytest.raises(UserError, match="'brook': 0 articles where 40 are usual.*sources --release brook"):
+        store.take_snapshot(["brook"])
+    assert release(store, "brook") == "0 articles where 40 are usual"
+    assert store.take_snapshot(["mill", "brook"]).sources == {"mill": 1, "brook": 1}
+    with pytest.raises(UserError, match="not quarantined"):
+        release(store, "brook")

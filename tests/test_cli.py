@@ -40,6 +40,12 @@ def folder(tmp_path: Path) -> Path:
         (["crawl"], "The article store is not running; start it with 'textmill up' or set TEXTMILL_MONGODB_URI."),
         (["run"], "is not running; start it with 'textmill up'"),
         (["run", "--runner", "cloud"], "There is no runner 'cloud'; choose local or beam."),
+        (
+            ["kubeflow", "compile", "--out", "pipeline.json"],
+            "Kubeflow takes no 'pipeline.json'; give a file whose name ends",
+        ),
+        (["kubeflow", "submit"], "kubeflow.image is not set; name the image that the steps run in, by its digest."),
+        (["watch"], "is not running; start it with 'textmill up'"),
         (["status"], "is not running; start it with 'textmill up'"),
         (["promote", "x"], "Invalid value for 'version': Input should be a valid integer"),
         (

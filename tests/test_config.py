@@ -53,7 +53,12 @@ def test_an_existing_configuration_is_never_overwritten(tmp_path: Path) -> None:
         (MINIMAL + "train:\n  steps: many\n", "line 6: train.steps: 'many' does not fit"),
         (MINIMAL + "train:\n  steps: 0\n", "line 6: train.steps: 0 does not fit: input should be greater than"),
         (MINIMAL + "model:\n  heads: 3\n", "line 5: model: heads: 3 does not divide width: 128."),
-        (MINIMAL + "model:\n  base: gpt2\n", "line 5: model: base: 'gpt2' cannot be used yet"),
+        (MINIMAL + "model:\n  base: hf:gpt2\n", "line 6: model.base: 'hf:gpt2' is no base; write hf:OWNER/NAME"),
+        (
+            MINIMAL + "model:\n  base: 124M\ntokenizer:\n  kind: characters\n",
+            "tokenizer.kind: 'characters' contradicts model.base: '124M'",
+        ),
+        (MINIMAL + "tokenizer:\n  kind: base\n", "tokenizer.kind: 'base' needs a base"),
         (MINIMAL.replace("https", "gopher"), "line 4: sources.0.start: 'gopher://handbook.example/' does not fit"),
         ("name: handbook\n", "line 1: 'sources' is missing"),
         (MINIMAL + "corpus:\n  sources: [other]\n", "no source is named 'other'"),

@@ -4,11 +4,12 @@ Two collections carry them. `articles` has one document per canonical URL with t
 `article_versions` has every text an article ever had, each with the time from which it held. A version is written
 before the article points at it, so a crawl killed between the two loses nothing and repeats nothing.
 `snapshots` records what the store held at one time; a run reads exactly that, however the store has moved on.
+`forgotten` has the keys of articles whose text was taken out; they are not stored again.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -21,6 +22,7 @@ from textmill.environment import without_password
 from textmill.errors import UserError
 
 ANSWER_WITHIN_S = 3  # how long a store may take to answer; with the start of a command, a person waits five seconds
+LATEST = {"key": 1, "content_hash": 1, "source": 1}  # of a version: what a write has to know
 _DIGEST_SPACE = 1 << 256
 
 
@@ -47,8 +49,9 @@ class Article:
     author: str | None = None
     language: str | None = None  # ISO 639-1, as the page says
     published: datetime | None = None
-    robots: str = "allowed"
-    licence: str | None = None
+    robots: str = "allowed"  # what robots.txt, meta elements and X-Robots-Tag say: 'allowed, noai'
+    licence: str | None = None  # as the page or the configuration names it
+    reserved: str | None = None  # where rights are reserved from mining (TDMRep, RSL): by what, and the terms' address
 
     @property
     def key(self) -> str:
@@ -67,6 +70,86 @@ class UpsertCounts:
     new: int = 0
     changed: int = 0
     unchanged: int = 0
+    forgotten: int = 0  # not stored, as their text was taken out before
+
+
+@dataclass(frozen=True, slots=True)
+class Writes:
+    """What has to be written for a batch of articles, in this order."""
+
+    versions: list[UpdateOne]
+    closing: dict[str, Any]  # the former versions that end with these
+    time: datetime
+    articles: list[UpdateOne]
+    counts: UpsertCounts
+
+
+def writes_for(
+    batch: Iterable[Article],
+    latest: Mapping[str, Mapping[str, Any]],
+    forgotten: Iterable[Mapping[str, Any]],
+    configured: Collection[str] = (),
+    extra: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Writes:
+    """What makes the store hold these articles: a version for each new text, and for each text whose source was renamed.
+
+    An article that two configured sources reach stays with the one that stored it first. A source that is no longer
+    configured was renamed or given up: its articles go over to the source that brings them now.
+
+    Args:
+        latest: by key, the last version's `content_hash` and `source`.
+        forgotten: documents that `forgotten_query` finds for the batch.
+        configured: names of the sources that keep what they have.
+        extra: by key, further fields of the article's document.
+    """
+    articles: dict[str, Article] = {}
+    left_out: set[str] = set()
+    gone = {value for each in forgotten for value in (each["_id"], *each.get("texts", ()))}
+    for article in batch:
+        former = latest.get(article.key)
+        if article.key in gone or article.content_hash in gone:
+            left_out.add(article.key)
+            continue
+        stays = former is not None and former["source"] in configured
+        articles[article.key] = replace(article, source=former["source"]) if former and stays else article
+    time = now()
+    texts = [a for key, a in articles.items() if key not in latest or latest[key]["content_hash"] != a.content_hash]
+    moved = [
+        a
+        for key, a in articles.items()
+        if key in latest and latest[key]["content_hash"] == a.content_hash and latest[key]["source"] != a.source
+    ]
+    written = [*texts, *moved]
+    new = sum(a.key not in latest for a in texts)
+    return Writes(
+        versions=[
+            UpdateOne(
+                {"key": a.key, "valid_from": time},
+                {"$setOnInsert": {**asdict(a), "content_hash": a.content_hash, "valid_to": None}},
+                upsert=True,
+            )
+            for a in written
+        ],
+        closing={"key": {"$in": [a.key for a in written]}, "valid_from": {"$lt": time}, "valid_to": None},
+        time=time,
+        articles=[
+            UpdateOne(
+                {"_id": key},
+                {
+                    "$set": {
+                        "source": a.source,
+                        "content_hash": a.content_hash,
+                        "fetched": a.fetched,
+                        **(extra or {}).get(key, {}),
+                    },
+                    "$setOnInsert": {"url": a.url, "first_fetched": a.fetched},
+                },
+                upsert=True,
+            )
+            for key, a in articles.items()
+        ],
+        counts=UpsertCounts(new, len(texts) - new, len(articles) - len(texts), len(left_out)),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +162,12 @@ class Snapshot:
     sources: dict[str, int] = field(default_factory=dict)  # articles per source
     filters: dict[str, Any] = field(default_factory=dict)
     digest: str = ""  # of keys and content hashes, in any order
+
+
+def forgotten_query(batch: Collection[Article]) -> dict[str, Any]:
+    """Finds what forbids to store some of these: their keys, or their texts under other addresses."""
+    keys, texts = [article.key for article in batch], [article.content_hash for article in batch]
+    return {"$or": [{"_id": {"$in": keys}}, {"texts": {"$in": texts}}]}
 
 
 def digest_term(key: str, content_hash: str) -> int:
@@ -107,6 +196,10 @@ class ArticleStore:
         self.articles = database["articles"]
         self.versions = database["article_versions"]
         self.snapshots = database["snapshots"]
+        self.forgotten = database["forgotten"]
+        self.pages = database["pages"]
+        self.sources = database["sources"]
+        self.crawls = database["crawls"]
 
     @classmethod
     def connect(cls, uri: str, database: str) -> "ArticleStore":
@@ -124,6 +217,9 @@ class ArticleStore:
             store.articles.create_index([("url", ASCENDING)], unique=True)
             store.articles.create_index([("source", ASCENDING)])
             store.versions.create_index([("key", ASCENDING), ("valid_from", ASCENDING)], unique=True)
+            store.pages.create_index([("source", ASCENDING), ("refused", ASCENDING)])
+            store.pages.create_index([("article", ASCENDING)])
+            store.crawls.create_index([("source", ASCENDING), ("started", ASCENDING)])
         except (PyMongoError, ValueError) as error:  # ValueError: the address itself is wrong
             raise UserError(
                 f"The article store at {without_password(uri)} does not answer ({type(error).__name__}); "
@@ -131,54 +227,31 @@ class ArticleStore:
             ) from error
         return store
 
-    def upsert(self, batch: Sequence[Article]) -> UpsertCounts:
-        """Store each article whose text is new or has changed; the others cost one query for the batch."""
-        articles = {article.key: article for article in batch}
-        latest = self._latest_hashes(list(articles))
-        time = now()
-        changed = [a for key, a in articles.items() if latest.get(key) != a.content_hash]
-        if changed:
-            self.versions.bulk_write(
-                [
-                    UpdateOne(
-                        {"key": a.key, "valid_from": time},
-                        {"$setOnInsert": {**asdict(a), "content_hash": a.content_hash, "valid_to": None}},
-                        upsert=True,
-                    )
-                    for a in changed
-                ],
-                ordered=False,
-            )
-            self.versions.update_many(
-                {"key": {"$in": [a.key for a in changed]}, "valid_from": {"$lt": time}, "valid_to": None},
-                {"$set": {"valid_to": time}},
-            )
-        if articles:
-            self.articles.bulk_write(
-                [
-                    UpdateOne(
-                        {"_id": key},
-                        {
-                            "$set": {"source": a.source, "content_hash": a.content_hash, "fetched": a.fetched},
-                            "$setOnInsert": {"url": a.url, "first_fetched": a.fetched},
-                        },
-                        upsert=True,
-                    )
-                    for key, a in articles.items()
-                ],
-                ordered=False,
-            )
-        new = sum(a.key not in latest for a in changed)
-        return UpsertCounts(new, len(changed) - new, len(articles) - len(changed))
+    def upsert(self, batch: Sequence[Article], configured: Collection[str] = ()) -> UpsertCounts:
+        """Store each article whose text is new or has changed; the others cost two queries for the batch."""
+        keys = [article.key for article in batch]
+        writes = writes_for(batch, self._latest(keys), self.forgotten.find(forgotten_query(batch)), configured)
+        if writes.versions:
+            self.versions.bulk_write(writes.versions, ordered=False)
+            self.versions.update_many(writes.closing, {"$set": {"valid_to": writes.time}})
+        if writes.articles:
+            self.articles.bulk_write(writes.articles, ordered=False)
+        return writes.counts
 
-    def _latest_hashes(self, keys: list[str]) -> dict[str, str]:
-        cursor = self.versions.find({"key": {"$in": keys}}, {"key": 1, "content_hash": 1}).sort("valid_from", ASCENDING)
-        return {version["key"]: version["content_hash"] for version in cursor}
+    def _latest(self, keys: list[str]) -> dict[str, dict[str, Any]]:
+        cursor = self.versions.find({"key": {"$in": keys}}, LATEST).sort("valid_from", ASCENDING)
+        return {version["key"]: version for version in cursor}
 
     def take_snapshot(self, sources: Sequence[str] = ()) -> Snapshot:
-        """Record what the store holds now; where it holds what it held at a former one, return that one."""
+        """Record what the store holds now; where it holds what it held at a former one, return that one.
+
+        Quarantined sources are left out.
+
+        Raises:
+            UserError: every one of these sources is quarantined.
+        """
         time = now() - timedelta(milliseconds=1)  # a batch being written this very millisecond belongs to the next one
-        filters = {"sources": sorted(sources)}
+        filters = {"sources": self._not_quarantined(sources)}
         counts: dict[str, int] = {}
         total = 0
         for version in self._versions_at(time, filters, projection=["key", "content_hash", "source"]):
@@ -196,6 +269,23 @@ class ArticleStore:
                 continue
             return snapshot
 
+    def quarantined(self) -> dict[str, str]:
+        """Sources that export leaves out until somebody has looked at them, each with its reason."""
+        return {each["_id"]: each["quarantine"]["reason"] for each in self.sources.find({"quarantine": {"$ne": None}})}
+
+    def _not_quarantined(self, sources: Sequence[str]) -> list[str]:
+        quarantined = self.quarantined()
+        if not quarantined:
+            return sorted(sources)
+        kept = sorted(set(sources or self.versions.distinct("source")) - set(quarantined))
+        if not kept:
+            name, reason = next(iter(quarantined.items()))
+            raise UserError(
+                f"Every source is quarantined ('{name}': {reason}); look at it with 'textmill sources', "
+                f"then 'textmill sources --release {name}'."
+            )
+        return kept
+
     def snapshot(self, number: int) -> Snapshot:
         """The recorded snapshot with this number.
 
@@ -208,9 +298,25 @@ class ArticleStore:
         return _snapshot(document)
 
     def read(self, snapshot: Snapshot, keys: tuple[str, str] = ("0", "g")) -> Iterator[Article]:
-        """Stream a snapshot's articles whose key lies in the half-open range, in the order of their keys."""
+        """Stream a snapshot's articles whose key lies in the half-open range, in the order of their keys.
+
+        Raises:
+            UserError: one of them has been forgotten since.
+        """
         for version in self._versions_at(snapshot.time, snapshot.filters, keys=keys):
-            yield Article(**{name: version[name] for name in Article.__dataclass_fields__})
+            if version.get("forgotten"):
+                raise UserError(
+                    f"Snapshot {snapshot.number} held an article that was forgotten on {version['forgotten']:%Y-%m-%d} "
+                    f"(key {version['key']}), so it cannot be read again; 'textmill run' takes a fresh one."
+                )
+            # versions written before a field existed lack it
+            yield Article(**{name: version[name] for name in Article.__dataclass_fields__ if name in version})
+
+    def contents(self, snapshot: Snapshot) -> Iterator[tuple[str, str, str]]:
+        """Stream key, content hash and source of a snapshot's articles, in the order of their keys; no texts are read."""
+        names = ("key", "content_hash", "source")
+        for version in self._versions_at(snapshot.time, snapshot.filters, projection=names):
+            yield version["key"], version["content_hash"], version["source"]
 
     def _versions_at(
         self,

@@ -25,6 +25,10 @@ Verbose = Annotated[bool, typer.Option("--verbose", help="Show everything that T
 Why = Annotated[str, typer.Option(help="The reason, kept in the promotion log.")]
 DEFAULT = Path("textmill.yaml")
 
+on_kubeflow = typer.Typer(name="kubeflow", help="Run the pipeline on Kubeflow Pipelines 2.", no_args_is_help=True)
+app.add_typer(on_kubeflow)
+SnapshotNumber = Annotated[int | None, typer.Option(help="A recorded snapshot; the store as it is now if left out.")]
+
 
 @app.command()
 def init(
@@ -64,12 +68,127 @@ def down(config: ConfigFile = DEFAULT) -> None:
 
 
 @app.command()
-def crawl(config: ConfigFile = DEFAULT, verbose: Verbose = False) -> None:
+def crawl(
+    watch: Annotated[
+        str, typer.Option(metavar="EVERY", help="Crawl again so often, such as 1d, 12h or 30m, until Ctrl-C.")
+    ] = "",
+    config: ConfigFile = DEFAULT,
+    verbose: Verbose = False,
+) -> None:
     """Crawl the sites into the article store."""
     from textmill import console, steps
 
-    steps.crawl(_project(config, verbose))
+    project = _project(config, verbose)
+    if watch:
+        steps.watch(project, steps.seconds_in(watch))
+    steps.crawl(project)
     console.say("Next: textmill run")
+
+
+@app.command()
+def sources(
+    refused: Annotated[str, typer.Option(metavar="SITE", help="List a site's refused pages and their reasons.")] = "",
+    release: Annotated[str, typer.Option(metavar="SITE", help="Let a site out of quarantine.")] = "",
+    config: ConfigFile = DEFAULT,
+) -> None:
+    """Show how each site was last crawled, against what is usual for it, and which are quarantined."""
+    from textmill import console, source_report
+    from textmill.sources import release as let_out
+
+    project = _project(config)
+    if release:
+        console.done("Released", f"{release}, which was quarantined for {let_out(project.store, release)}")
+    elif refused:
+        source_report.show_refused(project, refused)
+    else:
+        source_report.show(project)
+
+
+@app.command()
+def forget(
+    url: Annotated[str, typer.Argument(metavar="URL", help="The article's address.")], config: ConfigFile = DEFAULT
+) -> None:
+    """Take an article's texts out of the store for good, and name the snapshots and versions that had them."""
+    from textmill import source_report
+
+    source_report.forget_article(_project(config), url)
+
+
+@app.command()
+def snapshots(config: ConfigFile = DEFAULT) -> None:
+    """List the snapshots of the article store."""
+    from textmill import console
+    from textmill import snapshots as taken
+
+    every = taken.every(_project(config).store)
+    for line in taken.table(every) if every else ["There is no snapshot yet; 'textmill run' takes one when it starts."]:
+        console.say(line)
+
+
+@app.command()
+def diff(
+    before: Annotated[int, typer.Argument(help="Number of the former snapshot.")],
+    after: Annotated[int, typer.Argument(help="Number of the later snapshot.")],
+    config: ConfigFile = DEFAULT,
+) -> None:
+    """Say per source how many articles were added, removed and changed from one snapshot to another."""
+    from textmill import console
+    from textmill import snapshots as taken
+
+    store = _project(config).store
+    changes = taken.diff(store, store.snapshot(before), store.snapshot(after))
+    for line in taken.changes_table(changes) if changes else ["The two hold the same articles."]:
+        console.say(line)
+
+
+@app.command()
+def export(
+    to: Annotated[str, typer.Option(metavar="URI", help="A folder, s3://BUCKET/FOLDER or gs://BUCKET/FOLDER.")],
+    snapshot: Annotated[int | None, typer.Option(help="Its number; what the store holds now if left out.")] = None,
+    form: Annotated[str, typer.Option(help="jsonl: JSON lines with all fields; text: titles and texts.")] = "jsonl",
+    everything: Annotated[
+        bool, typer.Option("--all", help="Leave out nothing that 'corpus' in the file would.")
+    ] = False,
+    config: ConfigFile = DEFAULT,
+) -> None:
+    """Write a snapshot's articles to files."""
+    from textmill import console, steps, transfer
+    from textmill.errors import UserError
+    from textmill.selection import Selection
+
+    if form not in transfer.FORMS:
+        raise UserError(f"There is no form '{form}'; choose jsonl or text.")
+    project = _project(config)
+    store = project.store
+    chosen = store.snapshot(snapshot) if snapshot else steps.take_snapshot(project)
+    selection = None if everything else Selection.of(project.config.corpus)
+    with console.waiting(f"Writing snapshot {chosen.number}"):
+        manifest, written = transfer.write(store, chosen, selection, to, form)
+    left_out = "".join(f"; {count} left out: {reason}" for reason, count in manifest["left_out"].items())
+    articles = f"{manifest['articles']:,} articles in {len(manifest['files'])} files{left_out}"
+    console.done(f"Snapshot {chosen.number}", f"{to}: {articles}" if written else f"{to} has it already: {articles}")
+
+
+@app.command(name="import")
+def import_(
+    uri: Annotated[str, typer.Argument(metavar="FILE|DIR|URI", help="JSON lines or text, gzipped or not.")],
+    source: Annotated[str, typer.Option(help="Name of the source, for articles that name none.")] = "imported",
+    config: ConfigFile = DEFAULT,
+) -> None:
+    """Bring articles from files into the store; what is there already changes nothing."""
+    from textmill import console, transfer
+
+    project = _project(config)
+    named = [*(each.name for each in project.config.sources), *project.config.corpus.imported]
+    with console.waiting("Reading"):
+        counts = transfer.bring_in(project.store, transfer.read(uri, source), named)
+    said = ", ".join(
+        f"{counts[name]:,} {name}" for name in ("new", "changed", "unchanged", "forgotten") if counts[name]
+    )
+    console.done("Imported", said or "no article")
+    found = {name.partition(":")[2] for name in counts if name.startswith("source:")}
+    if unlisted := sorted(found - set(named)):
+        console.say(f"To learn from them, put their source into the file: corpus: imported: [{', '.join(unlisted)}]")
 
 
 @app.command()
@@ -93,8 +212,58 @@ def run(
 
 
 @app.command()
+def watch(
+    once: Annotated[bool, typer.Option("--once", help="Look once and end: for a scheduler that calls again.")] = False,
+    config: ConfigFile = DEFAULT,
+    verbose: Verbose = False,
+) -> None:
+    """Train when articles, time, ratings or drift say so, and deploy what is better; until Ctrl-C."""
+    import threading
+
+    from textmill import console
+    from textmill.watch_loop import watch as keep_watching
+
+    project = _project(config, verbose)
+    project.registry.check()
+    if not once:
+        console.say(f"Watching '{project.config.name}' every {project.config.watch.every_s:g} s; Ctrl-C stops it.")
+    keep_watching(project, threading.Event(), once)
+
+
+@on_kubeflow.command("compile")
+def kubeflow_compile(
+    out: Annotated[Path, typer.Option(help="The YAML file to write.")] = Path("pipeline.yaml"),
+    snapshot: SnapshotNumber = None,
+    config: ConfigFile = DEFAULT,
+    verbose: Verbose = False,
+) -> None:
+    """Write the pipeline as a file that Kubeflow Pipelines 2 takes."""
+    from textmill import console, kubeflow
+
+    kubeflow.compile_for(_project(config, verbose), out, snapshot)
+    console.say("Next: textmill kubeflow submit, or upload the file in Kubeflow's page")
+
+
+@on_kubeflow.command("submit")
+def kubeflow_submit(
+    parameter: Annotated[
+        list[str] | None, typer.Option("--set", help="steps=, size=, sources= or stage=, for this run.")
+    ] = None,
+    snapshot: SnapshotNumber = None,
+    config: ConfigFile = DEFAULT,
+    verbose: Verbose = False,
+) -> None:
+    """Compile the pipeline afresh, upload it and start a run."""
+    from textmill import kubeflow
+
+    kubeflow.submit(_project(config, verbose), parameter or [], snapshot)
+
+
+@app.command()
 def train(
-    text: Annotated[Path | None, typer.Option(help="The text, in UTF-8; the configuration's if left out.")] = None,
+    text: Annotated[
+        Path | None, typer.Option(envvar="TEXTMILL_TEXT", help="The text, in UTF-8; the configuration's if left out.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The folder for the model and its checkpoints.")] = None,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="A configuration; else the defaults.")] = None,
     base: Annotated[
@@ -103,7 +272,7 @@ def train(
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps; train.steps if left out.")] = None,
     verbose: Verbose = False,
 ) -> None:
-    """Train on a plain text file alone: no crawl, no pipeline, no registry."""
+    """Train on a plain text file, or on the articles in the store: no pipeline, no registry."""
     from textmill import console, light_training
 
     model = light_training.train(light_training.plan(config, text, out, base, steps), verbose)
@@ -192,6 +361,7 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on; serve.port if left out.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Generation processes on the CPU.")] = None,
     devices: Annotated[str, typer.Option(help="GPUs to generate on, such as 0,1,2,3: a process each.")] = "",
+    engine: Annotated[str, typer.Option(help="onnxruntime, or ctranslate2 for GPUs it no longer knows.")] = "",
     worker_urls: Annotated[str, typer.Option(help="Addresses of workers that run elsewhere, with commas.")] = "",
     bundle: Annotated[Path | None, typer.Option(help="Serve this model's folder instead of a version.")] = None,
     config: ConfigFile = DEFAULT,
@@ -200,8 +370,9 @@ def serve(
     """Serve the Production version: web page and HTTP API, until Ctrl-C."""
     from textmill import console, steps
 
-    given = {"workers": workers, "devices": devices, "worker-urls": worker_urls, "bundle": bundle and bundle.absolute()}
-    options = [f"--{name}={value}" for name, value in given.items() if value]
+    given = {"workers": workers, "devices": devices, "engine": engine, "worker-urls": worker_urls}
+    folder = {"bundle": bundle.absolute()} if bundle else {}
+    options = [f"--{name}={value}" for name, value in {**given, **folder}.items() if value]
     with steps.serving(_project(config, verbose), port, options) as server:
         console.done("Serving", server.address)
         console.say("Ctrl-C stops it.")

@@ -107,7 +107,9 @@ class _Display:
         elif not console.is_terminal and time.monotonic() - self._said > _LINE_EVERY_S:
             self._said = time.monotonic()
             # a step that goes on where it was stopped has done some of its work before
-            left = f"  {(self._said - since) * (total - done) / (done - from_):.0f} s left" if done > from_ else ""
+            now = done - from_
+            # before a fiftieth is done, most of the time went into getting ready
+            left = f"  {(self._said - since) * (total - done) / now:.0f} s left" if now > total / 50 else ""
             say(f"  {self.step} {done / total:4.0%}  {text}{left}")
 
     def end(self) -> None:

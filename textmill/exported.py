@@ -16,8 +16,12 @@ class Exported(NamedTuple):
     text: str
 
 
+def of_record(record: bytes) -> Exported:
+    """The article that a serialised tf.Example holds."""
+    return Exported(*records.text_features(record, Exported._fields))
+
+
 def read(split: Path) -> Iterator[Exported]:
     """Stream the articles of one exported split, in the order of its files."""
     for file in records.record_files(split):
-        for record in records.read_records(file):
-            yield Exported(*(records.text_feature(record, name) for name in Exported._fields))
+        yield from map(of_record, records.read_records(file))

@@ -78,6 +78,11 @@ def failed_with(error: BaseException) -> None:
         failed(f"It failed inside Textmill: {type(error).__name__}: {last}", 1)
 
 
+def be_silent() -> None:
+    """Report nothing: a process that was not given the descriptor, though its environment names one."""
+    os.environ.pop(_VARIABLE, None)
+
+
 def follow_parent() -> None:
     """End this process when the one that started it dies, so that nothing is left running unseen (Linux only)."""
     if sys.platform != "linux":

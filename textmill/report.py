@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,7 +23,9 @@ from textmill.promotion_log import Move
 from textmill.registry import ModelRegistry, Version
 from textmill.settings import Config
 from textmill.steps import Project
+from textmill.watch_log import WatchLog
 
+_DECISIONS = 5  # of watching, that the status shows
 _DISK_GB = 4  # dependencies and a small model's runs
 
 
@@ -40,9 +43,29 @@ def status(project: Project) -> None:
         console.print(_versions(versions))
     else:
         say(f"No version of '{project.config.name}' yet; 'textmill run' makes the first.")
+    _watching(WatchLog(project.store.articles.database, project.config.name))
     console.print()
     say(f"MLflow       {without_password(found.mlflow)}")
     say(f"TensorBoard  {found.tensorboard or 'not running'}")
+
+
+def _watching(log: WatchLog) -> None:
+    """What watching saw last, and decided; nothing where nobody watches."""
+    look = log.last_look()
+    if look is None:
+        return
+    time, figures = look
+    shown = ", ".join(f"{name.replace('_', ' ')} {_short(value)}" for name, value in figures.items())
+    console.print()
+    say(f"Watched {time:%Y-%m-%d %H:%M} UTC: {shown or 'nothing yet'}")
+    for each in log.decisions(_DECISIONS):
+        say(f"  {each['time']:%Y-%m-%d %H:%M} {each['what']}: {each['why']}")
+
+
+def _short(value: object) -> str:
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M}"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _versions(versions: list[Version]) -> Table:

@@ -4,6 +4,7 @@
 """
 
 import re
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -47,7 +48,9 @@ class Source(Settings):
         [],
         description="further hosts, such as news.example or 10.0.0.5:8080, whose pages belong to this source; a feed may stand on another host than its articles",
     )
-    title_selector: str = Field("", description="CSS selector of the title; empty: found without one, as for most sites")
+    title_selector: str = Field(
+        "", description="CSS selector of the title; empty: found without one, as for most sites"
+    )
     text_selector: str = Field(
         "", description="CSS selector of the elements that hold the article's text; empty: found without one"
     )
@@ -74,7 +77,7 @@ class Crawl(Settings):
     delay_s: float = Field(
         0.25,
         ge=0,
-        description="seconds between two requests to one site, at least; a site that answers slowly, or whose robots.txt asks for it, gets more",
+        description="seconds between two requests to one site, at least; a site that answers slowly, or whose robots.txt asks for it, gets more; 0: a site of one's own, asked as fast as it answers",
     )
     concurrency: int = Field(4, ge=1, le=32, description="requests under way at once to one site")
     sites: int = Field(8, ge=1, le=256, description="sites crawled at once; sources on one site take turns")
@@ -82,11 +85,18 @@ class Crawl(Settings):
     min_words: int = Field(
         60, ge=1, description="words of an article, at least; shorter pages are listings and notices"
     )
-    retries: int = Field(2, ge=0, description="times that a page is asked for again where a site or the way to it fails")
+    retries: int = Field(
+        2, ge=0, description="times that a page is asked for again where a site or the way to it fails"
+    )
     full_days: int = Field(
         30,
         ge=1,
         description="days after which an article is fetched in full again, though the site says that it has not changed",
+    )
+    processes: int | None = Field(
+        None,
+        ge=0,
+        description="processes that take the articles from pages; 0: the crawl does it itself; empty: one less than there are cores, once there are some hundred pages",
     )
     user_agent: str = Field(
         "Textmill/0.1",
@@ -98,7 +108,35 @@ class Corpus(Settings):
     """Which stored articles are learned from."""
 
     sources: list[Name] = Field([], description="names of the sources to learn from; empty: all of them")
+    imported: list[Name] = Field(
+        [], description="names of the sources to learn from that were brought in with 'textmill import'"
+    )
     languages: list[str] = Field([], description="two-letter codes; empty: every language")
+    published_from: date | None = Field(
+        None, description="day, as 2026-01-31; where given, only articles published on it or later, as their pages say"
+    )
+    published_before: date | None = Field(
+        None, description="day; where given, only articles published before it, as their pages say"
+    )
+    min_words: int = Field(1, ge=1, description="words of an article, at least")
+    max_words: int | None = Field(None, ge=1, description="words of an article, at most; empty: any number")
+    near_duplicates: float = Field(
+        0.8,
+        ge=0,
+        le=1,
+        description="share of five-word phrases that two articles have in common from which only one of them is learned from; 0: only equal texts count",
+    )
+    admit: Literal["unreserved", "licensed", "all"] = Field(
+        "unreserved",
+        description="unreserved: articles whose site reserves no rights (TDMRep, RSL, Content-Signal, noai); licensed: articles with a licence named in licences; all: whatever the site says beyond robots.txt",
+    )
+    licences: list[str] = Field(
+        [], description="regular expressions of licences for admit: licensed, such as 'cc.by'; empty: any licence"
+    )
+    statistics: bool = Field(
+        False,
+        description="whether StatisticsGen and ExampleValidator look at the exported articles; needs tensorflow-data-validation",
+    )
     eval_percent: float = Field(
         10.0,
         gt=0,
@@ -112,6 +150,24 @@ class Corpus(Settings):
         description="share of the articles, in percent, held out to choose the training's best step by; others than those that judge the model",
     )
 
+    @field_validator("licences")
+    @classmethod
+    def _licences_are_expressions(cls, licences: list[str]) -> list[str]:
+        for licence in licences:
+            try:
+                re.compile(licence)
+            except re.error as error:
+                raise ValueError(f"'{licence}' is no regular expression: {error}") from error
+        return licences
+
+    @model_validator(mode="after")
+    def _bounds_leave_something(self) -> "Corpus":
+        if self.published_from and self.published_before and self.published_from >= self.published_before:
+            raise ValueError("published_from is not before published_before, so no article fits")
+        if self.max_words and self.max_words < self.min_words:
+            raise ValueError("max_words is less than min_words, so no article fits")
+        return self
+
 
 class TokenizerSettings(Settings):
     """How text becomes numbers."""
@@ -123,6 +179,12 @@ class TokenizerSettings(Settings):
     vocabulary: int = Field(
         2048, ge=257, le=100_000, description="tokens of a bpe trained on the corpus; small corpora want few"
     )
+    cache_bytes: int = Field(
+        4_000_000_000,
+        ge=0,
+        description="bytes of tokens kept from run to run, so that only new text is tokenised; 0: none",
+    )
+    cache_dir: str = Field("", description="folder for them; empty: 'tokens' under data_dir")
 
 
 class Model(Settings):
@@ -145,9 +207,9 @@ class Model(Settings):
         description="tokens the model sees at once; GPT-2's own positions end at 1024; with a base: all of its positions, unless fewer are set here",
     )
 
-    quantise: Literal["none", "int8", "int4"] = Field(
+    quantise: Literal["none", "float16", "int8", "int4"] = Field(
         "int8",
-        description="how the finished weights are rounded for judging and serving on CPUs: eight bits, four, or not at all",
+        description="how the finished weights are rounded for judging and serving on CPUs: eight bits, four, float16, or not at all; all but the last can be served on GPUs, in float16",
     )
 
     @field_validator("base")
@@ -311,8 +373,12 @@ class Serve(Settings):
         [],
         description="addresses of workers that run elsewhere and speak OpenAI's protocol, such as 'vllm serve'; where given, none is started here; 'dns:http://NAME:PORT' stands for all addresses of a name",
     )
-    precision: Literal["auto", "float32", "int8", "int4"] = Field(
-        "auto", description="of the weights that generate; auto: the one that the model was judged in"
+    engine: Literal["onnxruntime", "ctranslate2"] = Field(
+        "onnxruntime",
+        description="what generates; ctranslate2 is for GPUs that ONNX Runtime no longer knows, such as a GTX 1060, and needs the package of that name",
+    )
+    precision: Literal["auto", "float32", "float16", "int8", "int4"] = Field(
+        "auto", description="of the weights that generate; auto: the one that the model was judged in, on GPUs float16"
     )
     split: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(
         {},
@@ -359,6 +425,98 @@ class Beam(Settings):
     options: list[str] = Field(["--runner=FnApiRunner"], description="Beam's pipeline options, one '--name=value' each")
 
 
+class Kubeflow(Settings):
+    """Where and how Kubeflow Pipelines runs the steps."""
+
+    host: str = Field(
+        "",
+        description="address of Kubeflow Pipelines, such as http://localhost:8080; its token comes from KF_PIPELINES_TOKEN",
+    )
+    namespace: str = Field("", description="namespace of a Kubeflow for several users; empty: for one")
+    image: str = Field(
+        "",
+        description="container image of every step, by digest: registry.example/textmill@sha256:...; a tag could move under a run",
+    )
+    root: str = Field(
+        "minio://mlpipeline/v2/artifacts/textmill",
+        pattern=r"^(minio|s3|gs)://[^/]",
+        description="folder for artifacts: minio://, s3:// or gs://, a bucket and a path",
+    )
+    secret: str = Field(
+        "textmill",
+        description="Kubernetes secret whose keys TEXTMILL_MONGODB_URI and MLFLOW_TRACKING_URI hold the addresses, passwords included",
+    )
+    volume: str = Field(
+        "textmill-checkpoints",
+        description="volume claim that outlives a step: checkpoints of trainings under way, and bases that were fetched",
+    )
+    gpus: int = Field(0, ge=0, description="GPUs that FineTune asks for")
+    cpu: str = Field(
+        "2", pattern=r"^\d+(\.\d+)?m?$", description="CPU cores that FineTune asks for, as Kubernetes writes them"
+    )
+    memory: str = Field(
+        "8Gi",
+        pattern=r"^\d+(Ki|Mi|Gi|Ti|K|M|G|T)?$",
+        description="memory that FineTune asks for, as Kubernetes writes it",
+    )
+
+    @field_validator("image")
+    @classmethod
+    def _image_is_named_by_digest(cls, image: str) -> str:
+        if image and not re.search(r"[^@]@sha256:[0-9a-f]{64}$", image):
+            raise ValueError(
+                f"'{image}' names no digest; write NAME@sha256:..., which 'docker inspect --format {{{{.RepoDigests}}}} {image}' shows"
+            )
+        return image
+
+
+class Watch(Settings):
+    """When 'textmill watch' trains and deploys."""
+
+    every_s: float = Field(300, gt=0, description="seconds between two looks")
+    on_start: bool = Field(False, description="train when watching starts and there is no version yet")
+    new_articles: int = Field(
+        100,
+        ge=0,
+        description="new or changed articles since the last training that are worth another; 0: never by number",
+    )
+    at_most_days: float = Field(
+        7, ge=0, description="days after the last training that another is due; 0: never by time"
+    )
+    approval_percent: float = Field(
+        0,
+        ge=0,
+        le=100,
+        description="share of good ratings, in percent, below which the served version is trained anew; 0: not asked",
+    )
+    ratings: int = Field(20, ge=1, description="ratings of the served version before they count")
+    drift_percent: float = Field(
+        5,
+        ge=0,
+        description="how much higher, in percent, the served version's bits per byte on newly crawled articles may be than its baseline; 0: not asked",
+    )
+    drift_articles: int = Field(
+        20,
+        ge=1,
+        description="newly crawled articles before their bits per byte count, and at most five times as many are read",
+    )
+    again_percent: float = Field(
+        80,
+        ge=0,
+        lt=100,
+        description="an alarm that went off is armed again when its figure is back below this share, in percent, of its bound",
+    )
+    cooldown_hours: float = Field(
+        24, ge=0, description="hours after a training that watching started before approval or drift may start another"
+    )
+    runner: Literal["local", "beam", "kubeflow"] = Field(
+        "local", description="what runs the pipeline, as in 'textmill run'"
+    )
+    deploy: Literal["ask", "if-better"] = Field(
+        "ask", description="ask: say which version in Staging is better and wait for a reviewer; if-better: promote it"
+    )
+
+
 class Config(Settings):
     """Everything one model needs, from its sites to its server."""
 
@@ -381,6 +539,8 @@ class Config(Settings):
     registry: Registry = Field(Registry(), description="what happens to a model that passed")
     serve: Serve = Field(Serve(), description="the server")
     beam: Beam = Field(Beam(), description="how Apache Beam runs")
+    kubeflow: Kubeflow = Field(Kubeflow(), description="where Kubeflow Pipelines runs the steps")
+    watch: Watch = Field(Watch(), description="when to train and deploy without being asked")
 
     @property
     def tokenizer_kind(self) -> str:
@@ -410,7 +570,7 @@ class Config(Settings):
         names = [source.name for source in self.sources]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"sources: the name '{min(twice)}' stands twice; give each site its own")
-        if unknown := set(self.corpus.sources) - set(names):
+        if unknown := set(self.corpus.sources) - set(names) - set(self.corpus.imported):
             raise ValueError(f"corpus.sources: no source is named '{min(unknown)}'")
         return self
 

@@ -1,21 +1,23 @@
 """The long pieces of work, each a child process with progress on the console: crawl, run, serve."""
 
 import json
+import re
 import secrets
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 from textmill import bases, console, local
 from textmill import config as configuration
 from textmill.articles import ArticleStore, Snapshot
 from textmill.environment import MLFLOW, MONGODB
-from textmill.errors import UserError
+from textmill.errors import TextmillError, UserError
 from textmill.registry import ModelRegistry
 from textmill.settings import Config
 
@@ -62,6 +64,34 @@ def crawl(project: Project) -> dict[str, Any]:
     return console.run_child(command, project.log("crawl"), environment, project.verbose)
 
 
+def seconds_in(duration: str) -> float:
+    """The seconds in a duration such as '1d', '12h', '30m' or '90s'.
+
+    Raises:
+        UserError: it is none.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", duration.strip())
+    if not found or float(found[1]) == 0:
+        raise UserError(f"'{duration}' is no duration; write one like 1d, 12h or 30m.")
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[found[2]]
+
+
+def watch(project: Project, every_s: float) -> NoReturn:
+    """Crawl again and again, each time so many seconds after the last beginning, until Ctrl-C.
+
+    A crawl that fails is reported, and the next one begins in its time. The configuration is read afresh for each.
+    """
+    while True:
+        began = time.monotonic()
+        try:
+            crawl(Project.load(project.file, project.verbose))
+        except TextmillError as error:
+            console.say(str(error))
+        wait_s = max(0.0, every_s - (time.monotonic() - began))
+        console.say(f"The next crawl begins at {datetime.now(UTC) + timedelta(seconds=wait_s):%Y-%m-%d %H:%M} UTC.")
+        time.sleep(wait_s)
+
+
 def take_snapshot(project: Project) -> Snapshot:
     """Record what the store holds now, for a run to learn from.
 
@@ -69,7 +99,8 @@ def take_snapshot(project: Project) -> Snapshot:
         UserError: it holds nothing.
     """
     snapshot = project.store.take_snapshot(
-        project.config.corpus.sources or [source.name for source in project.config.sources]
+        project.config.corpus.sources
+        or [*(source.name for source in project.config.sources), *project.config.corpus.imported]
     )
     if not snapshot.articles:
         raise UserError("The store holds no article to learn from; crawl first with 'textmill crawl'.")

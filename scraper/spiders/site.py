@@ -1,40 +1,49 @@
 """The one spider: it follows a configured source from its start, be that a page, a feed or a sitemap."""
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from datetime import timedelta
+from gzip import BadGzipFile
 from http import HTTPStatus
 from typing import Any
 
-from lxml.etree import ParserError
 from scrapy import Request, Spider, signals
 from scrapy.crawler import Crawler
 from scrapy.exceptions import CloseSpider, DownloadCancelledError, IgnoreRequest
 from scrapy.http import HtmlResponse, Response
 from twisted.python.failure import Failure
 
+from scraper.answers import headers_of, record_of, rules_of, text_of
 from scraper.counts import CrawlCounts
-from scraper.extraction import Refused, article_of
+from scraper.extraction import Answer, Refused
 from scraper.feeds import LIST_BYTES, UrlList, read_list
-from scraper.items import Found
-from scraper.page import Page
+from scraper.items import Found, Known, NotModified
+from scraper.listings import is_likely_place
+from scraper.middlewares import OffSite
+from scraper.permission import TDMREP_PATH, SiteTerms
+from scraper.reading import Readers, Task
 from scraper.spiders.failures import forbidden, is_forbidden, no_answer, off_to, status_answer, stopped_answering
 from scraper.urls import normalise, resolve, same_page, site_of
 from scraper.writing import ArticleWriter
-from textmill.articles import now
+from textmill.articles import key_of, now
 from textmill.settings import Crawl, Source
 
 SILENCES = 10  # pages in a row that do not answer, after which the site is taken to be down
 START_PATIENCE_S = 10  # for the first answer of a site
 REDIRECTS = 5  # at the start, one after another
 
-Output = Iterator[Request | Found]
+Output = Iterator[Request | Found | NotModified]
+AsyncOutput = AsyncIterator[Request | Found | NotModified]
 
 
 class SiteSpider(Spider):
     """Fetches the pages of one source and yields what articles they give.
 
     Attributes:
-        site: host (and port) that the crawl keeps to.
+        site: host (and port) of the start.
+        sites: the hosts that the crawl keeps to.
+        terms: what the site says of the use of its texts.
         no_rules: why robots.txt could not be had, if so.
     """
 
@@ -46,6 +55,7 @@ class SiteSpider(Spider):
         settings_of_crawl: Crawl,
         counts: CrawlCounts,
         writer: ArticleWriter,
+        readers: Readers,
         on_progress: Callable[[int], None],
     ) -> None:
         """Prepare a crawl.
@@ -53,18 +63,22 @@ class SiteSpider(Spider):
         Args:
             counts: what the crawl adds its refusals to.
             writer: where the pipeline brings the articles.
+            readers: what reads the pages.
             on_progress: called after each page with the number of pages known so far.
         """
         super().__init__(name=source.name)
         self.source, self.crawl_settings = source, settings_of_crawl
-        self.counts, self.writer, self.on_progress = counts, writer, on_progress
+        self.counts, self.writer, self.readers, self.on_progress = counts, writer, readers, on_progress
         self.site = site_of(source.start)
+        self.sites = {self.site, *(site_of(f"http://{host}/") for host in source.hosts)}
+        self.terms = SiteTerms()
         self.no_rules: Exception | str | None = None
         self._include = [re.compile(pattern) for pattern in source.include]
         self._exclude = [re.compile(pattern) for pattern in source.exclude]
         self._seen: set[str] = set()
         self._asked = 0  # pages requested; those that robots.txt then forbids do not count against max_pages
         self._silences = 0
+        self._rules = rules_of(source, settings_of_crawl)
         self._follows_links = True  # not where the source is a feed or a sitemap: it says which pages there are
 
     @classmethod
@@ -74,7 +88,31 @@ class SiteSpider(Spider):
         return spider
 
     async def start(self) -> AsyncIterator[Request]:
+        self.counts.started = now()
+        # before any article, as it says what may be done with them
+        terms = resolve(self.source.start, TDMREP_PATH)
+        meta = {"download_timeout": START_PATIENCE_S, "max_retry_times": 0, "dont_redirect": True}
+        yield Request(
+            terms or self.source.start,
+            self.parse_terms,
+            errback=self.parse_terms,
+            meta={**meta, "handle_httpstatus_all": True, "download_maxsize": self.crawl_settings.page_bytes},
+            dont_filter=True,
+        )
+
+    def parse_terms(self, answer: Response | Failure) -> Output:
+        """The site's tdmrep.json, or its absence; then the start."""
+        if isinstance(answer, Response) and answer.status == HTTPStatus.OK:
+            self.terms.read_tdmrep(answer.body.decode("utf-8-sig", "replace"))
         yield self._start_request(normalise(self.source.start), 0)
+
+    async def known(self, url: str) -> Known | None:
+        """What the store has of a page, where an answer that it has not changed would be enough."""
+        known = await self.writer.known(url)
+        if known is None or known.rules != self._rules or not (known.etag or known.modified):
+            return None
+        age = now() - known.fetched
+        return known if age < timedelta(days=self.crawl_settings.full_days) else None
 
     def _start_request(self, url: str, redirects: int) -> Request:
         self._seen.add(url)
@@ -95,78 +133,93 @@ class SiteSpider(Spider):
         meta = {**meta, "handle_httpstatus_all": True, "dont_redirect": True, "download_maxsize": max_bytes}
         return Request(url, callback, errback=errback, meta=meta, dont_filter=True, cb_kwargs=arguments)
 
-    def parse_start(self, response: Response, redirects: int) -> Output:
+    async def parse_start(self, response: Response, redirects: int) -> AsyncOutput:
         """The first page: what is wrong with it is wrong with the whole source."""
         target = _redirect_target(response)
         if target:
             self.counts.pages += 1
-            if site_of(target) != self.site or redirects == REDIRECTS:
-                self.counts.failure = off_to(self.source, target)
+            if site_of(target) not in self.sites or redirects == REDIRECTS:
+                self.counts.fail(off_to(self.source, target))
             else:
                 yield self._start_request(target, redirects + 1)
         elif response.status >= HTTPStatus.BAD_REQUEST:
             self._done()
-            self.counts.failure = status_answer(self.source, response.status)
+            self.counts.fail(status_answer(self.source, response.status))
         else:
             self._follows_links = read_list(response.body) is None
-            yield from self.parse(response)
+            async for each in self.parse(response):
+                yield each
 
     def start_failed(self, failure: Failure) -> None:
         """No answer to the first request, or none wanted by robots.txt."""
         self._done()
         if not failure.check(IgnoreRequest):
-            self.counts.failure = no_answer(self.source, failure.value)
+            self.counts.fail(no_answer(self.source, failure.value))
         elif isinstance(self.no_rules, Exception):
-            self.counts.failure = no_answer(self.source, self.no_rules)
+            self.counts.fail(no_answer(self.source, self.no_rules))
         else:
-            self.counts.failure = forbidden(self.source, self.no_rules)
+            self.counts.fail(forbidden(self.source, self.no_rules))
 
-    def parse(self, response: Response) -> Output:
+    async def parse(self, response: Response) -> AsyncOutput:
         """One answer: an article, a list of pages, a redirect, or something refused."""
         self._silences = 0
         self._done()
         target = _redirect_target(response)
         entries = read_list(response.body) if response.status == HTTPStatus.OK else None
+        fits = response.status == HTTPStatus.OK and len(response.body) <= self.crawl_settings.page_bytes
+        if fits and not entries and isinstance(response, HtmlResponse):
+            async for each in self._parse_page(response):
+                yield each
+        else:
+            for each in self._parse_other(response, target, entries):
+                yield each
+
+    def _parse_other(self, response: Response, target: str | None, entries: UrlList | None) -> Output:
+        """Any answer but a page of HTML."""
         if target:
             yield from self._ask([target])
+        elif response.status == HTTPStatus.NOT_MODIFIED and "known" in response.meta:
+            yield from self._parse_unchanged(response)
         elif response.status != HTTPStatus.OK:
-            self._refuse(f"error status {response.status}")
+            self._refuse(response.url, f"error status {response.status}")
         elif entries:
             yield from self._follow_list(entries, response)
-        elif len(response.body) > self.crawl_settings.page_bytes:
-            self._refuse("too large")
-        elif isinstance(response, HtmlResponse):
-            yield from self._parse_page(response)
         else:
-            self._refuse("not HTML")
+            large = len(response.body) > self.crawl_settings.page_bytes
+            self._refuse(response.url, "too large" if large else "not HTML")
 
-    def _parse_page(self, response: HtmlResponse) -> Output:
-        try:
-            page = Page(response.text, response.url)
-        except ParserError:
-            self._refuse("too short")
-            return
+    def _parse_unchanged(self, response: Response) -> Output:
+        known: Known = response.meta["known"]
         if self._follows_links:
-            # the tree is read before the article is taken from it, which changes it
-            yield from list(self._follow_links(page, response))
-        if not self._is_included(page.url):
-            self._refuse("not included")
-            return
-        article = article_of(page, self.source.name, self.crawl_settings.min_words, now())
-        if isinstance(article, Refused):
-            self._refuse(article.reason)
-        elif self._is_excluded(article.url):
-            self._refuse("excluded")
-        else:
-            is_alias = not same_page(article.url, page.url)
-            if is_alias:
-                yield from self._ask([article.url])
-            yield Found(article, is_alias)
+            yield from self._follow_links(known.links, response)
+        yield NotModified(normalise(response.url), known)
 
-    def _follow_links(self, page: Page, response: Response) -> Iterator[Request]:
-        if response.meta.get("depth", 0) < self.source.depth:
-            yield from self._ask(page.links())
-        elif any(url not in self._seen for url in page.links()):
+    async def _parse_page(self, response: HtmlResponse) -> AsyncOutput:
+        headers, wanted = headers_of(response), self._is_included(normalise(response.url))
+        sites = self.sites if self._follows_links else ()
+        answer = Answer(now(), headers, self.terms)
+        min_words = self.crawl_settings.min_words
+        task = Task(text_of(response), response.url, self.source, min_words, answer, sites, wanted)
+        read = await self.readers.read(task)
+        for request in self._follow_links(read.links, response):
+            yield request
+        if read.article is None:
+            self._refuse(read.url, "not included")
+        elif isinstance(read.article, Refused):
+            self._refuse(read.url, read.article.reason)
+        elif self._is_excluded(read.article.url):
+            self._refuse(read.url, "excluded")
+        else:
+            is_alias = not same_page(read.article.url, read.url)
+            for request in self._ask([read.article.url]) if is_alias else ():
+                yield request
+            record = record_of(read.url, headers, read.links, self._rules, read.article.fetched)
+            yield Found(read.article, is_alias, record)
+
+    def _follow_links(self, links: Sequence[str], response: Response) -> Iterator[Request]:
+        if response.meta.get("depth", 0) - 1 < self.source.depth:  # one step is from the terms to the start
+            yield from self._ask(links)
+        elif any(url not in self._seen and site_of(url) in self.sites for url in links):
             self.counts.cut_short = f"links more than {self.source.depth} steps away not followed (depth)"
 
     def _follow_list(self, entries: UrlList, response: Response) -> Iterator[Request]:
@@ -176,17 +229,23 @@ class SiteSpider(Spider):
     def _ask(self, urls: Iterable[str], max_bytes: int | None = None) -> Iterator[Request]:
         """Requests for the pages among these that the crawl has not met and may fetch."""
         for url in urls:
-            if url in self._seen or site_of(url) != self.site:
+            if url in self._seen or site_of(url) not in self.sites:
                 continue
             if self._asked - self.counts.refused["robots.txt"] >= self.source.max_pages:
                 self.counts.cut_short = f"stopped at {self.source.max_pages} pages (max_pages)"
                 return
             self._seen.add(url)
-            if self._is_excluded(url):
-                self._refuse("excluded")
+            if reason := self._unwanted(url):
+                self._refuse(url, reason)
                 continue
             self._asked += 1
-            yield self._request(url, self.parse, self.page_failed, max_bytes or self.crawl_settings.page_bytes, {})
+            meta = {} if max_bytes or is_likely_place(url) else {"conditional": True}
+            yield self._request(url, self.parse, self.page_failed, max_bytes or self.crawl_settings.page_bytes, meta)
+
+    def _unwanted(self, url: str) -> str | None:
+        if self.writer.forgotten and key_of(url) in self.writer.forgotten:
+            return "forgotten"
+        return "excluded" if self._is_excluded(url) else None
 
     def page_failed(self, failure: Failure) -> None:
         """A page without an answer.
@@ -195,28 +254,34 @@ class SiteSpider(Spider):
             CloseSpider: too many in a row.
         """
         self._done()
+        url = failure.request.url  # type: ignore[attr-defined]
         if is_forbidden(failure.value):
-            self._refuse("robots.txt")
+            self._refuse(url, "robots.txt")
+        elif failure.check(OffSite):
+            self._refuse(url, "other site")
         elif failure.check(DownloadCancelledError, IgnoreRequest):
-            self._refuse("too large")
+            self._refuse(url, "too large")
+        elif failure.check(BadGzipFile, EOFError, zlib.error):  # of the body: it does not unpack
+            self._refuse(url, "unreadable")
         else:
-            self._refuse("no answer")
+            self._refuse(url, "no answer")
             self._silences += 1
             if self._silences == SILENCES:
-                self.counts.failure = stopped_answering(self.source, self.counts.pages, failure.value)
+                self.counts.fail(stopped_answering(self.source, self.counts.pages, failure.value))
                 self.writer.complete = False
                 raise CloseSpider("the site stopped answering")
 
-    def page_broke(self, failure: Failure, **_: Any) -> None:
+    def page_broke(self, failure: Failure, response: Response | Failure, **_: Any) -> None:
         """A page on which the extraction failed; Scrapy has written the traceback to the log."""
-        self._refuse("unreadable")
+        if isinstance(response, Response):
+            self._refuse(response.url, "unreadable")
 
     def _done(self) -> None:
         self.counts.pages += 1
         self.on_progress(self._asked)
 
-    def _refuse(self, reason: str) -> None:
-        self.counts.refused[reason] += 1
+    def _refuse(self, url: str, reason: str) -> None:
+        self.writer.refuse(normalise(url), reason)
 
     def _is_included(self, url: str) -> bool:
         return not self._include or any(pattern.search(url) for pattern in self._include)

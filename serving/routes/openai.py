@@ -138,6 +138,8 @@ async def _job(desk: Desk, asked: CompletionRequest) -> _Job:
         raise WrongParameters("best_of can only be what n is: every text that is written is answered.")
     if asked.stream_options and not asked.stream:
         raise WrongParameters("stream_options belong to a stream; set stream to true.")
+    if asked.echo and asked.logprobs is not None:
+        raise WrongParameters("logprobs are of the written tokens alone; leave echo out, or logprobs.")
     served = desk.pick(asked.user or "", asked.model)
     prompts, shown = await asyncio.to_thread(_read, desk, served, asked)
     settings = desk.settings(served, asked.given_settings())
@@ -174,7 +176,7 @@ async def _choice(job: _Job, index: int, text: Text) -> Choice:
         if grown.again:
             logprobs = {}
         for name, values in (grown.logprobs or {}).items():
-            logprobs.setdefault(name, []).extend(values)
+            logprobs.setdefault(name, []).extend(values or [])
     return Choice(
         index=index,
         text=job.echo(index) + text.text,
@@ -191,9 +193,11 @@ def _usage(job: _Job, texts: Sequence[Text]) -> Usage:
 
 
 async def _events(job: _Job, texts: Sequence[Text]) -> AsyncIterator[str]:
+    # what all events have in common is made once; models and validation for each token would cost more than the rest
+    common = json.dumps(job.answer([]).model_dump(exclude={"usage", "choices"}), ensure_ascii=False)
     try:
         async for _, choice in merged([_pieces(job, index, text) for index, text in enumerate(texts)]):
-            yield _event(job.answer([choice]).model_dump(exclude={"usage"}))
+            yield f'data: {common[:-1]}, "choices": [{json.dumps(choice, ensure_ascii=False)}]}}\n\n'
         if job.asked.stream_options and job.asked.stream_options.include_usage:
             yield _event(job.answer([], _usage(job, texts)).model_dump())
         yield "data: [DONE]\n\n"
@@ -201,12 +205,14 @@ async def _events(job: _Job, texts: Sequence[Text]) -> AsyncIterator[str]:
         yield _event(faults.body_of(error))
 
 
-async def _pieces(job: _Job, index: int, text: Text) -> AsyncIterator[Choice]:
+async def _pieces(job: _Job, index: int, text: Text) -> AsyncIterator[dict[str, Any]]:
+    """The fields of a `Choice` for each piece of a text."""
+    unfinished = {"index": index, "finish_reason": None}
     if job.echo(index):
-        yield Choice(index=index, text=job.echo(index))
+        yield {**unfinished, "text": job.echo(index), "logprobs": None}
     async for grown in text.grow():
-        yield Choice(index=index, text=grown.text, logprobs=grown.logprobs)
-    yield Choice(index=index, text="", finish_reason=_REASONS[text.ending])
+        yield {**unfinished, "text": grown.text, "logprobs": grown.logprobs}
+    yield {"index": index, "text": "", "finish_reason": _REASONS[text.ending], "logprobs": None}
 
 
 def _event(data: dict[str, Any]) -> str:

@@ -7,9 +7,9 @@ from typing import Any, Protocol, TypeVar
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
-_SILENCE_S = 15  # proxies end connections on which nothing moves
+SILENCE_S = 15  # proxies end connections on which nothing moves
 COMMENT = ": still here\n\n"  # a server-sent event that says nothing
 T = TypeVar("T")
 
@@ -27,14 +27,41 @@ class EventStream(StreamingResponse):
 
     def __init__(self, events: AsyncIterator[str], texts: Sequence[Closeable]) -> None:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        super().__init__(with_comments(events), headers=headers)
+        super().__init__(events, headers=headers)
         self._texts = texts
+        self._sent = 0.0  # when something last was, on the event loop's clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:  # the client may have left anywhere in between
             await close_all(self._texts)
+
+    async def stream_response(self, send: Send) -> None:
+        """Send the events, and a comment whenever none has come for a while."""
+        loop = asyncio.get_running_loop()
+
+        async def noted(message: Message) -> None:
+            self._sent = loop.time()
+            await send(message)
+
+        async def comment() -> None:
+            while True:
+                await asyncio.sleep(self._sent + SILENCE_S - loop.time())
+                if loop.time() - self._sent >= SILENCE_S:
+                    await noted({"type": "http.response.body", "body": COMMENT.encode(), "more_body": True})
+
+        await noted({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        # a task beside the events and not a limit on each of them, which would be a task and a timer for every token
+        commenting = asyncio.create_task(comment())
+        try:
+            async for event in self.body_iterator:
+                body = event if isinstance(event, bytes) else str(event).encode()
+                await noted({"type": "http.response.body", "body": body, "more_body": True})
+        finally:
+            commenting.cancel()
+            await asyncio.wait((commenting,))
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def close_all(texts: Sequence[Closeable]) -> None:
@@ -65,27 +92,12 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-async def with_comments(events: AsyncIterator[str]) -> AsyncIterator[str]:
-    """The events, and a comment whenever none has come for a while."""
-    waiting = asyncio.ensure_future(anext(events))
-    try:
-        while True:
-            done, _ = await asyncio.wait((waiting,), timeout=_SILENCE_S)
-            if not done:
-                yield COMMENT
-                continue
-            try:
-                event = waiting.result()
-            except StopAsyncIteration:
-                return
-            waiting = asyncio.ensure_future(anext(events))
-            yield event
-    finally:
-        waiting.cancel()
-
-
 async def merged(sources: Sequence[AsyncIterator[T]]) -> AsyncIterator[tuple[int, T]]:
     """What several iterators give, as it comes, with each one's number."""
+    if len(sources) == 1:  # a task for each item costs more than all else that is done with it
+        async for item in sources[0]:
+            yield 0, item
+        return
     waiting = {asyncio.ensure_future(anext(source)): number for number, source in enumerate(sources)}
     try:
         while waiting:

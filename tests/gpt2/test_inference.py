@@ -1,3 +1,4 @@
+import itertools
 import queue
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from textmill.gpt2 import bundle, inference, weights
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.generation import Chunk
 from textmill.gpt2.inference import Engine, QueueFull, generate
+from textmill.gpt2.logprobs import TokenNames
 from textmill.gpt2.sampling import Settings
 from textmill.gpt2.session import Session
 from textmill.gpt2.tokenizer import Tokenizer, train_bpe
@@ -204,6 +206,34 @@ def test_a_text_ends_before_a_stop_string_and_never_shows_a_part_of_it(engine: E
     chunks = listener.rest()
     assert "".join(chunk.text for chunk in chunks) == whole[: whole.index(stop)]
     assert chunks[-1].finish == "stop"
+
+
+def test_logprobs_are_the_models_own_whatever_draws_the_token(engine: Engine, made: weights.Weights) -> None:
+    listener = Listener()
+    odd = Settings(seed=3, temperature=1.7, top_k=40, repetition_penalty=1.5, max_tokens=25)
+    engine.submit(prompt(5), odd, listener.deliver, logprobs=4)
+    chunks = listener.rest()
+    scores = [each for chunk in chunks for each in chunk.scores]
+    assert len(scores) == 25
+    first = forward(made, prompt(5), SHAPE)[-1]
+    shares = np.exp(first - first.max()) / np.exp(first - first.max()).sum()
+    best = np.argsort(-shares)[:4]
+    expected = np.log(shares[best])
+    np.testing.assert_allclose(sorted(scores[0].likeliest.values(), reverse=True)[:4], expected, atol=1e-4)
+    assert all(each.likeliest[each.token] == each.logprob for each in scores)
+    text = "".join(chunk.text for chunk in chunks)
+    whole = list(itertools.takewhile(lambda each: not each.token.startswith("bytes:"), scores))
+    assert len(whole) > 2
+    assert all(text[each.offset :].startswith(each.token) for each in whole)
+
+
+def test_tokens_that_are_no_whole_characters_are_named_by_their_bytes(tokenizer: Tokenizer) -> None:
+    name = TokenNames(tokenizer)
+    names = [name(token) for token in range(tokenizer.vocabulary)]
+    assert len(set(names)) == len(names)
+    assert name(tokenizer.end) == "<|endoftext|>"
+    assert {"bytes:\\xf0", " the"} <= set(names)
+    assert name(10_000) == "<|10000|>"
 
 
 def test_cancelling_frees_the_slot_and_ends_the_text(directory: Path) -> None:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from textmill.errors import UserError
+from textmill.gpt2 import forward
 from textmill.gpt2 import model as gpt2
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.weights import Weights, initial, shapes
@@ -62,7 +63,7 @@ def keras_logits(model: keras.Model, tokens: np.ndarray) -> tf.Tensor:
 
 
 def lean_logits(model: keras.Model, tokens: np.ndarray) -> tf.Tensor:
-    return tf.reshape(gpt2.project(model, gpt2.hidden(model, tf.constant(tokens))), (*tokens.shape, -1))
+    return tf.reshape(forward.project(model, forward.hidden(model, tf.constant(tokens))), (*tokens.shape, -1))
 
 
 def test_logits_are_those_of_the_paper(model: keras.Model) -> None:
@@ -117,7 +118,7 @@ def test_dropout_follows_from_its_key_and_keeps_the_mean() -> None:
     ones = tf.ones((300, 400))
 
     def dropped(key: int) -> tuple[np.ndarray, np.ndarray]:
-        dropout = gpt2.Dropout(0.25, tf.constant(key, tf.uint32))
+        dropout = forward.Dropout(0.25, tf.constant(key, tf.uint32))
         return dropout(ones).numpy(), dropout(ones).numpy()
 
     first, second = dropped(7)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from textmill.errors import UserError
@@ -64,6 +65,37 @@ def test_a_row_depends_on_no_other(directory: Path, precision: str) -> None:
     beside = together.step([1, 2, 4], [1, 4, 3])[2]
     # ONNX Runtime multiplies a single row of four-bit weights by a kernel of its own, which sums in another order
     assert (beside == step[0]).all() if precision == "int8" else np.allclose(beside, step[0], atol=1e-5)
+
+
+def test_the_float16_graph_computes_what_float32_does_but_for_its_rounding(directory: Path) -> None:
+    tokens = np.random.default_rng(0).integers(0, SHAPE.vocabulary, SHAPE.window).tolist()
+    half = Session(directory, 1, 1, "float16")
+    found, expected = (each.forward(0, tokens, 0, range(24)) for each in (half, Session(directory, 1, 1, "float32")))
+    assert found.dtype == np.float32
+    assert 0 < np.abs(found - expected).max() < 0.005 * np.abs(expected).max()
+
+
+def test_rows_of_float16_are_copied_by_the_device_that_holds_them(directory: Path) -> None:
+    session, alone = Session(directory, 3, 1, "float16"), Session(directory, 1, 1, "float16")
+    alone.forward(0, [5, 6, 7], 0, [])
+    expected = alone.step([4], [3])[0].copy()
+    session.forward(2, [5, 6, 7], 0, [])
+    session.forward(1, [9, 9, 9, 9], 0, [])
+    session.copy_row(2, 0, 3)
+    assert np.allclose(session.step([4, 1], [3, 4])[0], expected, atol=1e-3)
+    assert np.allclose(session.step([4, 1, 4], [3, 4, 3])[2], expected, atol=1e-3)
+
+
+def test_float16_weights_are_on_disk_once(directory: Path) -> None:
+    assert bundle.precisions(directory) == ["float32", "float16", "int8", "int4"]
+    assert not (directory / "model.float16.safetensors").exists()
+    assert (directory / "model.float16.onnx").stat().st_size < 100_000
+
+
+@pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="GPUs can be used here")
+def test_a_gpu_that_cannot_be_used_is_refused_in_words(directory: Path) -> None:
+    with pytest.raises(UserError, match="install the package onnxruntime-gpu"):
+        Session(directory, 1, device="cuda:0")
 
 
 def test_a_precision_that_the_bundle_lacks_is_named(tmp_path: Path) -> None:

@@ -226,13 +226,25 @@ def test_a_training_whose_disk_is_full_goes_on_from_the_former_checkpoint(
     assert equal(train(task, tmp_path, tmp_path / "second").weights, trained.weights)
 
 
+HALF = RECIPE.model_copy(update={"batch": "auto", "steps": 1, "accumulate": 2, "memory": 0.001, "precision": "float16"})
+
+
 def test_batch_auto_is_chosen_once_for_a_training(task: Task, tmp_path: Path) -> None:
-    settings = RECIPE.model_copy(update={"batch": "auto", "steps": 1, "accumulate": 2, "memory": 0.001})
+    settings = HALF
     chosen = train(replace(task, settings=settings), tmp_path, tmp_path / "logs")
     assert 1 < chosen.batch < 64
     assert chosen.tokens == 2 * chosen.batch * 16
     elsewhere = replace(task, settings=settings.model_copy(update={"memory": 100.0}))
     assert train(elsewhere, tmp_path, tmp_path / "again").batch == chosen.batch
+
+
+def test_a_float16_step_that_overflows_is_no_reason_to_end(task: Task, tmp_path: Path) -> None:
+    base = weights.initial(task.architecture)
+    base["transformer.wte.weight"] *= 40_000  # so large that gradients, when they are scaled, are beyond float16
+    trained = train(replace(task, settings=HALF, base=base), tmp_path, tmp_path / "logs")
+    assert trained.ended == "all steps taken"
+    assert (trained.history[-1].gradient_norm, math.isfinite(trained.held_out_loss)) == (0, True)
+    assert equal(trained.weights, base)
 
 
 def test_a_training_that_does_not_fit_is_refused_before_it_starts(task: Task, tmp_path: Path) -> None:

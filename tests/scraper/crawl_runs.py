@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -79,6 +80,7 @@ class Web:
     url: str
     pages: dict[str, str | bytes | tuple[int, dict[str, str], bytes]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    conditions: dict[str, str] = field(default_factory=dict)  # the validator last sent for a path
     hangs: set[str] = field(default_factory=set)  # paths that are answered only when the test has ended
     ended: threading.Event = field(default_factory=threading.Event)
 
@@ -96,6 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
         assert isinstance(self.server, WebServer)
         web = self.server.web
         web.asked.append(self.path)
+        web.conditions[self.path] = self.headers["If-None-Match"] or self.headers["If-Modified-Since"] or ""
         if self.path in web.hangs:
             web.ended.wait()
         answer = web.pages.get(self.path, (404, {}, b""))
@@ -103,11 +106,17 @@ class _Handler(BaseHTTPRequestHandler):
             body = answer.encode() if isinstance(answer, str) else answer
             answer = (200, {"Content-Type": "text/html; charset=utf-8"}, body)
         status, headers, body = answer
+        if web.conditions[self.path] and web.conditions[self.path] in (
+            headers.get("ETag"),
+            headers.get("Last-Modified"),
+        ):
+            status, body = 304, b""
         self.send_response(status)
         for name, value in {"Content-Length": str(len(body)), **headers}.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body)
+        with suppress(ConnectionError):  # the crawler hangs up on a page that is too large
+            self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
         return

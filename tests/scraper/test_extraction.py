@@ -5,16 +5,18 @@ from types import ModuleType
 import pytest
 from html_pages import document, paragraphs, prose
 
-from scraper.extraction import Refused, article_of
+from scraper.extraction import Answer, Refused, article_of
 from scraper.page import Page
 from textmill.articles import Article
+from textmill.settings import Source
 
 URL = "http://example.org/days/first.html"
+SOURCE = Source(name="test", start=URL)
 FETCHED = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 def read(html: str, url: str = URL, min_words: int = 60) -> Article | Refused:
-    return article_of(Page(html, url), "test", min_words, FETCHED)
+    return article_of(Page(html, url), SOURCE, min_words, Answer(FETCHED))
 
 
 def text_of(html: str, url: str = URL) -> str:

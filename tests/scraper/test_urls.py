@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scraper.urls import canonical_url, is_loopback, normalise, resolve, same_page, site_of
 
@@ -65,3 +67,42 @@ def test_same_page_is_told_apart_only_by_what_matters() -> None:
 )
 def test_loopback(url: str, expected: bool) -> None:
     assert is_loopback(url) is expected
+
+
+_PARTS = st.text(st.sampled_from("abzÄß%/.~-_=&?+ :"), max_size=12)
+_HOSTS = st.from_regex(r"[a-zA-Z][a-zA-Z0-9-]{0,8}\.(org|Example|co\.uk)", fullmatch=True)
+_TRACKED = st.sampled_from(["utm_source=a", "gclid=1", "fbclid=x", "UTM_Term=b"])
+
+
+@st.composite
+def web_addresses(draw: st.DrawFn) -> str:
+    scheme = draw(st.sampled_from(["http", "https", "HTTP"]))
+    port = draw(st.sampled_from(["", ":80", ":443", ":8080"]))
+    query = draw(st.sampled_from(["", "?a=1", "?a=1&b=%20c", "?d"]))
+    return f"{scheme}://{draw(_HOSTS)}{port}/{draw(_PARTS).replace('?', '')}{query}"
+
+
+@given(web_addresses())
+def test_a_normalised_url_is_its_own_normal_form_and_stays_on_its_site(url: str) -> None:
+    once = normalise(url)
+    assert normalise(once) == once
+    assert resolve("http://elsewhere.example/", url) == once
+    assert "#" not in once and "@" not in once
+
+
+@given(web_addresses(), st.lists(_TRACKED, min_size=1, max_size=3), st.text(st.sampled_from("abc/?"), max_size=5))
+def test_tracking_parameters_and_fragments_make_no_other_page(url: str, tracked: list[str], fragment: str) -> None:
+    joint = "&" if "?" in url else "?"
+    assert normalise(f"{url}{joint}{'&'.join(tracked)}#{fragment}") == normalise(url)
+
+
+@given(web_addresses(), st.one_of(st.none(), web_addresses(), st.text(max_size=20)))
+def test_a_declared_address_never_leaves_the_site(url: str, declared: str | None) -> None:
+    page = normalise(url)
+    assert site_of(canonical_url(page, declared)) == site_of(page)
+
+
+@given(st.text(max_size=40))
+def test_no_link_breaks_the_crawl(href: str) -> None:
+    target = resolve("http://example.org/a/b", href)
+    assert target is None or normalise(target) == target

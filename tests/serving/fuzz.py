@@ -29,8 +29,8 @@ RIGHT: dict[str, list[dict[str, Any]]] = {
         {"template": "report", "parameters": {"event": "abc", "place": "d"}, "n": 2, "stream": True, "user": "ann"},
     ],
     "/v1/completions": [
-        {"model": "tiny", "prompt": "abc", "max_tokens": 2, "n": 2, "stop": ".", "logprobs": 1, "echo": True},
-        {"prompt": [[1, 2], [3]], "stream": True, "stream_options": {"include_usage": True}, "logit_bias": {}},
+        {"model": "tiny", "prompt": "abc", "max_tokens": 2, "n": 2, "stop": ".", "logprobs": 1},
+        {"prompt": [[1, 2], [3]], "stream": True, "stream_options": {"include_usage": True}, "echo": True},
     ],
     "/predict": [{"data": {"names": ["topic", "seed"], "ndarray": [["abc", 1], ["d", 2.0]]}, "meta": {"puid": "p"}}],
     "/send-feedback": [

@@ -68,6 +68,26 @@ def test_several_prompts_and_several_texts_of_each(client: openai.OpenAI) -> Non
     assert streamed == [choice.text for choice in answer.choices]
 
 
+def test_the_official_client_gets_logprobs_streamed_or_not(client: openai.OpenAI) -> None:
+    asked = {"model": "tiny", "prompt": "abc", "max_tokens": 12, "seed": 4, "temperature": 1.5, "logprobs": 3}
+    choice = client.completions.create(**asked).choices[0]
+    found = choice.logprobs
+    assert found and found.tokens and found.token_logprobs and found.top_logprobs and found.text_offset
+    assert "".join(found.tokens) == choice.text
+    assert found.text_offset == list(range(12))
+    for token, logprob, likeliest in zip(found.tokens, found.token_logprobs, found.top_logprobs, strict=True):
+        assert likeliest[token] == logprob <= max(likeliest.values())
+        assert 3 <= len(likeliest) <= 4
+    streamed = [chunk.choices[0].logprobs for chunk in client.completions.create(**asked, stream=True)]
+    assert [token for each in streamed if each for token in each.tokens or []] == found.tokens
+    assert [value for each in streamed if each for value in each.token_logprobs or []] == found.token_logprobs
+    (only,) = client.completions.create(**{**asked, "logprobs": 0, "max_tokens": 1}).choices
+    assert only.logprobs and only.logprobs.top_logprobs == [{found.tokens[0]: found.token_logprobs[0]}]
+    assert client.completions.create(**{**asked, "logprobs": None}).choices[0].logprobs is None
+    with pytest.raises(openai.BadRequestError, match="leave echo out"):
+        client.completions.create(**asked, echo=True)
+
+
 def test_a_prompt_may_be_token_numbers_or_nothing(client: openai.OpenAI) -> None:
     asked = {"model": "tiny", "max_tokens": 5, "seed": 1}
     by_text = client.completions.create(**asked, prompt="c").choices[0].text

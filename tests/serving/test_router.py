@@ -1,6 +1,7 @@
 """Requests find the least busy worker, wait their turn, survive the loss of a worker, and are split as configured."""
 
 import asyncio
+import itertools
 import os
 import signal
 from collections import Counter
@@ -11,7 +12,7 @@ import pytest
 from worker_pools import Loop, order, pieces_of, process_workers, text_of, until, versions
 from worker_pools import served as of
 
-from serving.completions import DeadlinePassed, NotReady, Order, QueueFull, TooLong, UnknownModel
+from serving.completions import DeadlinePassed, NotReady, Order, Piece, QueueFull, TooLong, UnknownModel
 from serving.deployment import Deployment
 from serving.router import WorkerRouter
 from serving.schemas import ModelIdentity
@@ -107,21 +108,27 @@ def test_what_cannot_be_served_is_refused(loop: Loop, router: WorkerRouter) -> N
 def test_a_text_goes_on_where_its_worker_was_killed_as_if_nothing_had_happened(
     loop: Loop, router: WorkerRouter
 ) -> None:
-    asked = order(seed=11, max_tokens=6000)
+    asked = order(seed=11, max_tokens=6000, logprobs=0)
 
-    async def killed() -> str:
+    async def killed() -> list[Piece]:
         completion = await router.open(asked)
         parts = []
         async for piece in completion.pieces():
-            parts.append(piece.text)
+            parts.append(piece)
             if len(parts) == 3:
                 busy = next(worker for worker in process_workers(router) if worker.running)
                 assert busy.pid
                 os.kill(busy.pid, signal.SIGKILL)
         await completion.close()
-        return "".join(parts)
+        return parts
 
-    assert loop.run(killed()) == loop.run(text_of(router, asked))
+    def whole(pieces: list[Piece]) -> tuple[str, list[float]]:
+        scored = [piece.logprobs["token_logprobs"] for piece in pieces if piece.logprobs]
+        return "".join(piece.text for piece in pieces), list(itertools.chain(*scored))
+
+    found = whole(loop.run(killed()))
+    assert found == whole(loop.run(pieces_of(router, asked)))
+    assert len(found[1]) == 6000
     loop.run(until(lambda: all(worker.ready for worker in process_workers(router)), within_s=5))
 
 

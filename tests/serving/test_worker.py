@@ -77,6 +77,18 @@ def test_a_stream_has_the_same_text_and_says_why_it_ended(worker: Worker) -> Non
     assert usage["usage"]["completion_tokens"] > 0
 
 
+def test_logprobs_are_the_same_streamed_or_not(worker: Worker) -> None:
+    asked = {"seed": 3, "max_tokens": 12, "logprobs": 2}
+    whole = worker.ask(**asked).json()["choices"][0]
+    streamed: dict[str, list[Any]] = {}
+    for part in events(worker.ask(**asked, stream=True).text):
+        for name, values in part["choices"][0]["logprobs"].items():
+            streamed.setdefault(name, []).extend(values)
+    assert streamed == whole["logprobs"]
+    assert len(streamed["tokens"]) == 12
+    assert worker.ask(seed=3, max_tokens=12).json()["choices"][0] == {**whole, "logprobs": None}
+
+
 def test_a_worker_lists_its_model_and_what_a_router_wants_to_know(worker: Worker, model: Path) -> None:
     entry = httpx.get(f"{worker.said['url']}/v1/models").json()["data"][0]
     assert (entry["id"], entry["max_model_len"]) == ("tiny", 64)
@@ -95,7 +107,8 @@ def test_a_worker_lists_its_model_and_what_a_router_wants_to_know(worker: Worker
         {"prompt": None},
         {"prompt": ["a", "b"]},
         {"n": 2},
-        {"logprobs": 2},
+        {"logprobs": 21},
+        {"logprobs": True},
         {"max_tokens": 0},
         {"max_tokens": "4"},
         {"temperature": -1},
@@ -140,7 +153,7 @@ def test_a_worker_that_cannot_start_says_why(tmp_path: Path, model: Path, broken
         "model.safetensors has other contents": begin("--bundle", damaged),
         "scores are not finite numbers": begin("--bundle", broken_model),
         "is not the one that was verified": begin("--bundle", model, "--checksum", "00"),
-        "Device '3' cannot be used": begin("--bundle", model, "--device", "3"),
+        "install the package onnxruntime-gpu": begin("--bundle", model, "--device", "3"),
     }
     for sentence, process in started.items():
         said = ready(process).said

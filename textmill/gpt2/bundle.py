@@ -2,6 +2,7 @@
 
     model.onnx          the graph; its weights are read from model.safetensors, so they are on disk once
     model.safetensors   the weights in Hugging Face's names and layouts
+    model.float16.onnx  the graph that casts these weights to float16 when it is loaded, for GPUs
     model.int8.onnx     the graph with matrices of eight bits, which stand in model.int8.safetensors; int4 likewise
     config.json         the architecture, as Hugging Face's GPT2LMHeadModel reads it
     tokenizer.json      the tokenizer, as Hugging Face's `tokenizers` reads it
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 GRAPH = "model.onnx"
 WEIGHTS = "model.safetensors"
+COPYING = "model.copying.onnx"  # the graph that copies keys and values on a device; comes with float16
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
 GENERATION = "generation.json"
@@ -64,7 +66,8 @@ def write_bundle(
         directory: absent, empty, or a bundle, which is then replaced.
         generation: fields of `sampling.Settings` that shall differ from its own defaults.
         card: the model card, Markdown.
-        precisions: graphs to write beside the float32 one: `int8`, `int4`.
+        precisions: graphs to write beside the float32 one: `float16`, `int8`, `int4`. With any of them comes the one
+            in float16: it holds no weights of its own, and a GPU runs no other.
         verbatim: the folder that `verbatim_index.build` wrote, which is copied.
 
     Raises:
@@ -89,6 +92,7 @@ def write_bundle(
         (partial / CARD).write_text(card, encoding="utf-8")
         if verbatim:
             shutil.copytree(verbatim, partial / VERBATIM)
+            (partial / VERBATIM).chmod(0o755)  # its builder's is a temporary directory
         checksum = write_manifest(partial)
         partial.chmod(0o755)  # a temporary directory is its owner's alone, and so are safetensors' files
         for file in partial.glob("*.safetensors"):
@@ -116,13 +120,20 @@ def _write_model(
     stored = _stored_tensors(directory / WEIGHTS)
     _write_graph(directory / GRAPH, graph.build(architecture, stored))
     names = graph.quantised_names(architecture)
+    precisions = list(precisions)
+    if precisions:
+        _write_graph(directory / graph_name("float16"), graph.build(architecture, stored, "float16"))
+        _write_graph(directory / COPYING, graph.copying())
     for precision in precisions:
+        if precision == "float16":
+            continue
         bits = quantisation.BITS[precision]
         file = directory / f"model.{precision}.safetensors"
         save_file(_quantised({name: weights[name] for name in names}, bits), file)
         # the embedding is looked up in float32
         kept = {name: value for name, value in stored.items() if name not in names[1:]}
-        _write_graph(directory / graph_name(precision), graph.build(architecture, kept | _stored_tensors(file), bits))
+        built = graph.build(architecture, kept | _stored_tensors(file), precision)
+        _write_graph(directory / graph_name(precision), built)
 
 
 def graph_name(precision: str) -> str:
@@ -131,8 +142,8 @@ def graph_name(precision: str) -> str:
 
 
 def precisions(directory: Path) -> list[str]:
-    """The precisions in which a bundle can be run, the one that it is meant to be served in last."""
-    return [name for name in ("float32", *quantisation.BITS) if (directory / graph_name(name)).exists()]
+    """The precisions in which a bundle can be run, the one that it is meant to be served in on CPUs last."""
+    return [name for name in ("float32", "float16", *quantisation.BITS) if (directory / graph_name(name)).exists()]
 
 
 def _quantised(matrices: Mapping[str, NDArray[np.float32]], bits: int) -> dict[str, NDArray[Any]]:

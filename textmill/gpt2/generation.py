@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from textmill.gpt2.logprobs import Scored
 from textmill.gpt2.sampling import Settings, choose
 from textmill.gpt2.text_stream import TextStream
 
@@ -24,6 +25,7 @@ class Chunk:
     text: str
     tokens: int  # written so far, the end token among them
     finish: Finish | None = None  # set on the last chunk
+    scores: tuple[Scored, ...] = ()  # of the tokens since the chunk before, where they were asked for
 
 
 class Generation:
@@ -35,7 +37,9 @@ class Generation:
         settings: Settings,
         decode: Callable[[list[int]], str],
         deliver: Callable[[Chunk], None],
+        score: Callable[[NDArray[np.float32], int, int], Scored] | None = None,
     ) -> None:
+        """Prepare; `score` is given the logits, the token drawn and the characters before it."""
         self.cancelled = threading.Event()
         self.context = prompt  # the tokens before the model, the newest last
         self.read = 0  # how many of these the text's row holds
@@ -45,6 +49,8 @@ class Generation:
         self._generator = np.random.Generator(np.random.PCG64(settings.seed))
         self._seen = dict.fromkeys(prompt)  # a set in order, so that equal requests see equal arrays
         self._written = 0
+        self._score = score
+        self._scores: list[Scored] = []  # not yet handed on
 
     def cancel(self) -> None:
         """Stop before the next token; from any thread."""
@@ -65,6 +71,8 @@ class Generation:
         """
         token = choose(logits, self._seen, self._settings, self._generator)
         self._written += 1
+        if self._score:
+            self._scores.append(self._score(logits, token, self._stream.length))
         if token == end:
             self.finish("end")
             return True
@@ -77,17 +85,18 @@ class Generation:
         if len(self.context) > window:
             self.context, self.read = self.context[-(window // 2) :], 0
         if text:
-            self._tell(Chunk(text, self._written))
+            self._tell(text)
         return False
 
     def finish(self, finish: Finish, text: str = "") -> None:
         """Hand on the last chunk: this text and what was held back."""
         text += self._stream.close()
-        self._tell(Chunk(text, self._written, "stop" if self._stream.stopped else finish))
+        self._tell(text, "stop" if self._stream.stopped else finish)
 
-    def _tell(self, chunk: Chunk) -> None:
+    def _tell(self, text: str, finish: Finish | None = None) -> None:
+        scores, self._scores = tuple(self._scores), []
         try:
-            self._deliver(chunk)
+            self._deliver(Chunk(text, self._written, finish, scores))
         except Exception:  # whatever a listener does wrong, the other texts go on
             _log.exception("A listener failed; its text is cancelled.")
             self.cancel()

@@ -9,10 +9,13 @@ Inputs (B texts, T tokens of each, M positions asked for, P the window):
     seqlens_k                  int32 [B], the text's length after these tokens, less one
     total_sequence_length      int32 [], the longest text's length after these tokens
     logit_positions            int64 [M], which of the T positions' logits are wanted; none is allowed
-    past_key_values.I.key, .value   float32 [B, heads, P, width / heads]
+    past_key_values.I.key, .value   float32 or float16 [B, heads, P, width / heads]
 Outputs:
     logits                     float32 [B, M, vocabulary]
     present.I.key, .value      as the past; bound to the same memory
+
+In float16 the layers' weights, activations, keys and values are so; embeddings, the last normalisation and the logits
+stay float32. The weights are cast by nodes of the graph, which ONNX Runtime computes once, when it loads it.
 """
 
 from collections.abc import Mapping
@@ -22,8 +25,8 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper
 
-from textmill.gpt2 import quantisation
 from textmill.gpt2.architecture import Architecture
+from textmill.gpt2.quantisation import BITS, BLOCK
 
 _OPSET = 20  # the first with Gelu
 _IR_VERSION = 10
@@ -47,55 +50,77 @@ class StoredTensor:
 class _Nodes:
     """The nodes of a graph under construction; every method returns the name of the value it adds."""
 
-    def __init__(self, bits: int) -> None:
+    def __init__(self, precision: str) -> None:
         self.all: list[onnx.NodeProto] = []
-        self._bits = bits
+        self.bits = BITS.get(precision, 0)
+        self._half = precision == "float16"
 
     def add(self, kind: str, inputs: list[str], *outputs: str, **attributes: Any) -> str:
         self.all.append(helper.make_node(kind, inputs, outputs, name=outputs[0], **attributes))
         return outputs[0]
 
+    def to_layers(self, value: str) -> str:
+        """A value in the layers' precision."""
+        return self.add("Cast", [value], f"{value}.half", to=TensorProto.FLOAT16) if self._half else value
+
+    def from_layers(self, value: str) -> str:
+        return self.add("Cast", [value], f"{value}.single", to=TensorProto.FLOAT) if self._half else value
+
     def linear(self, value: str, weights: str, output: str, inputs: int, outputs: int) -> str:
         product = f"{output}.product"
-        if self._bits:
+        if self.bits:
             self.quantised(value, f"{weights}.weight", product, inputs, outputs)
         else:
-            self.add("MatMul", [value, f"{weights}.weight"], product)
-        return self.add("Add", [product, f"{weights}.bias"], output)
+            self.add("MatMul", [value, self.to_layers(f"{weights}.weight")], product)
+        return self.add("Add", [product, self.to_layers(f"{weights}.bias")], output)
 
     def quantised(self, value: str, weights: str, output: str, inputs: int, outputs: int) -> str:
         """A product with weights of few bits; activations are rounded to eight on the way (accuracy level 4)."""
-        sizes = {"K": inputs, "N": outputs, "bits": self._bits, "block_size": quantisation.BLOCK, "accuracy_level": 4}
+        sizes = {"K": inputs, "N": outputs, "bits": self.bits, "block_size": BLOCK, "accuracy_level": 4}
         tensors = [value, f"{weights}.values", f"{weights}.scales"]
         return self.add("MatMulNBits", tensors, output, domain=_RUNTIME, **sizes)
 
     def norm(self, value: str, weights: str, output: str) -> str:
-        inputs = [value, f"{weights}.weight", f"{weights}.bias"]
+        inputs = [value, self.to_layers(f"{weights}.weight"), self.to_layers(f"{weights}.bias")]
         return self.add("LayerNormalization", inputs, output, epsilon=_EPSILON)
 
 
-def build(architecture: Architecture, tensors: Mapping[str, StoredTensor], bits: int = 0) -> onnx.ModelProto:
+def build(
+    architecture: Architecture, tensors: Mapping[str, StoredTensor], precision: str = "float32"
+) -> onnx.ModelProto:
     """The graph of this architecture over stored tensors.
 
     Args:
-        tensors: by name; with `bits`, the matrices of `quantised_names` as `NAME.values` and `NAME.scales`.
-        bits: 8 or 4 for matrices of few bits, 0 for float32.
+        tensors: by name; with few bits, the matrices of `quantised_names` as `NAME.values` and `NAME.scales`.
+        precision: float32, float16, int8 or int4.
     """
-    nodes = _Nodes(bits)
+    nodes = _Nodes(precision)
     tokens = nodes.add("Gather", ["transformer.wte.weight", "input_ids"], "tokens")
     positions = nodes.add("Gather", ["transformer.wpe.weight", "position_ids"], "positions")
-    value = nodes.add("Add", [tokens, positions], "embedded")  # (B, T, width)
+    value = nodes.to_layers(nodes.add("Add", [tokens, positions], "embedded"))  # (B, T, width)
     for layer in range(architecture.layers):
         value = _block(nodes, value, layer, architecture)
-    value = nodes.norm(value, "transformer.ln_f", "ln_f")
+    last = ["transformer.ln_f.weight", "transformer.ln_f.bias"]
+    value = nodes.add("LayerNormalization", [nodes.from_layers(value), *last], "ln_f", epsilon=_EPSILON)
     wanted = nodes.add("Gather", [value, "logit_positions"], "wanted", axis=1)  # (B, M, width)
-    if bits:
+    if nodes.bits:
         nodes.quantised(wanted, "transformer.wte.weight", "logits", architecture.width, architecture.vocabulary)
     else:
         nodes.add("FusedMatMul", [wanted, "transformer.wte.weight"], "logits", domain=_RUNTIME, transB=1)
-    inputs, outputs = _values(architecture)
+    inputs, outputs = _values(architecture, TensorProto.FLOAT16 if precision == "float16" else TensorProto.FLOAT)
     weights = [_initializer(name, tensor) for name, tensor in sorted(tensors.items())]
-    graph = helper.make_graph(nodes.all, "gpt2", inputs, outputs, initializer=weights)
+    return _model(helper.make_graph(nodes.all, "gpt2", inputs, outputs, initializer=weights))
+
+
+def copying() -> onnx.ModelProto:
+    """A graph that copies `source` to `target`, float16 of shape (N,), on whatever device both are."""
+    value = helper.make_tensor_value_info
+    ends = value("source", TensorProto.FLOAT16, ["N"]), value("target", TensorProto.FLOAT16, ["N"])
+    node = helper.make_node("Identity", ["source"], ["target"], name="target")
+    return _model(helper.make_graph([node], "copy", [ends[0]], [ends[1]]))
+
+
+def _model(graph: onnx.GraphProto) -> onnx.ModelProto:
     opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(_RUNTIME, 1)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="textmill")
 
@@ -132,7 +157,8 @@ def _block(nodes: _Nodes, value: str, layer: int, architecture: Architecture) ->
     return nodes.add("Add", [value, hidden], f"{name}.after_feed_forward")
 
 
-def _values(architecture: Architecture) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
+def _values(architecture: Architecture, kind: int) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
+    """The graph's inputs and outputs; `kind` is that of keys and values."""
     describe = helper.make_tensor_value_info
     inputs = [
         describe("input_ids", TensorProto.INT64, ["B", "T"]),
@@ -149,9 +175,9 @@ def _values(architecture: Architecture) -> tuple[list[onnx.ValueInfoProto], list
         architecture.width // architecture.heads,
     ]
     for layer in range(architecture.layers):
-        for kind in ("key", "value"):
-            inputs.append(describe(f"past_key_values.{layer}.{kind}", TensorProto.FLOAT, cache))
-            outputs.append(describe(f"present.{layer}.{kind}", TensorProto.FLOAT, cache))
+        for name in ("key", "value"):
+            inputs.append(describe(f"past_key_values.{layer}.{name}", kind, cache))
+            outputs.append(describe(f"present.{layer}.{name}", kind, cache))
     return inputs, outputs
 
 

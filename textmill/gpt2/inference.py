@@ -14,6 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,6 +25,7 @@ from textmill.errors import TextmillError, UserError
 from textmill.gpt2 import bundle
 from textmill.gpt2.document import document, topic_prompt, whole_sentences
 from textmill.gpt2.generation import Chunk, Finish, Generation
+from textmill.gpt2.logprobs import TokenNames, score
 from textmill.gpt2.sampling import Settings
 from textmill.gpt2.session import Session
 from textmill.gpt2.tokenizer import Tokenizer
@@ -39,8 +41,16 @@ class QueueFull(TextmillError):
 class Engine:
     """The loop over one bundle. Close it, or use it as a context manager."""
 
+    exact = True  # a seed decides a text
+
     def __init__(
-        self, directory: Path, slots: int = 8, threads: int = 0, waiting: int = 64, precision: str = "auto"
+        self,
+        directory: Path,
+        slots: int = 8,
+        threads: int = 0,
+        waiting: int = 64,
+        precision: str = "auto",
+        device: str = "cpu",
     ) -> None:
         """Load a bundle, which should have been verified, and begin to wait for requests.
 
@@ -49,13 +59,15 @@ class Engine:
             threads: CPU threads; 0 takes all cores this process may use, or one for a small model.
             waiting: requests that may wait for a slot.
             precision: of the weights, as `Session` takes it.
+            device: as `Session` takes it.
 
         Raises:
-            UserError: the bundle has no graph of this precision, or ONNX Runtime refuses it.
+            UserError: the bundle has no graph of this precision, ONNX Runtime refuses it, or cannot use the device.
         """
         self.tokenizer = Tokenizer.load(directory / bundle.TOKENIZER)
         self.defaults = bundle.read_json(directory, bundle.GENERATION)
-        self._session = Session(directory, slots, threads, precision)
+        self._names = TokenNames(self.tokenizer)
+        self._session = Session(directory, slots, threads, precision, device)
         self._limit = waiting
         self._rows: list[Generation] = []  # one for each of the session's first rows
         self._queue: deque[Generation] = deque()
@@ -95,12 +107,19 @@ class Engine:
         if not np.isfinite(scores).all():
             raise UserError("The model's scores are not finite numbers; do not serve it, train it again.")
 
-    def submit(self, prompt: Sequence[int], settings: Settings, deliver: Callable[[Chunk], None]) -> Generation:
+    def submit(
+        self,
+        prompt: Sequence[int],
+        settings: Settings,
+        deliver: Callable[[Chunk], None],
+        logprobs: int | None = None,
+    ) -> Generation:
         """Ask for a text.
 
         Args:
             prompt: tokens, at least one; of more than `room`, only the last are read.
             deliver: called for each chunk, from the engine's thread; it must not wait. The last chunk has a finish.
+            logprobs: how many of the likeliest tokens the chunks name in each token's place; None: chunks have no scores.
 
         Raises:
             QueueFull: as many requests wait as may.
@@ -108,7 +127,8 @@ class Engine:
         """
         if not prompt:
             raise TextmillError("A prompt needs at least one token.")
-        generation = Generation(list(prompt[-self.room :]), settings, self.tokenizer.decode, deliver)
+        scored = None if logprobs is None else partial(score, count=logprobs, name=self._names)
+        generation = Generation(list(prompt[-self.room :]), settings, self.tokenizer.decode, deliver, scored)
         with self._wake:
             if self._closed:
                 raise TextmillError("The engine has ended and takes no more requests.")

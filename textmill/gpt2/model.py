@@ -1,13 +1,11 @@
-"""GPT-2 as a KerasHub model: built, given weights, read out, and its forward pass for training.
+"""GPT-2 as a KerasHub model: built, given weights, read out.
 
-KerasHub's model holds the variables, so that its tools (LoRA, presets) apply to it. Training computes the same
-function by `hidden` and `project`, which leave out what GPT-2 has no use for (padding masks, masks for each row) and
-draw dropout from a step's number alone: a training that is resumed then drops what it would have dropped.
+KerasHub's model holds the variables, so that its tools (LoRA, presets) apply to it; `forward` computes with them.
 """
 
 import os
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +19,6 @@ from keras import ops
 from textmill.errors import TextmillError, UserError
 from textmill.gpt2 import weights as tensors
 from textmill.gpt2.architecture import Architecture
-from textmill.gpt2.recompute import recomputed
 
 Tensor = Any  # of the Keras backend
 
@@ -138,175 +135,3 @@ def _linear(kernel: str, name: str, *layers: keras.Layer) -> dict[str, tuple[Ten
         f"{name}.weight": tuple(getattr(layer, kernel) for layer in layers),
         f"{name}.bias": tuple(layer.bias for layer in layers),
     }
-
-
-class Dropout:
-    """Dropout whose choices follow from a seed and a step alone; each call in a forward pass drops anew."""
-
-    def __init__(self, rate: float, key: Tensor, part: Tensor | None = None, calls: int = 0) -> None:
-        """Drop a share `rate` of the elements.
-
-        Args:
-            rate: from 0 to less than 1.
-            key: a uint32 scalar, drawn afresh for each step.
-            part: a uint32 scalar, the number of this part of a batch that is computed in equal parts, counted from 0;
-                the parts drop together what the whole would. None: it is the whole.
-            calls: made before, of those in a forward pass.
-        """
-        self.rate = rate
-        self._key = key
-        self._part = part
-        self.calls = calls
-
-    def after(self, calls: int) -> "Dropout":
-        """The same, as it is after this many calls."""
-        return Dropout(self.rate, self._key, self._part, calls)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        if self.rate == 0:
-            return x
-        self.calls += 1
-        key = _mixed(self._key + np.uint32(self.calls))
-        size = int(np.prod(x.shape))
-        index = ops.reshape(ops.cast(ops.arange(size, dtype="int32"), "uint32"), x.shape)
-        if self._part is not None:
-            index = index + self._part * np.uint32(size)  # every x has the batch's rows first
-        # an odd factor and an offset of its own for each call: every call sees another part of the sequence
-        bits = _mixed(index * (key | np.uint32(1)) + _mixed(key))
-        keep = bits >= np.uint32(self.rate * 0x1_0000_0000)
-        return ops.where(keep, x * (1 / (1 - self.rate)), 0.0)
-
-
-def _mixed(x: Tensor) -> Tensor:
-    """A bijection of uint32 in which each output bit depends on all input bits.
-
-    The constants are those of Chris Wellons's `lowbias32` (2018). XLA fuses it into the loop that uses it, so that
-    dropout adds nothing that can be measured to a step.
-    """
-    x = ops.bitwise_xor(x, ops.bitwise_right_shift(x, np.uint32(16))) * np.uint32(0x7FEB352D)
-    x = ops.bitwise_xor(x, ops.bitwise_right_shift(x, np.uint32(15))) * np.uint32(0x846CA68B)
-    return ops.bitwise_xor(x, ops.bitwise_right_shift(x, np.uint32(16)))
-
-
-def hidden(
-    model: keras.Model,
-    tokens: Tensor,
-    dropout: Dropout | None = None,
-    compute: str = "float32",
-    recompute: bool = False,
-) -> Tensor:
-    """The last layer's states, float32 (batch * tokens, width), of int32 tokens (batch, tokens) of static shape.
-
-    Args:
-        compute: the type in which matrices are multiplied; sums, norms and softmax stay float32.
-        recompute: keep no layer's activations for the backward pass.
-    """
-    backbone = model.backbone
-    drop = dropout or Dropout(0, None)
-    batch, length = tokens.shape
-    embedded = ops.take(backbone.token_embedding.embeddings, tokens, axis=0)  # (B, T, E)
-    x = drop(embedded + backbone.position_embedding.position_embeddings[:length])
-    x = ops.reshape(x, (batch * length, -1))  # one matrix for all tokens: (B*T, E)
-    for number, block in enumerate(backbone.transformer_layers):
-        layer = _Block(block, batch, length, drop.after(1 + _CALLS * number), compute)
-        x = layer.recomputed(x) if recompute else layer(x)
-    return _normed(backbone.layer_norm, x)
-
-
-def project(model: keras.Model, states: Tensor, compute: str = "float32") -> Tensor:
-    """Logits, float32 (rows, vocabulary), of hidden states (rows, width)."""
-    return ops.cast(_product(states, ops.transpose(model.backbone.token_embedding.embeddings), compute), "float32")
-
-
-_CALLS = 3  # of dropout, in each block
-
-
-class _Block:
-    """One layer of the transformer on states x, float32 (B*T, E)."""
-
-    def __init__(self, block: keras.Layer, batch: int, length: int, drop: Dropout, compute: str) -> None:
-        self._block = block
-        self._batch = batch
-        self._length = length
-        self._drop = drop
-        self._compute = compute
-
-    def __call__(self, x: Tensor, drop: Dropout | None = None) -> Tensor:
-        drop = drop or self._drop
-        block = self._block
-        x = x + self._wide(drop(self._attention(_normed(block._self_attention_layer_norm, x), drop)))
-        return x + self._wide(drop(self._feed_forward(_normed(block._feedforward_layer_norm, x))))
-
-    def recomputed(self, x: Tensor) -> Tensor:
-        """The same, by gradient checkpointing."""
-        variables = self._block.weights
-
-        def function(x: Tensor, *values: Tensor) -> Tensor:
-            with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
-                return self(x, self._drop.after(self._drop.calls))
-
-        return recomputed(function, x, *(ops.convert_to_tensor(variable.value) for variable in variables))
-
-    def _attention(self, x: Tensor, drop: Dropout) -> Tensor:
-        """Causal self-attention of normalised states x, (B*T, E)."""
-        layer = self._block._self_attention_layer
-        heads, width, compute = layer._num_heads, x.shape[-1], self._compute
-        x = ops.cast(x, compute)
-
-        def split(dense: keras.Layer) -> Tensor:
-            y = self._linear(x, ops.reshape(dense.kernel, (width, width)), ops.reshape(dense.bias, (width,)))
-            return ops.reshape(y, (self._batch, self._length, heads, width // heads))  # (B, T, H, D)
-
-        query, key, value = split(layer._query_dense), split(layer._key_dense), split(layer._value_dense)
-        mixed = attended(query, key, value, drop)
-        mixed = ops.reshape(mixed, (self._batch * self._length, width))
-        return self._linear(mixed, ops.reshape(layer._output_dense.kernel, (width, width)), layer._output_dense.bias)
-
-    def _feed_forward(self, x: Tensor) -> Tensor:
-        inner, outer = self._block._feedforward_intermediate_dense, self._block._feedforward_output_dense
-        x = ops.gelu(self._linear(x, inner.kernel, inner.bias), approximate=True)  # (B*T, 4E)
-        return self._linear(x, outer.kernel, outer.bias)
-
-    def _linear(self, x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
-        return _product(x, kernel, self._compute) + ops.cast(bias, self._compute)
-
-    def _wide(self, x: Tensor) -> Tensor:
-        return ops.cast(x, "float32")
-
-
-def attended(query: Tensor, key: Tensor, value: Tensor, drop: Dropout) -> Tensor:
-    """Causal attention; all of (batch, tokens, heads, width / heads) and one type, the result too."""
-    if drop.rate == 0 and _has_flash_attention(query):
-        return flash_attended(query, key, value, "cudnn")
-    query, key, value = (ops.transpose(each, (0, 2, 1, 3)) for each in (query, key, value))  # (B, H, T, D)
-    scores = ops.matmul(query * query.shape[-1] ** -0.5, ops.transpose(key, (0, 1, 3, 2)))  # (B, H, T, T)
-    future = np.triu(np.full(scores.shape[-2:], -1e9, np.float32), 1)
-    shares = ops.softmax(ops.cast(scores, "float32") + future)
-    mixed = ops.matmul(drop(ops.cast(shares, query.dtype)), value)
-    return ops.transpose(mixed, (0, 2, 1, 3))
-
-
-def flash_attended(query: Tensor, key: Tensor, value: Tensor, implementation: Literal["cudnn", "xla"]) -> Tensor:
-    """The same by JAX's fused attention, `cudnn` (Dao et al. 2022) or `xla`."""
-    import jax
-
-    return jax.nn.dot_product_attention(query, key, value, is_causal=True, implementation=implementation)
-
-
-def _has_flash_attention(query: Tensor) -> bool:
-    """Whether cuDNN's fused attention takes these; it wants JAX, a GPU and 16 bits."""
-    if keras.config.backend() != "jax" or keras.backend.standardize_dtype(query.dtype) == "float32":
-        return False
-    import jax
-
-    return jax.default_backend() == "gpu"
-
-
-def _product(x: Tensor, y: Tensor, compute: str) -> Tensor:
-    return ops.matmul(ops.cast(x, compute), ops.cast(y, compute))
-
-
-def _normed(layer: keras.Layer, x: Tensor) -> Tensor:
-    centred = x - ops.mean(x, axis=-1, keepdims=True)
-    variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
-    return centred * ops.rsqrt(variance + layer.epsilon) * layer.gamma + layer.beta

@@ -12,6 +12,7 @@ class TextStream:
     def __init__(self, decode: Callable[[list[int]], str], stop: Sequence[str] = ()) -> None:
         """Begin an empty text; `stop` are strings before which it ends."""
         self.stopped = False
+        self.length = 0  # characters that the tokens have made so far, those held back among them
         self._decode = decode
         self._stop = stop
         self._tokens: list[int] = []  # not yet text
@@ -41,6 +42,7 @@ class TextStream:
         return released + held
 
     def _release(self, text: str) -> str:
+        self.length += len(text)
         if self.stopped:
             return ""
         text = self._held + text

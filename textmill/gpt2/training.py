@@ -201,9 +201,10 @@ class _Run:
 
     def _refuse_unless_finite(self, *figures: float) -> None:
         if not all(map(math.isfinite, figures)):
+            half = ", or train.precision bfloat16," if self.task.settings.precision == "float16" else ""
             raise UserError(
-                f"The loss is no longer a number at step {self.record.step + 1}; make train.learning_rate smaller and "
-                f"run again. The last good checkpoint is {self.kept.kept}."
+                f"The loss is no longer a number at step {self.record.step + 1}; make train.learning_rate smaller{half} "
+                f"and run again. The last good checkpoint is {self.kept.kept}."
             )
 
     def _judge(self) -> float:

@@ -20,8 +20,6 @@ from textmill.settings import Train
 
 import keras  # isort: skip
 
-_LARGE = 10_000_000  # parameters; what smaller models need stays in the caches
-
 Rows = NDArray[Any]  # (passes, windows, tokens)
 
 
@@ -64,7 +62,7 @@ class TrainingStep:
         Raises:
             UserError: this machine has fewer devices than `devices`.
         """
-        gc.collect()  # a former step stands in a cycle with its compiled functions, and holds two copies of its weights
+        gc.collect()  # a Keras model stands in cycles: of a former step's, the weights may still be there
         if settings.lora_rank:
             gpt2.add_low_rank(model, settings.lora_rank, settings.lora_alpha or settings.lora_rank, settings.seed)
         self._model = model
@@ -114,8 +112,6 @@ class TrainingStep:
         self._taken += 1
         if self._taken == 1:
             allocation.keep_freed_memory()
-        elif self._taken == 2 and gpt2.architecture_of(self._model).parameters >= _LARGE:
-            allocation.use_huge_pages()
 
     def held_out_loss(self, batches: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> float:
         """Nats per token over batches of inputs, targets and weights, each (batch, window)."""

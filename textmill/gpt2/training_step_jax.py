@@ -8,8 +8,7 @@ import numpy as np
 from jax import numpy as jnp
 from numpy.typing import NDArray
 
-from textmill.gpt2 import backend
-from textmill.gpt2 import model as gpt2
+from textmill.gpt2 import backend, forward
 from textmill.gpt2.optimiser import LOSS_SCALE, MOMENT_1, MOMENT_2, WEIGHT, AdamW
 from textmill.settings import Train
 
@@ -17,33 +16,33 @@ import keras  # isort: skip
 
 Arrays = dict[str, Any]  # of JAX, by name
 
+_LOGITS = 2**28  # elements of 4 bytes
+
 
 class JaxStep:
     """A step as a function from state to state, whose former state's memory is used again."""
 
     def __init__(self, model: keras.Model, settings: Train, optimiser: AdamW) -> None:
-        self._model = model
-        self._settings = settings
-        self._optimiser = optimiser
         self._variables = {variable.path: variable for variable in model.weights}
         self._trained = [variable.path for variable in model.trainable_variables]
         self._place = _Placement(settings.devices)
         self.devices = self._place.count
         for variable in self._variables.values():
             variable._value = self._place.replicated(variable.value)
-        self._state = {name: self._place.replicated(value) for name, value in self._first_state().items()}
+        self._state = {name: self._place.replicated(value) for name, value in self._first_state(optimiser).items()}
         self._frozen = {path: v.value for path, v in self._variables.items() if path not in self._trained}
-        self._train = jax.jit(self._step, donate_argnums=0)
-        self._judge = jax.jit(self._judged)
-        self._next = jax.jit(self._next_logits)
+        functions = _Functions(model, settings, optimiser)
+        self._train = jax.jit(functions.step, donate_argnums=0)
+        self._judge = jax.jit(functions.judged)
+        self._next = jax.jit(functions.next_logits)
 
-    def _first_state(self) -> Arrays:
+    def _first_state(self, optimiser: AdamW) -> Arrays:
         # copies: a step gives the memory of its former state away, and the caller may hold the variables' first values
         values = {path: jnp.array(self._variables[path].value) for path in self._trained}
         state = {WEIGHT + path: value for path, value in values.items()}
         for kind in (MOMENT_1, MOMENT_2):
             state |= {kind + path: jnp.zeros_like(value) for path, value in values.items()}
-        return state | self._optimiser.first_scalars()
+        return state | optimiser.first_scalars()
 
     def state(self) -> dict[str, np.ndarray]:
         # copies: on a CPU the arrays would be views of memory that the next step overwrites
@@ -75,9 +74,21 @@ class JaxStep:
     def _values(self) -> Arrays:
         return self._frozen | {path: self._state[WEIGHT + path] for path in self._trained}
 
-    def _step(
+
+class _Functions:
+    """What a step computes, as functions of arrays alone."""
+
+    def __init__(self, model: keras.Model, settings: Train, optimiser: AdamW) -> None:
+        self._model = model
+        self._settings = settings
+        self._optimiser = optimiser
+        self._variables = {variable.path: variable for variable in model.weights}
+        self._trained = [variable.path for variable in model.trainable_variables]
+
+    def step(
         self, state: Arrays, frozen: Arrays, inputs: Any, targets: Any, rates: Any, key: Any
     ) -> tuple[Arrays, Any, Any]:
+        """The next state, the loss and the gradients' norm."""
         loss, gradients = self._gradients(state, frozen, inputs, targets, key)
         found, norm = self._optimiser.updated(state, gradients, rates)
         return found, loss, norm
@@ -105,7 +116,7 @@ class JaxStep:
         self, values: Arrays, frozen: Arrays, inputs: Any, targets: Any, key: Any, scale: Any, part: Any
     ) -> tuple[Any, Any]:
         settings = self._settings
-        dropout = gpt2.Dropout(settings.dropout, key, part)
+        dropout = forward.Dropout(settings.dropout, key, part)
         loss = jnp.mean(self._losses(values | frozen, inputs, targets, dropout, settings.recompute))
         return loss * scale, loss
 
@@ -114,27 +125,54 @@ class JaxStep:
         values: Arrays,
         inputs: Any,
         targets: Any,
-        dropout: gpt2.Dropout | None = None,
+        dropout: forward.Dropout | None = None,
         recompute: bool = False,
     ) -> Any:
         """Each token's loss in nats, shape (rows * window,)."""
-        compute = self._settings.precision
+        compute, targets = self._settings.precision, targets.reshape(-1)
         with self._standing_in(values):
-            logits = gpt2.project(self._model, gpt2.hidden(self._model, inputs, dropout, compute, recompute), compute)
-        chosen = jnp.take_along_axis(logits, targets.reshape(-1, 1), axis=1)[:, 0]
-        return jax.nn.logsumexp(logits, axis=1) - chosen
+            states = forward.hidden(self._model, inputs, dropout, compute, recompute)
+            embeddings = keras.ops.convert_to_tensor(self._model.backbone.token_embedding.embeddings)
+        chunks = chunks_of(len(targets), len(embeddings))
+        return losses(states, embeddings.astype(compute), targets, chunks)
 
-    def _judged(self, values: Arrays, inputs: Any, targets: Any, weights: Any) -> Any:
+    def judged(self, values: Arrays, inputs: Any, targets: Any, weights: Any) -> Any:
+        """The weighted sum of losses."""
         return jnp.sum(self._losses(values, inputs[0], targets[0]) * weights.reshape(-1))
 
-    def _next_logits(self, values: Arrays, tokens: Any, last: Any) -> Any:
+    def next_logits(self, values: Arrays, tokens: Any, last: Any) -> Any:
+        """As TrainingStep's."""
         compute = self._settings.precision
         with self._standing_in(values):
-            return gpt2.project(self._model, gpt2.hidden(self._model, tokens, compute=compute)[last], compute)
+            states = forward.hidden(self._model, tokens, compute=compute)[last]
+            return forward.project(self._model, states, compute)
 
     def _standing_in(self, values: Arrays) -> keras.StatelessScope:
         """The scope in which the model's variables have these values."""
         return keras.StatelessScope(state_mapping=[(self._variables[path], each) for path, each in values.items()])
+
+
+def chunks_of(rows: int, vocabulary: int) -> int:
+    """How many equal chunks of rows keep the logits of each to 1 GB."""
+    return next(count for count in range(1, rows + 1) if rows % count == 0 and rows // count * vocabulary <= _LOGITS)
+
+
+def losses(states: Any, embeddings: Any, targets: Any, chunks: int) -> Any:
+    """Each row's loss in nats, (rows,), of hidden states (rows, width) and the tokens that follow, (rows,).
+
+    With several chunks of rows the logits of no more than one are held at once; the backward pass computes them again.
+    """
+
+    def of_chunk(states: Any, targets: Any) -> Any:
+        logits = (states.astype(embeddings.dtype) @ embeddings.T).astype(jnp.float32)
+        chosen = jnp.take_along_axis(logits, targets[:, None], axis=1)[:, 0]
+        return jax.nn.logsumexp(logits, axis=1) - chosen
+
+    if chunks == 1:
+        return of_chunk(states, targets)
+    # a chunk has rows from all over the batch: of several devices each then has a part of it
+    split = (states.reshape(-1, chunks, states.shape[1]).swapaxes(0, 1), targets.reshape(-1, chunks).T)
+    return jax.lax.map(lambda chunk: jax.checkpoint(of_chunk)(*chunk), split).T.reshape(-1)
 
 
 class _Placement:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textmill.gpt2 import model as gpt2
 from textmill.gpt2.optimiser import LOSS_SCALE, MOMENT_1, MOMENT_2, WEIGHT, AdamW
 from textmill.gpt2.training_step_tensorflow import Pass, Tensors, compiled
 from textmill.settings import Train
@@ -25,7 +24,6 @@ class MirroredStep:
     def __init__(self, model: keras.Model, settings: Train, optimiser: AdamW, devices: Sequence[str]) -> None:
         self.devices = len(devices)
         self._model = model
-        self._settings = settings
         self._optimiser = optimiser
         self._strategy = _strategy(devices)
         self._pass = Pass(model, settings)
@@ -117,9 +115,7 @@ class MirroredStep:
         return tf.reduce_sum(self._pass.losses(values, inputs[0], targets[0]) * tf.reshape(weights, [-1]))
 
     def _next_logits(self, tokens: Any, last: Any) -> Any:
-        compute = self._settings.precision
-        states = gpt2.hidden(self._model, tokens, compute=compute)
-        return gpt2.project(self._model, tf.gather(states, last), compute)
+        return self._pass.next_logits(self._values(), tokens, last)
 
 
 def _read(variables: Mapping[str, tf.Variable]) -> Tensors:

@@ -1,12 +1,12 @@
 """A training step compiled by XLA for TensorFlow, on one device."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from textmill.gpt2 import backend
+from textmill.gpt2 import backend, forward
 from textmill.gpt2 import model as gpt2
 from textmill.gpt2.optimiser import LOSS_SCALE, MOMENT_1, MOMENT_2, WEIGHT, AdamW
 from textmill.settings import Train
@@ -15,6 +15,11 @@ import keras  # isort: skip
 import tensorflow as tf  # isort: skip
 
 Tensors = dict[str, Any]  # by the variables' paths
+
+# of Train, all that the compiled functions of a step on one device depend on
+_COMPILED = {"accumulate", "beta_2", "clip_norm", "dropout", "precision", "recompute", "weight_decay"}
+_COMPILED |= {"lora_alpha", "lora_rank"}
+_TRACED: dict[Any, Any] = {}  # these, by what is computed, the model's shape, those settings and the tensors' shapes
 
 
 def devices(wanted: int | str) -> list[str]:
@@ -64,7 +69,7 @@ class Pass:
         trained = [values[path] for path in self._trained]
         with tf.GradientTape() as tape:
             tape.watch(trained)
-            dropout = gpt2.Dropout(settings.dropout, key, part)
+            dropout = forward.Dropout(settings.dropout, key, part)
             loss = tf.reduce_mean(self.losses(values, inputs, targets, dropout, settings.recompute))
             scaled = loss if scale is None else loss * scale
         found = tape.gradient(scaled, trained)
@@ -72,13 +77,27 @@ class Pass:
         return loss, dict(zip(self._trained, map(tf.convert_to_tensor, found), strict=True))
 
     def losses(
-        self, values: Tensors, inputs: Any, targets: Any, dropout: gpt2.Dropout | None = None, recompute: bool = False
+        self,
+        values: Tensors,
+        inputs: Any,
+        targets: Any,
+        dropout: forward.Dropout | None = None,
+        recompute: bool = False,
     ) -> Any:
         """Each token's loss in nats, shape (rows * window,)."""
         compute = self._settings.precision
         with self.standing_in(values):
-            logits = gpt2.project(self._model, gpt2.hidden(self._model, inputs, dropout, compute, recompute), compute)
+            logits = forward.project(
+                self._model, forward.hidden(self._model, inputs, dropout, compute, recompute), compute
+            )
         return tf.nn.sparse_softmax_cross_entropy_with_logits(tf.reshape(targets, [-1]), logits)
+
+    def next_logits(self, values: Tensors, tokens: Any, last: Any) -> Any:
+        """As TrainingStep's."""
+        compute = self._settings.precision
+        with self.standing_in(values):
+            states = forward.hidden(self._model, tokens, compute=compute)
+            return forward.project(self._model, tf.gather(states, last), compute)
 
     def standing_in(self, values: Tensors) -> keras.StatelessScope:
         """The scope in which the model's variables have these values."""
@@ -91,21 +110,16 @@ class TensorFlowStep:
     devices = 1
 
     def __init__(self, model: keras.Model, settings: Train, optimiser: AdamW) -> None:
-        self._model = model
-        self._settings = settings
-        self._optimiser = optimiser
-        self._pass = Pass(model, settings)
-        self._trained = {variable.path: variable.value for variable in model.trainable_variables}
-        self._state = self._first_state()
-        self._train = compiled(self._step)
-        self._judge = compiled(self._judged)
-        self._next = compiled(self._next_logits)
+        self._functions = _Functions(model, settings)
+        self._weights = {WEIGHT + variable.path: variable.value for variable in model.weights}
+        self._state = self._first_state(model, optimiser)
 
-    def _first_state(self) -> dict[str, tf.Variable]:
-        state = {WEIGHT + path: variable for path, variable in self._trained.items()}
+    def _first_state(self, model: keras.Model, optimiser: AdamW) -> dict[str, tf.Variable]:
+        trained = {variable.path: variable.value for variable in model.trainable_variables}
+        state = {WEIGHT + path: variable for path, variable in trained.items()}
         for kind in (MOMENT_1, MOMENT_2):
-            state |= {kind + path: tf.Variable(tf.zeros_like(value)) for path, value in self._trained.items()}
-        return state | {name: tf.Variable(value) for name, value in self._optimiser.first_scalars().items()}
+            state |= {kind + path: tf.Variable(tf.zeros_like(value)) for path, value in trained.items()}
+        return state | {name: tf.Variable(value) for name, value in optimiser.first_scalars().items()}
 
     def state(self) -> dict[str, np.ndarray]:
         return {name: variable.numpy() for name, variable in self._state.items()}
@@ -117,33 +131,93 @@ class TensorFlowStep:
     def train(
         self, inputs: np.ndarray, targets: np.ndarray, rates: NDArray[np.float32], key: np.uint32
     ) -> tuple[float, float]:
-        loss, norm = self._train(tf.constant(inputs), tf.constant(targets), tf.constant(rates), tf.constant(key))
+        loss, norm = self._call("step", inputs, targets, rates, key)
         return float(loss), float(norm)
 
     def judge(self, inputs: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> float:
-        return float(self._judge(tf.constant(inputs[0]), tf.constant(targets[0]), tf.constant(weights[0])))
+        return float(self._call("judged", inputs[0], targets[0], weights[0])[0])
 
     def next_logits(self, tokens: NDArray[np.int32], last: NDArray[np.int32]) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = self._next(tf.constant(tokens), tf.constant(last)).numpy()
+        found: NDArray[np.float32] = self._call("next_logits", tokens, last)[0].numpy()
         return found
 
-    def _step(self, inputs: Any, targets: Any, rates: Any, key: Any) -> tuple[Any, Any]:
-        state = {name: tf.convert_to_tensor(variable) for name, variable in self._state.items()}
-        values = {path: state[WEIGHT + path] for path in self._trained}
-        loss, gradients = self._pass.gradients(values, inputs, targets, key, state.get(LOSS_SCALE))
-        found, norm = self._optimiser.updated(state, gradients, rates)
-        for name, value in found.items():
-            self._state[name].assign(value)
-        return loss, norm
-
-    def _judged(self, inputs: Any, targets: Any, weights: Any) -> Any:
-        return tf.reduce_sum(self._pass.losses({}, inputs, targets) * tf.reshape(weights, [-1]))
-
-    def _next_logits(self, tokens: Any, last: Any) -> Any:
-        compute = self._settings.precision
-        states = gpt2.hidden(self._model, tokens, compute=compute)
-        return gpt2.project(self._model, tf.gather(states, last), compute)
+    def _call(self, name: str, *arrays: Any) -> Sequence[Any]:
+        variables = self._weights | self._state if name == "step" else self._weights
+        return self._functions.call(name, variables, [tf.constant(each) for each in arrays])
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+class _Functions:
+    """What a step computes, as functions of its variables: all steps of a process that compute alike share them.
+
+    XLA keeps what it has compiled, some 25 MB for each of these functions, until the process ends.
+    """
+
+    def __init__(self, model: keras.Model, settings: Train) -> None:
+        chosen = settings.model_dump(include=_COMPILED)
+        self._model = model
+        # no other setting can be read here: those functions are shared by steps that differ in it
+        self._settings = Train(**chosen)
+        self._pass = Pass(model, self._settings)
+        self._optimiser = AdamW(self._settings)
+        self._shared = (gpt2.architecture_of(model), *chosen.values())
+        self._found: dict[Any, tuple[Callable[..., Sequence[Any]], list[Any]]] = {}
+
+    def call(self, name: str, variables: Mapping[str, tf.Variable], tensors: list[Any]) -> Sequence[Any]:
+        """The results of the function of this name; `step` changes the variables."""
+        called = (name, *((each.shape, each.dtype) for each in tensors))
+        if called not in self._found:
+            if (shared := (*called, *self._shared)) not in _TRACED:
+                _TRACED[shared] = self._traced(name, variables, tensors)
+            # with hundreds of variables, the checks of the usual call take a millisecond
+            self._found[called] = (
+                _TRACED[shared].inference_fn.call_flat,
+                [each.handle for each in variables.values()],
+            )
+        function, handles = self._found[called]
+        return function(*handles, *tensors)
+
+    def _traced(self, name: str, variables: Mapping[str, tf.Variable], tensors: list[Any]) -> Any:
+        """The function of handles, not of variables: TensorFlow would keep those that it is traced with."""
+        functions: dict[str, Callable[..., tuple[Any, ...]]]
+        functions = {"step": self._step, "judged": self._judged, "next_logits": self._next_logits}
+        shapes = {each: variable.shape for each, variable in variables.items()}
+
+        def of_handles(handles: list[Any], *tensors: Any) -> Any:
+            named = dict(zip(shapes, handles, strict=True))
+            values = {each: _read(handle, shapes[each]) for each, handle in named.items()}
+            changed, *found = functions[name](values, *tensors)
+            for each, value in changed.items():
+                tf.raw_ops.AssignVariableOp(resource=named[each], value=value)
+            return found
+
+        handles = [tf.TensorSpec((), tf.resource)] * len(variables)
+        return compiled(of_handles).get_concrete_function(handles, *map(tf.TensorSpec.from_tensor, tensors))
+
+    def _step(self, values: Tensors, inputs: Any, targets: Any, rates: Any, key: Any) -> tuple[Tensors, Any, Any]:
+        scale = values.get(LOSS_SCALE)
+        loss, gradients = self._pass.gradients(_weights(values), inputs, targets, key, scale)
+        changed, norm = self._optimiser.updated(values, gradients, rates)
+        return changed, loss, norm
+
+    def _judged(self, values: Tensors, inputs: Any, targets: Any, weights: Any) -> tuple[Tensors, Any]:
+        losses = self._pass.losses(_weights(values), inputs, targets)
+        return {}, tf.reduce_sum(losses * tf.reshape(weights, [-1]))
+
+    def _next_logits(self, values: Tensors, tokens: Any, last: Any) -> tuple[Tensors, Any]:
+        return {}, self._pass.next_logits(_weights(values), tokens, last)
+
+
+def _read(handle: Any, shape: Any) -> Any:
+    value = tf.raw_ops.ReadVariableOp(resource=handle, dtype=tf.float32)
+    value.set_shape(shape)
+    return value
+
+
+def _weights(values: Tensors) -> Tensors:
+    """Those of a state, by the variables' paths."""
+    return {name.removeprefix(WEIGHT): each for name, each in values.items() if name.startswith(WEIGHT)}
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """A tf.function."""
     return tf.function(function, jit_compile=True, autograph=False)

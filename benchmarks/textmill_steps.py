@@ -1,0 +1,31 @@
+"""Contestant: Textmill's own training step."""
+
+import os
+
+from contestant import Trainer, arguments
+
+asked = arguments()
+os.environ["KERAS_BACKEND"] = asked["train"].get("backend", "tensorflow")  # Keras reads it when it is imported
+
+import numpy as np  # noqa: E402
+
+from textmill.gpt2 import model as gpt2  # noqa: E402
+from textmill.gpt2.architecture import Architecture  # noqa: E402
+from textmill.gpt2.training_step import TrainingStep  # noqa: E402
+from textmill.settings import Train  # noqa: E402
+
+
+class Textmill(Trainer):
+    def begin(self, model, train):
+        settings = Train.model_validate({"dropout": 0.0, **train})
+        self._step = TrainingStep(gpt2.build(Architecture(**model), seed=settings.seed), settings)
+
+    def step(self, number, inputs, targets):
+        return self._step.train(number, inputs, targets)[0]
+
+    def loss(self, batches):
+        return self._step.held_out_loss((x, y, np.ones(x.shape, np.float32)) for x, y in batches)
+
+
+if __name__ == "__main__":
+    Textmill(asked).serve()

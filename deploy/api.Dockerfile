@@ -1,0 +1,44 @@
+# The API server: routes, queue, web page. With --worker-urls it needs no model; without, it starts workers itself.
+#   buildah bud -t textmill-api -f deploy/api.Dockerfile .
+# A self-contained image, with the model in it (see `make bake`):
+#   buildah bud --build-arg MODEL=deploy/bake/model -t textmill-baked -f deploy/api.Dockerfile .
+
+# Pin it by digest in production: --build-arg BASE=python:3.12-slim-trixie@sha256:...
+ARG BASE=python:3.12-slim-trixie
+FROM ${BASE} AS install
+COPY serving/requirements.lock /tmp/requirements.lock
+RUN python3 -m venv /opt/textmill \
+    && /opt/textmill/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps -r /tmp/requirements.lock \
+    && rm -rf /opt/textmill/lib/python3.12/site-packages/pip* /opt/textmill/bin/pip*
+COPY textmill /app/textmill
+COPY serving /app/serving
+COPY deploy/with_secrets.py /app/with_secrets.py
+RUN PYTHONPATH=/app /opt/textmill/bin/python -m compileall -q /app
+# the model of a self-contained image; the folder holds only .keep otherwise
+ARG MODEL=deploy/bake/empty
+COPY ${MODEL} /model
+
+FROM ${BASE}
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="textmill-api" \
+      org.opencontainers.image.description="Textmill's API server and web page" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY --from=install /opt/textmill /opt/textmill
+COPY --from=install /app /app
+COPY --from=install /model /model
+# the root is read-only when it runs: what is written goes to /data and /tmp
+RUN install -d -o 10001 -g 10001 /data
+ENV PATH=/opt/textmill/bin:/usr/local/bin:/usr/bin:/bin PYTHONPATH=/app PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 HOME=/tmp
+USER 10001:10001
+WORKDIR /data
+VOLUME ["/data"]
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["python3", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
+ENTRYPOINT ["python3", "/app/with_secrets.py", "python3", "-P", "-m", "serving.server"]
+CMD ["--config", "/etc/textmill/textmill.yaml"]

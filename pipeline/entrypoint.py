@@ -1,0 +1,115 @@
+"""The command of every step's container on Kubeflow: `python -m pipeline.entrypoint`, in place of TFX's own.
+
+TFX's expects artifacts with their type and URIs that TensorFlow opens. Kubeflow's launcher sends artifacts of earlier
+steps without a type, and `minio://`, `s3://` or `gs://` URIs whose files it has mounted or downloaded below /minio, /s3
+or /gcs. So types are restored from the component's own declaration, URIs are mapped to the local folders and, in what
+the step says of its outputs, back again; the work between is TFX's.
+"""
+
+import argparse
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from tfx.orchestration.kubeflow.v2 import compiler_utils
+from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
+from tfx.types.component_spec import ComponentSpec
+from tfx.utils import import_utils
+
+import textmill
+from pipeline.kubeflow_platform import MODEL_VARIABLE, VOLUME_VARIABLE
+from pipeline.workers import package
+from textmill import bases, environment
+from textmill.errors import UserError
+from textmill.files import hash_of_sources, write_beside
+from textmill.gpt2.base import Base
+from textmill.registry import ModelRegistry
+from textmill.settings import Config, Model
+
+MOUNTS = "TEXTMILL_MOUNTS"  # the folder in which the launcher's mounts lie, where it is not the root
+_SCHEMES = {"minio": "minio", "s3": "s3", "gs": "gcs"}  # of URIs, with the launcher's name for each
+
+
+def to_local(uri: str, mounts: Path) -> str:
+    """The folder where the launcher keeps the files of a URI; others are left as they are."""
+    scheme, found, rest = uri.partition("://")
+    return str(mounts / _SCHEMES[scheme] / rest) if found and scheme in _SCHEMES else uri
+
+
+def to_remote(path: str, mounts: Path) -> str:
+    """The URI of such a folder."""
+    for scheme, name in _SCHEMES.items():
+        if path.startswith(f"{mounts / name}/"):
+            return f"{scheme}://{path.removeprefix(f'{mounts / name}/')}"
+    return path
+
+
+def localised(invocation: dict[str, Any], specification: type[ComponentSpec], mounts: Path) -> dict[str, Any]:
+    """What the launcher sends to a step, with types and local folders; output folders exist then."""
+    for side, declared in (("inputs", specification.INPUTS), ("outputs", specification.OUTPUTS)):
+        for name, entry in invocation.get(side, {}).get("artifacts", {}).items():
+            schema = compiler_utils.get_artifact_schema(declared[name].type).decode()
+            for artifact in entry["artifacts"]:
+                artifact["type"] = {"instanceSchema": schema}
+                artifact["uri"] = to_local(artifact["uri"], mounts)
+                if side == "outputs" and artifact["uri"].startswith("/"):
+                    Path(artifact["uri"]).mkdir(parents=True, exist_ok=True)
+    return invocation
+
+
+def delocalised(output: dict[str, Any], mounts: Path) -> dict[str, Any]:
+    """What a step says of its outputs, with the URIs that the launcher sent."""
+    for entry in output.get("artifacts", {}).values():
+        for artifact in entry["artifacts"]:
+            artifact["uri"] = to_remote(artifact["uri"], mounts)
+    return output
+
+
+def fetched(described: str, model: str, volume: Path) -> str:
+    """A base's JSON as it was resolved elsewhere, with its files on this container's volume.
+
+    Raises:
+        UserError: it cannot be fetched, or is another one by now.
+    """
+    base = Base.from_json(described)
+    if base.from_scratch:
+        return described
+    registry = ModelRegistry(environment.address(environment.MLFLOW), model)
+    wanted = Config(name=model, data_dir=volume, text=volume, model=Model(base=base.name))
+    found = bases.resolve(wanted, registry)
+    if found.digest != base.digest:
+        raise UserError(f"The base {base.name} is not what it was when the pipeline was compiled; compile it again.")
+    return found.to_json()
+
+
+def _specification(executor: str) -> type[ComponentSpec]:
+    component = import_utils.import_class_by_path(re.sub(r"_Executor$", "", executor))
+    return component.SPEC_CLASS
+
+
+def main() -> None:
+    """Run one step as Kubeflow's launcher asks for it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--executor_class_path", required=True)
+    parser.add_argument("--json_serialized_invocation_args", required=True)
+    parser.add_argument("--json_serialized_inputs_spec_args", default="")
+    arguments, beam = parser.parse_known_args()
+    mounts = Path(os.environ.get(MOUNTS, "/"))
+    invocation = json.loads(arguments.json_serialized_invocation_args)
+    invocation = localised(invocation, _specification(arguments.executor_class_path), mounts)
+    parameters = invocation["inputs"].get("parameterValues", {})
+    if MODEL_VARIABLE in os.environ and "base" in parameters:
+        parameters["base"] = fetched(parameters["base"], os.environ[MODEL_VARIABLE], Path(os.environ[VOLUME_VARIABLE]))
+    if "code" in parameters:  # the lineage is to name the code that runs, whatever compiled the pipeline
+        parameters["code"] = hash_of_sources(Path(textmill.__file__).parent)
+    arguments.json_serialized_invocation_args = json.dumps(invocation)
+    kubeflow_v2_run_executor.main((arguments, [*beam, *package(beam)]))
+    output = Path(invocation["outputs"]["outputFile"])
+    said = delocalised(json.loads(output.read_text(encoding="utf-8")), mounts)
+    write_beside(output, json.dumps(said))
+
+
+if __name__ == "__main__":
+    main()

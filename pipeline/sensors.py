@@ -1,0 +1,28 @@
+"""The decisions of `textmill watch` for schedulers: Airflow's tasks and sensors, Kubeflow's recurring jobs call these.
+
+What they remember lies in the article store, so each cause leads to one training, whoever asks.
+"""
+
+from pathlib import Path
+
+from textmill.steps import Project
+from textmill.watch_loop import Watcher
+from textmill.watching import DEPLOY, TRAIN
+
+
+def training_is_due(file: Path) -> bool:
+    """Whether to train now, by the configuration's `watch` settings; where so, the caller is to start it."""
+    _, decisions = Watcher(Project.load(file)).look(first=True, about={TRAIN})
+    return bool(decisions)
+
+
+def training_failed(file: Path) -> None:
+    """Say that the training that was due has failed, so that another is tried in a while."""
+    Watcher(Project.load(file)).failed()
+
+
+def deploy_if_better(file: Path) -> str:
+    """Promote the version in Staging where the configuration lets watching do so; says what was done, or is to be."""
+    watcher = Watcher(Project.load(file))
+    _, decisions = watcher.look(about={DEPLOY})
+    return "; ".join(f"{each.what}: {each.why}; {watcher.act(each)}" for each in decisions) or "nothing to deploy"

@@ -1,0 +1,62 @@
+"""What the spider reads from an answer beside its HTML: charset, headers, and what tells the next crawl of a change."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+from scrapy.http import Response, TextResponse
+
+from scraper.items import PageRecord
+from textmill.settings import Crawl, Source
+
+_EXTRACTION = 1  # raised where extraction changes so that unchanged pages should be read again
+_SETTLED = timedelta(seconds=2)  # a page may change twice within a second, which is all that Last-Modified tells
+_REPLACED = "\ufffd"
+
+
+def text_of(response: TextResponse) -> str:
+    """The text of an answer; where the declared charset does not fit, in the one that does."""
+    text = response.text
+    if _REPLACED not in text:
+        return text
+    for charset in ("utf-8", "cp1252"):
+        try:
+            return response.body.decode(charset)
+        except UnicodeDecodeError:
+            continue
+    return text
+
+
+def headers_of(response: Response) -> dict[str, str]:
+    """Header fields with names in lower case; several of one name are joined by commas."""
+    return {
+        name.decode("latin-1").lower(): ", ".join(value.decode("utf-8", "replace") for value in values)
+        for name, values in response.headers.items()
+    }
+
+
+def record_of(
+    url: str, headers: Mapping[str, str], links: tuple[str, ...], rules: str, fetched: datetime
+) -> PageRecord:
+    """What is kept of a page that gave an article."""
+    modified = headers.get("last-modified")
+    if modified and not _is_settled(modified, headers.get("date"), fetched):
+        modified = None
+    return PageRecord(url, headers.get("etag"), modified, links, rules)
+
+
+def _is_settled(modified: str, date: str | None, fetched: datetime) -> bool:
+    try:
+        changed = parsedate_to_datetime(modified)
+        return changed + _SETTLED <= (parsedate_to_datetime(date) if date else fetched)
+    except (ValueError, TypeError):  # no date, or one without a zone
+        return False
+
+
+def rules_of(source: Source, crawl: Crawl) -> str:
+    """A hash of what decides whether and how an article is taken from a page."""
+    deciding = source.model_dump(exclude={"name", "start", "max_pages", "depth", "hosts"})
+    deciding |= {"min_words": crawl.min_words, "page_bytes": crawl.page_bytes, "extraction": _EXTRACTION}
+    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]

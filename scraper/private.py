@@ -1,0 +1,56 @@
+"""Keeps a crawl off the machine's own and private networks, to which a page, a redirect or a name may point it."""
+
+import ipaddress
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from twisted.internet.base import ReactorBase, ThreadedResolver
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import DNSLookupError
+
+
+def is_private(address: str) -> bool:
+    """Whether an IP address is not one of the public internet; False for what is no IP address."""
+    try:
+        found = ipaddress.ip_address(address.strip("[]").partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(found, "ipv4_mapped", None)
+    return not (mapped or found).is_global or found.is_multicast
+
+
+class GuardedResolver(ThreadedResolver):
+    """Resolves names to public addresses, and those that the configuration names to any.
+
+    The check stands where the connection is made, so neither a redirect nor a name whose address changes gets around it:
+    the first answer for a name holds as long as the process.
+
+    Attributes:
+        refused: names that led to a private address.
+    """
+
+    def __init__(self, reactor: ReactorBase, named: Collection[str], timeout_s: float) -> None:
+        super().__init__(reactor)
+        self._named = frozenset(named)
+        self._timeout_s = timeout_s
+        self._answers: dict[str, str] = {}
+        self.refused: set[str] = set()
+
+    def getHostByName(self, name: str, timeout: Sequence[int] = ()) -> "Deferred[str]":
+        """Resolve a name.
+
+        Raises:
+            DNSLookupError: it leads to a private address and is not named in the configuration.
+        """
+        if name in self._answers:
+            return succeed(self._answers[name])
+        # twisted takes one number for the whole time
+        found: Deferred[str] = super().getHostByName(name, (self._timeout_s,))  # type: ignore[arg-type]
+        return found.addCallback(self._checked, name)
+
+    def _checked(self, address: str, name: str) -> Any:
+        if is_private(address) and name.lower() not in self._named:
+            self.refused.add(name)
+            raise DNSLookupError(f"{name} leads to the private address {address}")
+        self._answers[name] = address
+        return address

@@ -1,0 +1,215 @@
+"""Texts written by CTranslate2, for GPUs that ONNX Runtime no longer knows: compute capability 6.1, a GTX 1060, and up.
+
+The same interface as `textmill.gpt2.inference.Engine`, with less behind it: texts are written beside each other and not
+together, no seed decides a text, no logprobs are reported, and the repetition penalty falls on written tokens alone.
+The bundle's weights are converted when they are loaded.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from serving import ctranslate2_model
+from textmill.errors import TextmillError, UserError
+from textmill.gpt2 import bundle
+from textmill.gpt2.generation import Chunk, Finish
+from textmill.gpt2.inference import QueueFull
+from textmill.gpt2.sampling import Settings
+from textmill.gpt2.text_stream import TextStream
+from textmill.gpt2.tokenizer import Tokenizer
+
+_log = logging.getLogger(__name__)
+
+
+class CTranslate2Engine:
+    """A bundle in CTranslate2. Close it when done."""
+
+    exact = False  # its random generators are its threads' own, and are seeded once
+
+    def __init__(
+        self,
+        directory: Path,
+        slots: int = 8,
+        threads: int = 0,
+        waiting: int = 64,
+        precision: str = "auto",
+        device: str = "cpu",
+    ) -> None:
+        """Convert and load a bundle, which should have been verified.
+
+        Args:
+            slots: texts written at the same time.
+            threads: CPU threads of all texts together; 0 leaves it to CTranslate2.
+            waiting: requests that may wait for a slot.
+            precision: float32, float16 or int8; auto: int8 where the bundle is meant for it, else float32.
+            device: cpu or cuda.
+
+        Raises:
+            UserError: CTranslate2 is not installed, does not know the precision, or cannot use the device.
+        """
+        self.architecture = bundle.read_architecture(directory)
+        self.tokenizer = Tokenizer.load(directory / bundle.TOKENIZER)
+        self.defaults = bundle.read_json(directory, bundle.GENERATION)
+        self.failure: BaseException | None = None
+        compute = ctranslate2_model.compute_type(directory, precision)
+        self._generator = ctranslate2_model.load(
+            directory, self.architecture, self.tokenizer.end, compute, device, slots, threads
+        )
+        self._slots, self._limit = slots, waiting
+        self._under_way: set[_Text] = set()
+        self._lock = threading.Lock()  # guards the set above and the flag below
+        self._closed = False
+        self._threads = ThreadPoolExecutor(slots, "textmill-ctranslate2")
+
+    @property
+    def window(self) -> int:
+        """Tokens the model sees at once."""
+        return self.architecture.window
+
+    @property
+    def room(self) -> int:
+        """Tokens of a prompt that are read at most."""
+        return self.window - 1
+
+    @property
+    def running(self) -> int:
+        """Texts under way."""
+        return min(self._slots, len(self._under_way))
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a slot."""
+        return max(0, len(self._under_way) - self._slots)
+
+    def check(self) -> None:
+        """See that the model works.
+
+        Raises:
+            UserError: CTranslate2 cannot run it on this device.
+        """
+        try:
+            self._generator.generate_batch([[str(self.tokenizer.end)]], max_length=1, include_prompt_in_result=False)
+        except (RuntimeError, ValueError) as error:
+            raise UserError(f"CTranslate2 cannot run the model ({error}); try another device or precision.") from error
+
+    def submit(
+        self,
+        prompt: Sequence[int],
+        settings: Settings,
+        deliver: Callable[[Chunk], None],
+        logprobs: int | None = None,
+    ) -> "_Text":
+        """Ask for a text, as `Engine.submit` does; the seed is not honoured.
+
+        Raises:
+            QueueFull: as many requests wait as may.
+            TextmillError: the prompt is empty, logprobs are asked for, or the engine has ended.
+        """
+        if not prompt:
+            raise TextmillError("A prompt needs at least one token.")
+        if logprobs is not None:
+            raise UserError("The engine ctranslate2 reports no logprobs; leave the field out.")
+        text = _Text(self, list(prompt[-self.room :]), settings, deliver)
+        with self._lock:
+            if self._closed:
+                raise TextmillError("The engine has ended and takes no more requests.")
+            if len(self._under_way) >= self._slots + self._limit:
+                raise QueueFull(f"{self._limit} requests are waiting already; try again in a moment.")
+            self._under_way.add(text)
+            self._threads.submit(self._write, text)
+        return text
+
+    def _write(self, text: "_Text") -> None:
+        try:
+            text.write(self._generator)
+        except Exception as error:  # nobody else would hear of it: this thread has no caller
+            _log.exception("CTranslate2 has failed.")
+            self.failure = error
+            text.finish("failed")
+        finally:
+            with self._lock:
+                self._under_way.discard(text)
+
+    def close(self) -> None:
+        """Cancel all texts and end."""
+        with self._lock:
+            self._closed = True
+            for text in self._under_way:
+                text.cancel()
+        self._threads.shutdown()
+
+
+class _Text:
+    """One text under way."""
+
+    def __init__(
+        self, engine: CTranslate2Engine, prompt: list[int], settings: Settings, deliver: Callable[[Chunk], None]
+    ) -> None:
+        self._context = prompt  # tokens before the model, the newest last
+        self._window, self._end = engine.window, engine.tokenizer.end
+        self._settings = settings
+        self._deliver = deliver
+        self._stream = TextStream(engine.tokenizer.decode, settings.stop)
+        self._cancelled = threading.Event()
+        self._written = 0
+        self._finish: Finish | None = None
+
+    def cancel(self) -> None:
+        """Stop before the next token; from any thread."""
+        self._cancelled.set()
+
+    def write(self, generator: Any) -> None:
+        """Write the text to its end, each time up to the end of the window, and then on from the last half of it."""
+        how = self._settings
+        while not self._finish:
+            if self._cancelled.is_set():
+                self.finish("cancelled")
+                return
+            generator.generate_batch(
+                [[str(token) for token in self._context]],
+                max_length=min(how.max_tokens - self._written, self._window - len(self._context) + 1),
+                sampling_topk=1 if how.temperature == 0 else how.top_k,
+                sampling_topp=how.top_p,
+                sampling_temperature=how.temperature or 1.0,
+                repetition_penalty=how.repetition_penalty,
+                include_prompt_in_result=False,
+                return_end_token=True,
+                callback=lambda step: self._advance(int(step.token_id)),
+            )
+            if len(self._context) > self._window:
+                self._context = self._context[-(self._window // 2) :]
+
+    def _advance(self, token: int) -> bool:
+        """Take a token that was drawn; true if the text has ended with it."""
+        if self._finish or self._cancelled.is_set():
+            return True
+        self._written += 1
+        if token == self._end:
+            self.finish("end")
+            return True
+        text = self._stream.push(token)
+        if self._stream.stopped or self._written == self._settings.max_tokens:
+            self.finish("length", text)
+            return True
+        self._context.append(token)
+        if text:
+            self._tell(Chunk(text, self._written))
+        return False
+
+    def finish(self, finish: Finish, text: str = "") -> None:
+        """Hand on the last chunk, once."""
+        if self._finish:
+            return
+        text += self._stream.close()
+        self._finish = "stop" if self._stream.stopped else finish
+        self._tell(Chunk(text, self._written, self._finish))
+
+    def _tell(self, chunk: Chunk) -> None:
+        try:
+            self._deliver(chunk)
+        except Exception:  # whatever a listener does wrong, the other texts go on
+            _log.exception("A listener failed; its text is cancelled.")
+            self.cancel()

@@ -1,0 +1,97 @@
+"""The Kubernetes manifests: valid, consistent with one another and with the programs, and tight."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from manifests import containers, pod, rendered
+
+from serving import worker
+from textmill import config as configuration
+
+OVERLAYS = ("cpu", "gpu")
+
+
+def _all(overlay: str) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(each["kind"], each["metadata"]["name"]): each for each in rendered(overlay)}
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_manifests_pass_a_strict_check_against_kubernetes_own_schemas(overlay: str, tmp_path: Path) -> None:
+    program = shutil.which("kubernetes-validate")
+    if program is None:
+        pytest.skip("kubernetes-validate is not installed: pip install kubernetes-validate")
+    file = tmp_path / "manifests.yaml"
+    file.write_text(yaml.safe_dump_all(rendered(overlay)), encoding="utf-8")
+    ran = subprocess.run([program, "--strict", str(file)], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_container_runs_unprivileged_on_a_read_only_root(overlay: str) -> None:
+    found = [each for each in rendered(overlay) if containers(each)]
+    assert len(found) == 4
+    for each in found:
+        assert pod(each)["securityContext"]["runAsNonRoot"] is True
+        assert pod(each)["automountServiceAccountToken"] is False
+        for container in containers(each):
+            context = container["securityContext"]
+            assert context["readOnlyRootFilesystem"] is True
+            assert context["allowPrivilegeEscalation"] is False
+            assert context["capabilities"] == {"drop": ["ALL"]}
+            assert container["resources"]["limits"]["memory"]
+
+
+def test_the_gpu_overlay_runs_four_workers_with_a_gpu_each() -> None:
+    found = _all("gpu")["Deployment", "textmill-worker"]
+    (container,) = containers(found)
+    assert found["spec"]["replicas"] == 4
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert container["image"].endswith("-gpu")
+    assert container["args"][:2] == ["--device", "0"]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_a_worker_understands_its_arguments(overlay: str) -> None:
+    (container,) = containers(_all(overlay)["Deployment", "textmill-worker"])
+    options = worker._parser().parse_args(["--bundle", "/model", *container["args"]])
+    assert options.slots == 8
+
+
+def test_the_configuration_is_valid_and_finds_the_workers_by_their_service(tmp_path: Path) -> None:
+    found = _all("cpu")
+    file = tmp_path / "textmill.yaml"
+    file.write_text(found["ConfigMap", "textmill"]["data"]["textmill.yaml"], encoding="utf-8")
+    service = found["Service", "textmill-worker"]
+    port = service["spec"]["ports"][0]["port"]
+    assert configuration.load(file).serve.worker_urls == [f"dns:http://{service['metadata']['name']}:{port}"]
+    assert service["spec"]["clusterIP"] == "None"  # one address for all workers would hide them from the API
+
+
+@pytest.mark.parametrize("kind", ["Service", "PodDisruptionBudget", "NetworkPolicy"])
+def test_selectors_name_pods_that_there_are(kind: str) -> None:
+    found = _all("cpu")
+    labels = [
+        (each["spec"].get("jobTemplate", each))["spec"]["template"]["metadata"]["labels"]
+        for each in found.values()
+        if containers(each)
+    ]
+    for (each_kind, name), each in found.items():
+        if each_kind != kind:
+            continue
+        selector = each["spec"].get("podSelector", each["spec"].get("selector", {}))
+        wanted = selector.get("matchLabels", selector)
+        assert any(wanted.items() <= each.items() for each in labels), name
+
+
+def test_a_mistyped_field_would_be_found(tmp_path: Path) -> None:
+    program = shutil.which("kubernetes-validate")
+    if program is None:
+        pytest.skip("kubernetes-validate is not installed: pip install kubernetes-validate")
+    wrong = yaml.safe_dump(_all("cpu")["Deployment", "textmill-api"]).replace("periodSeconds", "periodSecond")
+    file = tmp_path / "wrong.yaml"
+    file.write_text(wrong, encoding="utf-8")
+    assert subprocess.run([program, "--strict", str(file)], capture_output=True).returncode == 1

@@ -1,0 +1,85 @@
+"""The compiled file executed step by step, each container's own command in a process of its own, ends as a local run does."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from kubeflow_cluster import RUN, Cluster
+from projects import Project, project
+
+from textmill import config as configuration
+from textmill.articles import ArticleStore
+from textmill.environment import MLFLOW, MONGODB
+
+STEPS = 40
+IMAGE = "registry.example/textmill@sha256:" + "ab" * 32
+
+
+@pytest.fixture(scope="module")
+def crawled(
+    tmp_path_factory: pytest.TempPathFactory, mongodb_uri: str, mlflow_uri: str, millpond: ModuleType
+) -> Iterator[Project]:
+    """A project that has been crawled, set up for Kubeflow."""
+    with project("on-kubeflow", tmp_path_factory.mktemp("flow"), 60, mongodb_uri, mlflow_uri, millpond) as crawled:
+        with (crawled.folder / "textmill.yaml").open("a", encoding="utf-8") as file:
+            file.write(f"kubeflow:\n  image: {IMAGE}\n")
+        crawled.type("crawl")
+        yield crawled
+
+
+@pytest.fixture(scope="module")
+def cluster(crawled: Project) -> Cluster:
+    """A cluster on which the pipeline has run once, for fewer steps than the configuration says."""
+    printed = crawled.type("kubeflow", "compile", "--out", "pipeline.yaml")
+    assert "pipeline.yaml" in printed
+    addresses = {name: crawled.environment[name] for name in (MONGODB, MLFLOW)}
+    cluster = Cluster(crawled.folder / "cluster", {"textmill": addresses})
+    cluster.run(crawled.folder / "pipeline.yaml", {"steps": STEPS, "sources": "millpond"})
+    return cluster
+
+
+def test_the_steps_end_in_a_registered_version(cluster: Cluster, crawled: Project) -> None:
+    (version,) = crawled.registry.versions()
+    assert version.stage == "Staging"
+    assert cluster.artifacts["FineTune.model"]["uri"].startswith("minio://mlpipeline/")
+    assert cluster.artifacts["FineTune.model"]["metadata"]["checksum"] == version.checksum
+    assert cluster.artifacts["Evaluate.blessing"]["metadata"]["blessed"] == 1
+
+
+def test_the_run_in_mlflow_has_the_name_of_the_one_on_kubeflow(cluster: Cluster, crawled: Project) -> None:
+    import requests
+
+    run = crawled.registry.version(1).run_id
+    answer = requests.get(
+        f"{crawled.registry.tracking_uri}/api/2.0/mlflow/runs/get", {"run_id": run}, timeout=10
+    ).json()["run"]
+    assert answer["info"]["run_name"] == RUN
+
+
+def test_the_model_is_the_one_that_a_local_run_makes(cluster: Cluster, crawled: Project) -> None:
+    file = crawled.folder / "textmill.yaml"
+    file.write_text(file.read_text("utf-8").replace("steps: 60", f"steps: {STEPS}"), "utf-8")
+    config = configuration.load(file)
+    snapshots = ArticleStore.connect(crawled.environment[MONGODB], config.store.database).snapshots
+    assert [each["_id"] for each in snapshots.find()] == [1]
+    ran = subprocess.run(
+        [sys.executable, "-m", "pipeline.local", "--config", str(file), "--snapshot", "1"],
+        env={**os.environ, **crawled.environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert len(crawled.registry.versions()) == 1  # it is the very model that is registered already
+    (local,) = config.data_dir.glob("pipeline/artifacts/FineTune/model/*/model.safetensors")
+    assert _weights(local) == _weights(cluster._in_bucket(cluster.artifacts["FineTune.model"]["uri"]))
+
+
+def _weights(place: Path) -> str:
+    file = place / "model.safetensors" if place.is_dir() else place
+    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -1,0 +1,75 @@
+"""The second engine, where CTranslate2 is installed: what it writes is what the first one does, but for its dice."""
+
+import queue
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from serving.ctranslate2_engine import CTranslate2Engine
+from textmill.errors import UserError
+from textmill.gpt2.generation import Chunk
+from textmill.gpt2.inference import Engine, QueueFull
+from textmill.gpt2.sampling import Settings
+
+pytest.importorskip("ctranslate2")
+
+
+@pytest.fixture(scope="module")
+def engine(model: Path) -> Iterator[CTranslate2Engine]:
+    engine = CTranslate2Engine(model, slots=2, threads=2, waiting=1)
+    engine.check()
+    yield engine
+    engine.close()
+
+
+def chunks(engine: CTranslate2Engine | Engine, prompt: str, settings: Settings) -> list[Chunk]:
+    found: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
+    engine.submit(engine.tokenizer.encode(prompt), settings, found.put)
+    got = [found.get(timeout=30)]
+    while got[-1].finish is None:
+        got.append(found.get(timeout=30))
+    return got
+
+
+@pytest.mark.parametrize("prompt", ["a", "abc", "de. ü abc"])
+def test_greedy_text_is_that_of_onnx_runtime_even_past_the_window(
+    engine: CTranslate2Engine, model: Path, prompt: str
+) -> None:
+    greedy = Settings(temperature=0, max_tokens=150)
+    with Engine(model, slots=1, threads=1) as other:
+        expected = chunks(other, prompt, greedy)
+    found = chunks(engine, prompt, greedy)
+    assert "".join(chunk.text for chunk in found) == "".join(chunk.text for chunk in expected)
+    assert (found[-1].tokens, found[-1].finish) == (expected[-1].tokens, expected[-1].finish)
+
+
+def test_text_is_drawn_streamed_and_stopped(engine: CTranslate2Engine) -> None:
+    whole = chunks(engine, "abc", Settings(temperature=1.0, max_tokens=60, stop=(".",)))
+    assert len(whole) > 1
+    assert "." not in "".join(chunk.text for chunk in whole)
+    assert len({"".join(c.text for c in chunks(engine, "abc", Settings(temperature=1.5))) for _ in range(4)}) > 1
+
+
+def test_a_cancelled_text_frees_its_place_and_a_full_queue_refuses(engine: CTranslate2Engine) -> None:
+    found: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
+    endless = Settings(max_tokens=10_000_000, temperature=0)
+    texts = [engine.submit([5], endless, found.put) for _ in range(3)]
+    assert (engine.running, engine.waiting) == (2, 1)
+    with pytest.raises(QueueFull):
+        engine.submit([5], endless, found.put)
+    for text in texts:
+        text.cancel()
+    ends: list[object] = []
+    while len(ends) < 3:
+        if finish := found.get(timeout=30).finish:
+            ends.append(finish)
+    assert ends == ["cancelled"] * 3
+    assert chunks(engine, "abc", Settings(max_tokens=3))[-1].tokens <= 3
+
+
+def test_what_it_cannot_do_is_refused(engine: CTranslate2Engine, model: Path) -> None:
+    with pytest.raises(UserError, match="no logprobs"):
+        engine.submit([5], Settings(), lambda chunk: None, logprobs=1)
+    with pytest.raises(UserError, match="does not compute in int4"):
+        CTranslate2Engine(model, precision="int4")

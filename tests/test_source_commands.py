@@ -1,0 +1,103 @@
+"""`textmill sources`, `forget` and `crawl --watch`: what a person sees and what it changes."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from textmill.articles import Article, ArticleStore, now
+from textmill.cli import app
+from textmill.errors import UserError
+from textmill.source_report import _models
+from textmill.steps import seconds_in
+from textmill.versions import Version
+
+Type = Callable[..., str]
+
+
+@pytest.fixture
+def type_(tmp_path: Path, mongodb_uri: str, database: str, monkeypatch: pytest.MonkeyPatch) -> Type:
+    """A function that types a command in a project of the sites 'mill' and 'brook' and returns what it prints."""
+    names = ("mill", "brook", "pond")
+    config = {
+        "name": "test",
+        "data_dir": str(tmp_path / "data"),
+        "store": {"database": database},
+        "sources": [{"name": name, "start": f"http://{name}.example/"} for name in names],
+    }
+    file = tmp_path / "textmill.yaml"
+    file.write_text(yaml.safe_dump(config), encoding="utf-8")
+    monkeypatch.setenv("TEXTMILL_MONGODB_URI", mongodb_uri)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def type_command(*words: str) -> str:
+        result = CliRunner().invoke(app, [*words, "--config", str(file)])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result.output
+
+    return type_command
+
+
+def add_crawl(store: ArticleStore, source: str, articles: int, days_ago: int, complete: bool = True) -> None:
+    ended = datetime(2026, 11, 20, 6, tzinfo=UTC) - timedelta(days=days_ago)
+    counts = {"articles": articles, "new": articles, "changed": 0, "refused": [{"reason": "listing", "pages": 7}]}
+    store.crawls.insert_one({"source": source, "started": ended, "ended": ended, "complete": complete, **counts})
+
+
+def test_sources_shows_each_sites_yield_against_its_own_history(type_: Type, store: ArticleStore) -> None:
+    store.upsert([Article("http://mill.example/1", "mill", "Day", "Water turns the wheel.", now())])
+    for days_ago, articles in enumerate((41, 40, 38)):
+        add_crawl(store, "mill", articles, days_ago)
+    add_crawl(store, "brook", 60, 1)
+    add_crawl(store, "brook", 2, 0, complete=False)
+    store.sources.insert_one({"_id": "brook", "quarantine": {"reason": "2 articles where 60 are usual", "time": now()}})
+    store.pages.insert_one({"_id": "x", "url": "http://brook.example/1", "source": "brook", "refused": "consent page"})
+
+    lines = type_("sources").splitlines()
+    rows = {line.split()[0]: line.split() for line in lines if line.strip()}
+    assert rows["mill"] == ["mill", "1", "2026-11-20", "06:00", "41", "0", "7", "41", "39"]
+    assert rows["brook"] == ["brook", "0", "2026-11-20", "06:00", "2", "0", "7", "2", "quarantined", "60"]
+    assert rows["pond"] == ["pond", "0", "never"]
+    assert "'brook' is quarantined: 2 articles where 60 are usual." in lines[-1]
+    assert type_("sources", "--refused", "brook") == "consent page\thttp://brook.example/1\n"
+
+    assert "brook, which was quarantined for 2 articles" in type_("sources", "--release", "brook")
+    assert "quarantined" not in type_("sources")
+    with pytest.raises(UserError, match="no source 'lake'"):
+        type_("sources", "--refused", "lake")
+
+
+def test_forget_names_what_had_the_article(type_: Type, store: ArticleStore) -> None:
+    store.upsert([Article("http://mill.example/1", "mill", "Day", "Water turns the wheel.", now() - timedelta(1))])
+    store.versions.update_many({}, {"$set": {"valid_from": now() - timedelta(1)}})
+    store.take_snapshot(["mill"])
+    said = type_("forget", "http://mill.example/1")
+    assert "http://mill.example/1: 1 text taken out of the store; it is not fetched again" in said
+    assert "Snapshots that held it, and can be read no more: 1." in said
+    assert "the registry does not answer" in said
+    assert store.articles.count_documents({}) == 0
+    assert "No snapshot held it." in type_("forget", "http://mill.example/never-seen")
+
+
+def test_versions_that_learned_from_a_forgotten_article_are_named() -> None:
+    versions = [
+        Version("test", number, stage, "run", now(), {"snapshot": snapshot})
+        for number, stage, snapshot in ((1, "Archived", "3"), (2, "Production", "4"), (3, "Staging", "12"))
+    ]
+    assert "learned from them: 1 (Archived), 2 (Production); a new run" in _models(lambda: versions, [3, 4])
+    assert _models(lambda: versions, [1, 2]) == "No version of the model learned from them."
+
+
+@pytest.mark.parametrize(("words", "seconds"), [("1d", 86_400), ("12h", 43_200), ("30m", 1800), ("1.5s", 1.5)])
+def test_durations(words: str, seconds: float) -> None:
+    assert seconds_in(words) == seconds
+
+
+@pytest.mark.parametrize("words", ["", "1", "d", "-1d", "0h", "daily"])
+def test_what_is_no_duration_is_named(words: str) -> None:
+    with pytest.raises(UserError, match="is no duration; write one like 1d"):
+        seconds_in(words)

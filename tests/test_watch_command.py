@@ -1,0 +1,135 @@
+"""Watching with the real parts: store, MLflow, ratings, and a model that reads what was crawled since it learned."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+
+import pytest
+from empty_versions import register_bundle
+from parrots import write_parrot
+
+from textmill import report
+from textmill.articles import Article, ArticleStore, now
+from textmill.feedback import FeedbackStore, Rating, rating_id
+from textmill.gpt2.architecture import Architecture
+from textmill.gpt2.tokenizer import characters
+from textmill.registry import ModelRegistry
+from textmill.steps import Project
+from textmill.watch_loop import Watcher, watch
+
+SETTINGS = """
+name: {name}
+sources: [{{name: mill, start: "http://127.0.0.1:9/"}}]
+store: {{database: {name}}}
+watch: {{new_articles: 0, at_most_days: 0, drift_articles: 4, drift_percent: 10, cooldown_hours: 0, approval_percent: 50, ratings: 3}}
+"""
+
+
+def _article(number: int, letter: str) -> Article:
+    return Article(f"http://mill.example/{letter}{number}", "mill", letter * 3, letter * 120 + f"{number}", now())
+
+
+@dataclass
+class World:
+    """A project with one version in Production, which knows the letter a and nothing else."""
+
+    project: Project
+    store: ArticleStore
+    registry: ModelRegistry
+    ratings: FeedbackStore
+
+    def crawl(self, letter: str, numbers: range) -> None:
+        self.store.upsert([_article(number, letter) for number in numbers])
+
+
+@pytest.fixture
+def world(
+    tmp_path: Path,
+    database: str,
+    store: ArticleStore,
+    mongodb_uri: str,
+    mlflow_uri: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> World:
+    monkeypatch.setenv("TEXTMILL_MONGODB_URI", mongodb_uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
+    (tmp_path / "textmill.yaml").write_text(SETTINGS.format(name=database), encoding="utf-8")
+    project = Project.load(tmp_path / "textmill.yaml")
+    world = World(project, store, project.registry, FeedbackStore.connect(mongodb_uri, database))
+    world.crawl("a", range(6))
+    snapshot = store.take_snapshot(["mill"])
+    letters = characters(["ab0123456789\n"])
+    write_parrot(tmp_path / "parrot", Architecture(letters.vocabulary, 32, 1, 2, 32), letters, "a")
+    number = register_bundle(
+        world.registry, tmp_path / "parrot", {"snapshot": str(snapshot.number), "bits_per_byte": "0.6000"}
+    )
+    world.registry.promote(number, "the first")
+    return world
+
+
+def test_a_change_of_topic_is_noticed_by_the_served_model_and_fires_once(world: World) -> None:
+    watcher = Watcher(world.project)
+    assert watcher.look()[1] == []
+    world.crawl("a", range(10, 15))
+    figures, decisions = watcher.look()
+    assert figures.drift_articles == 5
+    assert decisions == []
+    world.crawl("b", range(10, 15))
+    figures, (decision,) = watcher.look()
+    assert decision.alarm == "drift"
+    assert figures.bits_per_byte is not None and figures.bits_per_byte > 2
+    assert watcher.look()[1] == []
+    assert Watcher(world.project).look()[1] == []  # another process knows of it too
+    (kept,) = watcher.log.decisions(10)
+    assert kept["figures"]["drift_articles"] == 10
+    assert "bits per byte on 10 new articles" in kept["why"]
+
+
+def test_of_two_that_look_at_once_one_decides(world: World) -> None:
+    watcher = Watcher(world.project)
+    figures, _ = watcher.look()
+    state, looks = watcher.log.state()
+    assert watcher.log.looked(figures, state, looks)
+    assert not watcher.log.looked(figures, state, looks)
+
+
+def test_bad_ratings_fire_once(world: World) -> None:
+    watcher = Watcher(world.project)
+    ratings = [
+        Rating(rating_id("t", str(i)), "t", str(i), 0.0, now().isoformat(), world.registry.name, 1, "")
+        for i in range(3)
+    ]
+    world.ratings.put(ratings)
+    (decision,) = watcher.look()[1]
+    assert decision.why == "0% of 3 ratings of version 1 approve; at least 50% was asked"
+    assert watcher.look()[1] == []
+
+
+def test_a_look_asks_for_what_is_in_staging_and_status_shows_it(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tags = {"snapshot": "1", "bits_per_byte": "0.5000", "reference": "version 1 in Production 0.6000"}
+    number = register_bundle(world.registry, tmp_path / "parrot", tags)
+    world.registry.promote(number, "blessed", stage="Staging")
+    said: list[str] = []
+    watch(world.project, Event(), once=True, say=said.append)
+    watch(world.project, Event(), once=True, say=said.append)
+    assert "ask: version 2 is better than version 1 in Production" in said[0]
+    assert said[1:] == ["  Next: textmill promote 2", "Nothing to do: 0 new articles."]
+    assert world.registry.version(2).stage == "Staging"
+    report.status(world.project)
+    assert "version 2 is better than version 1 in Production" in capsys.readouterr().out
+
+
+def test_a_better_version_is_deployed_where_that_is_wanted(world: World, tmp_path: Path) -> None:
+    file = world.project.file
+    file.write_text(file.read_text("utf-8").replace("watch: {", "watch: {deploy: if-better, "), "utf-8")
+    tags = {"snapshot": "1", "bits_per_byte": "0.5000", "reference": "version 1 in Production 0.6000"}
+    number = register_bundle(world.registry, tmp_path / "parrot", tags)
+    world.registry.promote(number, "blessed", stage="Staging")
+    watch(Project.load(file), Event(), once=True, say=lambda _: None)
+    assert world.registry.version(2).stage == "Production"
+    last = next(move for move in world.registry.history() if move.version == 2 and move.stage == "Production")
+    assert last.why.startswith("textmill watch: version 2 is better")
+    assert json.loads(json.dumps(last.figures))["bits_per_byte"] == "0.5000"

@@ -1,0 +1,153 @@
+"""`textmill train`: a plain text file in, a model bundle out, with no TFX, no MLflow and no store.
+
+A configuration that has sites instead of a text has the articles in the store written to a text first. What happens then is what the pipeline's ExportArticles, Preprocess and FineTune do, in one process. The output folder has
+
+    model/          the bundle, which serving loads and transformers' from_pretrained reads
+    logs/           TensorBoard's files, `history.json`, `samples.txt`, and what the training printed
+    checkpoints/    what a training that was stopped goes on from
+    bases/          models to start from that were downloaded
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import textmill
+from textmill import bases, console, plain_text, progress
+from textmill import config as configuration
+from textmill.errors import TextmillError, UserError
+from textmill.files import hash_of_sources
+from textmill.gpt2 import tokenizer
+from textmill.gpt2.document import document
+from textmill.gpt2.tokenizer import END
+from textmill.plain_text import TextFile
+from textmill.registry import ModelRegistry
+from textmill.settings import Config
+
+MODEL = "model"
+ARTICLES = "articles.txt"
+
+
+def plan(file: Path | None, text: Path | None, out: Path | None, base: str, steps: int | None) -> Config:
+    """The configuration, or the defaults, with what the command line says instead; `data_dir` is the output folder.
+
+    Raises:
+        UserError: there is no text or no folder, or a setting is wrong.
+    """
+    if file is None and (text is None or out is None):
+        raise UserError("Name a text and a folder with --text FILE --out FOLDER, or a configuration with --config.")
+    values: dict[str, Any] = (
+        configuration.load(file).model_dump(exclude_unset=True, mode="json") if file else {"name": "model"}
+    )
+    if text or out:
+        values |= {key: str(path.absolute()) for key, path in (("text", text), ("data_dir", out)) if path}
+    for group, setting, value in (("model", "base", _base(base)), ("train", "steps", steps)):
+        if value:
+            values[group] = values.get(group, {}) | {setting: value}
+    try:
+        config = Config.model_validate(values)
+    except ValueError as error:
+        problem = str(error).splitlines()[2].strip().removeprefix("Value error, ")
+        raise UserError(f"These options do not fit together: {problem}") from None
+    return config
+
+
+def _base(base: str) -> str:
+    """A base as it is spelled on the command line, where a folder is meant from the folder that one is in."""
+    return str(Path(base).expanduser().absolute()) if base and Path(base).expanduser().is_dir() else base
+
+
+def train(config: Config, verbose: bool = False) -> Path:
+    """Train in a child process and show its progress; returns the bundle's folder.
+
+    Raises:
+        TextmillError: as `work`.
+    """
+    out = config.data_dir
+    bases.check_folder(config)
+    if config.text is None:
+        config = config.model_copy(update={"text": from_store(config, out / ARTICLES)})
+    assert config.text
+    TextFile.open(config.text, config.corpus.validation_percent)
+    command = [sys.executable, "-P", "-m", "textmill.light_training", config.model_dump_json(exclude_unset=True)]
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": config.train.backend}
+    console.run_child(command, out / "logs" / "train.log", environment, verbose, "Loading TensorFlow")
+    return out / MODEL
+
+
+def from_store(config: Config, file: Path) -> Path:
+    """Write the articles that the store holds now to a text file, in the order of their keys, which is a random one.
+
+    Raises:
+        UserError: the store does not answer, or holds no article of the configured sources.
+    """
+    from textmill import local
+    from textmill.articles import ArticleStore
+
+    store = ArticleStore.connect(local.store_address(config.data_dir), config.store.database)
+    snapshot = store.take_snapshot(config.corpus.sources or [source.name for source in config.sources])
+    if not snapshot.articles:
+        raise UserError("The store holds no article to learn from; crawl first with 'textmill crawl'.")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}")
+    with partial.open("w", encoding="utf-8") as out:
+        for article in store.read(snapshot):
+            out.write(document(article.title, article.text) + END)
+    partial.replace(file)
+    console.done("Articles", f"{snapshot.articles} of snapshot {snapshot.number}")
+    return file
+
+
+def work(config: Config) -> dict[str, Any]:
+    """Prepare the text and train on it, in this process; returns what came of it.
+
+    Raises:
+        UserError: the text is too short, the base cannot be had, or as `training.train`.
+    """
+    from textmill.gpt2.fine_tuning import fine_tune
+
+    assert config.text
+    out = config.data_dir
+    checkpoints = Path(config.train.checkpoint_dir or out / "checkpoints")
+    base = bases.resolve(config, ModelRegistry(os.environ.get("MLFLOW_TRACKING_URI", ""), config.name))
+    model = bases.shape(config.model, base)
+    text = TextFile.open(config.text, config.corpus.validation_percent)
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".text-", dir=checkpoints) as folder:
+        windows, articles = Path(folder) / "windows", Path(folder) / "articles"
+        progress.step("Preparing the text")
+        own = tokenizer.choose(
+            config.tokenizer_kind,
+            config.tokenizer.vocabulary,
+            None if base.from_scratch else Path(base.directory),
+            text.sample(),
+        )
+        tokens = plain_text.prepare(text, own, model.window, windows, articles)
+        progress.result(f"{tokens:,} tokens to train on; vocabulary {own.vocabulary:,}")
+        progress.step("Training")
+        code = hash_of_sources(Path(textmill.__file__).parent)
+        place, logs = out / MODEL, out / "logs"
+        made = fine_tune(windows, articles, place, logs, checkpoints, config.name, model, config.train, code, base)
+    progress.result(made.sentence)
+    return {"checksum": made.checksum, "parameters": made.parameters, "model": str(out / MODEL)}
+
+
+def main() -> int:
+    """Do the work that the first argument describes, in JSON; failures are reported in one sentence."""
+    progress.follow_parent()
+    try:
+        progress.outcome(**work(Config.model_validate_json(sys.argv[1])))
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        progress.failed_with(error)
+        if not isinstance(error, TextmillError):
+            raise
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

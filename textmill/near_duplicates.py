@@ -1,0 +1,221 @@
+"""Articles that are copies of others, word for word or nearly, found with a memory that does not grow with their number.
+
+MinHash signatures (Broder 1997, by `datasketch`) of five-word shingles are cut into bands; articles that agree in a
+band are compared. What is sorted and joined are rows of 16 bytes in files, one for each key range, never texts.
+
+An article's number is its key range's and its place in it, so numbers are in the order of keys. Of copies, the one
+with the lowest number stays.
+"""
+
+import os
+import re
+import threading
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from datasketch import MinHash
+from numpy.typing import NDArray
+
+_HASHES = 128  # in a signature; the similarity they estimate is off by 0.04 (one standard deviation) at 0.8
+_SHINGLE = 5  # words
+_FOUND = 0.99  # share of the pairs at the threshold that shall meet in a band
+_CHARACTERS_AT_ONCE = 1 << 16  # bounds the memory of signing one long text: about 10 MB
+_ROWS_AT_ONCE = 1 << 13
+_ROUNDS = 8  # of comparing a bucket's articles with the first of those still unlike any before
+# CJK characters count as words of their own, since no spaces part them
+_CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+_WORD = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+")
+_SPACE = re.compile(r"\s")
+_PERMUTATIONS = MinHash(_HASHES, seed=1, scheme="affine32").permutations
+_MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
+
+Ids = NDArray[np.uint64]
+BUCKET = np.dtype([("hash", "<u8"), ("id", "<u8")])
+MARK = np.dtype([("content", "S16"), ("signature", "<u4", (_HASHES,))])
+COPY = np.dtype([("id", "<u8"), ("near", "?")])
+
+
+def numbered(key_range: int, place: int | NDArray[np.integer]) -> Ids:
+    """The numbers of the articles at these places of a key range."""
+    return np.uint64(key_range << 32) + np.asarray(place, np.uint64)
+
+
+@dataclass(frozen=True, slots=True)
+class Bands:
+    """How signatures are cut, for a similarity from which two articles count as one."""
+
+    threshold: float  # Jaccard similarity of shingles; above 1: only equal texts count
+    rows: int
+    count: int
+
+    @classmethod
+    def for_threshold(cls, threshold: float) -> "Bands":
+        """The longest bands, which mean the fewest needless comparisons, in which 99% of such pairs meet."""
+        if not 0 < threshold <= 1:
+            return cls(2.0, 1, 0)
+        fitting = [rows for rows in range(1, _HASHES + 1) if 1 - (1 - threshold**rows) ** (_HASHES // rows) >= _FOUND]
+        rows = max(fitting, default=1)
+        return cls(threshold, rows, _HASHES // rows)
+
+    def hashes(self, signatures: NDArray[np.uint32]) -> NDArray[np.uint64]:
+        """A hash for each band, shape (articles, bands), from signatures of shape (articles, hashes)."""
+        cut = signatures[:, : self.rows * self.count].reshape(len(signatures), self.count, self.rows)
+        mixed = np.broadcast_to(np.arange(1, self.count + 1, dtype=np.uint64), cut.shape[:2]) * _MIX[0]
+        for row in range(self.rows):
+            mixed = (mixed ^ cut[:, :, row]) * _MIX[1]
+            mixed ^= mixed >> np.uint64(29)
+        mixed = mixed * _MIX[2]
+        return mixed ^ (mixed >> np.uint64(32))
+
+
+def signature(text: str) -> NDArray[np.uint32]:
+    """The MinHash signature of a text's shingles, shape (128,); of a text without words all are the largest number."""
+    minhash = MinHash(_HASHES, hashfunc=int, permutations=_PERMUTATIONS, scheme="affine32")
+    for words in _word_hashes(text):
+        shingles = np.zeros(max(1, len(words) - _SHINGLE + 1), np.uint32)
+        for place in range(min(_SHINGLE, len(words))):  # a text of fewer words is one shingle
+            shingles = (shingles ^ words[place : place + len(shingles)]) * np.uint32(0x01000193)
+            shingles ^= shingles >> np.uint32(15)
+        minhash.update_batch(shingles.tolist())
+    return minhash.hashvalues
+
+
+def _word_hashes(text: str) -> Iterator[NDArray[np.uint32]]:
+    """Hashes of a text's words, in parts that overlap by what a shingle needs."""
+    rest: list[int] = []  # the last words of the part before: the first ones of shingles that reach into the next
+    for part in _parts(text):
+        hashes = rest + [zlib.crc32(word) for word in map(str.encode, _WORD.findall(part.lower()))]
+        if len(hashes) > len(rest):
+            yield np.array(hashes, np.uint32)
+        rest = hashes[1 - _SHINGLE :]
+
+
+def _parts(text: str) -> Iterator[str]:
+    start = 0
+    while len(text) - start > 2 * _CHARACTERS_AT_ONCE and (space := _SPACE.search(text, start + _CHARACTERS_AT_ONCE)):
+        yield text[start : space.start()]
+        start = space.end()
+    yield text[start:]
+
+
+class Marks:
+    """What tells one key range's articles apart, gathered while they stream by and written to two files."""
+
+    def __init__(self, folder: Path, key_range: int, bands: Bands) -> None:
+        self._folder = folder
+        self._range = key_range
+        self._bands = bands
+        self._contents: list[bytes] = []
+        self._signatures: list[NDArray[np.uint32]] = []
+
+    def add(self, content_hash: str, text: str) -> None:
+        """The next article: its content hash in hex digits, and its text."""
+        self._contents.append(bytes.fromhex(content_hash)[:16])
+        self._signatures.append(signature(text) if self._bands.count else np.zeros(_HASHES, np.uint32))
+
+    def write(self) -> None:
+        """Write the marks in the articles' order, and the buckets they fall into in the order of their hashes."""
+        marks = np.zeros(len(self._contents), MARK)
+        marks["content"] = self._contents
+        if len(marks):
+            marks["signature"] = np.stack(self._signatures)
+        contents = np.array([int.from_bytes(each[:8]) for each in self._contents], np.uint64).reshape(-1, 1)
+        hashes = np.hstack([contents, self._bands.hashes(marks["signature"])])
+        wordless = (marks["signature"] == np.uint32(0xFFFFFFFF)).all(axis=1)
+        hashes[wordless] = hashes[wordless, :1]  # no shingles: nothing but equal text makes it a copy
+        rows = np.empty(hashes.size, BUCKET)
+        rows["hash"] = hashes.ravel()
+        rows["id"] = np.repeat(numbered(self._range, np.arange(len(marks))), hashes.shape[1])
+        rows.sort(order=("hash", "id"))
+        _write(_file(self._folder, self._range, "marks"), marks)
+        _write(_file(self._folder, self._range, "buckets"), rows)
+
+
+def parts_for(articles: int, bands: Bands) -> int:
+    """In how many parts the buckets of so many articles are joined, so that each fits into a few megabytes."""
+    return 1 + articles * (bands.count + 1) // (1 << 18)
+
+
+def copies_in(folder: Path, part: int, parts: int, ranges: int, threshold: float) -> None:
+    """Find the copies among the buckets whose hashes lie in one part of all, and write their numbers to a file."""
+    low, high = (np.uint64(min((number << 64) // parts, (1 << 64) - 1)) for number in (part, part + 1))
+    slices = []
+    for key_range in range(ranges):
+        rows = np.load(_file(folder, key_range, "buckets"), mmap_mode="r")
+        start = np.searchsorted(rows["hash"], low)
+        end = np.searchsorted(rows["hash"], high) if part + 1 < parts else len(rows)
+        slices.append(np.array(rows[start:end]))
+    rows = np.unique(np.concatenate(slices))  # by hash, then by number
+    _, bucket, size = np.unique(rows["hash"], return_inverse=True, return_counts=True)
+    shared = size[bucket] > 1
+    found = list(_compare(folder, rows["id"][shared], bucket[shared], threshold))
+    copies = np.concatenate(found) if found else np.empty(0, COPY)
+    copies.sort(order=("id", "near"))
+    _, first = np.unique(copies["id"], return_index=True)
+    _write(folder / f"copies-{part}.npy", copies[first])
+
+
+def _compare(folder: Path, ids: Ids, bucket: NDArray[np.intp], threshold: float) -> Iterator[NDArray[np.void]]:
+    """Compare each bucket's articles with its first; those unlike it once more among themselves, and so on."""
+    for _ in range(_ROUNDS):
+        if not len(ids):
+            return
+        _, first, inverse = np.unique(bucket, return_index=True, return_inverse=True)
+        leader = ids[first][inverse]
+        others = ids != leader
+        ids, bucket, leader = ids[others], bucket[others], leader[others]
+        unlike = np.zeros(len(ids), bool)
+        for start in range(0, len(ids), _ROWS_AT_ONCE):
+            chunk = slice(start, start + _ROWS_AT_ONCE)
+            same, near = _alike(folder, ids[chunk], leader[chunk], threshold)
+            copies = np.empty(int((same | near).sum()), COPY)
+            copies["id"], copies["near"] = ids[chunk][same | near], ~same[same | near]
+            unlike[chunk] = ~(same | near)
+            yield copies
+        ids, bucket = ids[unlike], bucket[unlike]
+
+
+def _alike(folder: Path, one: Ids, other: Ids, threshold: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which pairs have equal content, and which are as similar as the threshold asks."""
+    a, b = _marks_of(folder, one), _marks_of(folder, other)
+    return a["content"] == b["content"], (a["signature"] == b["signature"]).mean(axis=1) >= threshold
+
+
+def _marks_of(folder: Path, ids: Ids) -> NDArray[np.void]:
+    numbers, inverse = np.unique(ids, return_inverse=True)
+    key_ranges = (numbers >> np.uint64(32)).astype(np.int64)
+    marks = np.empty(len(numbers), MARK)
+    for key_range in np.unique(key_ranges):
+        chosen = key_ranges == key_range
+        # opened for this alone: pages that stay mapped would count as this process's memory
+        file = np.load(_file(folder, int(key_range), "marks"), mmap_mode="r")
+        marks[chosen] = file[(numbers[chosen] & np.uint64(0xFFFFFFFF)).astype(np.int64)]
+    return marks[inverse]
+
+
+def copies_of(folder: Path, key_range: int, parts: int) -> dict[int, bool]:
+    """The copies among one key range's articles: place in the range -> whether it is a near one only."""
+    low, high = numbered(key_range, 0), numbered(key_range + 1, 0)
+    places: dict[int, bool] = {}
+    for part in range(parts):
+        copies = np.load(folder / f"copies-{part}.npy", mmap_mode="r")
+        start, end = np.searchsorted(copies["id"], [low, high])
+        for number, near in copies[start:end].tolist():
+            place = number & 0xFFFFFFFF
+            places[place] = places.get(place, True) and near
+    return places
+
+
+def _file(folder: Path, key_range: int, what: str) -> Path:
+    return folder / f"{what}-{key_range}.npy"
+
+
+def _write(path: Path, array: NDArray[np.void]) -> None:
+    """Write an array so that a file that is there is whole, whichever other worker does the same work meanwhile."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    with partial.open("wb") as file:
+        np.save(file, array)
+    partial.replace(path)

@@ -1,0 +1,186 @@
+"""From Examples to token windows: the Beam pipeline of Preprocess.
+
+Beam's workers import this module, so it imports neither TensorFlow nor TFX.
+"""
+
+import hashlib
+import json
+import shutil
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+from numpy.typing import NDArray
+
+from textmill import exported, progress, records
+from textmill.errors import UserError
+from textmill.export import FACTS_FILE
+from textmill.files import write_beside
+from textmill.gpt2.document import document
+from textmill.gpt2.tokenizer import Tokenizer
+from textmill.token_cache import TokenCache
+
+WINDOWED = ("train", "validation")  # what FineTune reads; `eval` is for Evaluate alone, which reads its text
+TOKENIZER_FILE = "tokenizer.json"
+_SAMPLE_CHARACTERS = 50_000_000  # enough text for any vocabulary, and it bounds the memory of training one
+_BATCH_CHARACTERS = 1 << 20  # tokenised at once
+_BATCH_ARTICLES = 500  # SQLite takes a thousand parameters
+_TOPICS = 8  # titles of validation articles that sample texts are written on
+
+Tokens = NDArray[np.uint32]
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """Where tokens are kept from run to run, and how many bytes of them; no bytes: nowhere."""
+
+    folder: str = ""
+    limit: int = 0
+
+    def open(self, tokenizer_file: Path, vocabulary: int) -> TokenCache | None:
+        """The tokens of the tokenizer in this file; None where none are kept, or none can be."""
+        if not self.limit:
+            return None
+        try:
+            return TokenCache(Path(self.folder), tokenizer_file.read_text(encoding="utf-8"), vocabulary)
+        except (OSError, sqlite3.OperationalError) as error:  # such as a container that may not write there
+            progress.note(f"All text is tokenised: tokens cannot be kept in {self.folder} ({error}).")
+            return None
+
+
+def tokenizer_sample(split: Path, characters: int = _SAMPLE_CHARACTERS) -> Iterator[str]:
+    """Documents of a split to train a tokenizer on, up to a bound of text."""
+    left = characters
+    for article in exported.read(split):
+        text = document(article.title, article.text)[:left]
+        left -= len(text)
+        yield text
+        if not left:
+            return
+
+
+def windows_of(documents: Iterable[Tokens], window: int, end: int) -> Iterator[Tokens]:
+    """Join documents by the end token and cut the stream into windows: no token is lost or repeated.
+
+    Only the last window can be shorter.
+    """
+    held: list[Tokens] = []
+    size = 0
+    for tokens in documents:
+        held += [tokens, np.array([end], np.uint32)]
+        size += len(tokens) + 1
+        if size >= window:
+            joined = np.concatenate(held)
+            full = size - size % window
+            yield from joined[:full].reshape(-1, window)
+            held, size = [joined[full:]], size - full
+    if size:
+        yield np.concatenate(held)
+
+
+class PackShard(beam.DoFn):
+    """A file of articles -> a file of token windows beside the others of its split, and its counts."""
+
+    def __init__(self, tokenizer_file: str, window: int, out: str, work: str, files: int, cache: Cache) -> None:
+        self._tokenizer_file = tokenizer_file
+        self._window = window
+        self._out = out
+        self._work = work
+        self._files = files
+        self._where = cache
+
+    def setup(self) -> None:
+        self._tokenizer = Tokenizer.load(Path(self._tokenizer_file))
+        self._cache = self._where.open(Path(self._tokenizer_file), self._tokenizer.vocabulary)
+
+    def teardown(self) -> None:
+        if self._cache:
+            self._cache.close()
+
+    def process(self, element: tuple[int, tuple[str, str]]) -> Iterator[int]:
+        number, (split, path) = element
+        counts: Counter[str] = Counter()
+        target = Path(self._out) / f"Split-{split}" / Path(path).name.replace("articles", "windows").removesuffix(".gz")
+        with records.writing(target) as write:
+            for window in windows_of(self._documents(Path(path), counts), self._window, self._tokenizer.end):
+                write(records.encode_example({"tokens": window.tolist()}))
+                counts[f"tokens:{split}"] += len(window)
+        write_beside(Path(self._work) / f"packed-{number}.json", json.dumps(counts))
+        progress.report(number + 1, self._files, "files tokenised")
+        yield number
+
+    def _documents(self, path: Path, counts: Counter[str]) -> Iterator[Tokens]:
+        for batch in _batches(records.read_records(path)):
+            cached = self._cache.get(batch) if self._cache else {}
+            missing = [content for content in batch if content not in cached]
+            encoded = self._tokenizer.encode_arrays([batch[content] for content in missing])
+            new = dict(zip(missing, encoded, strict=True))
+            if self._cache and new:
+                self._cache.put(new)
+            counts["tokenised"] += len(new)
+            yield from ((cached | new)[content] for content in batch)
+
+
+def _batches(shard: Iterable[bytes]) -> Iterator[dict[str, str]]:
+    """Documents by content hash, a bounded amount of text at a time; an export holds each content once."""
+    batch: dict[str, str] = {}
+    size = 0
+    for record in shard:
+        title, text = records.text_features(record, ("title", "text"))
+        whole = document(title, text)
+        batch[hashlib.sha256(whole.encode()).hexdigest()] = whole
+        size += len(whole)
+        if size >= _BATCH_CHARACTERS or len(batch) == _BATCH_ARTICLES:
+            yield batch
+            batch, size = {}, 0
+    if batch:
+        yield batch
+
+
+def preprocess(
+    pipeline: beam.Pipeline, examples: Path, out: Path, tokenizer: Tokenizer, window: int, cache: Cache | None = None
+) -> dict[str, Any]:
+    """Tokenise what FineTune reads into windows under `out`, with the tokenizer and the facts of both steps beside them.
+
+    Returns:
+        The facts: those of the export, and `tokens` per split, `tokenised` (articles that were not in the cache),
+        `vocabulary`, `window`, `topics`.
+    """
+    work = out / "work"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    tokenizer.save(out / TOKENIZER_FILE)
+    for split in WINDOWED:
+        (out / f"Split-{split}").mkdir(exist_ok=True)
+    files = [(split, str(f)) for split in WINDOWED for f in records.record_files(examples / f"Split-{split}")]
+    cache = cache or Cache()
+    pack = PackShard(str(out / TOKENIZER_FILE), window, str(out), str(work), len(files), cache)
+    with pipeline:
+        _ = pipeline | "Files" >> beam.Create(list(enumerate(files))) | "Spread" >> beam.Reshuffle() | beam.ParDo(pack)
+    totals: Counter[str] = Counter()
+    for number in range(len(files)):
+        totals.update(json.loads((work / f"packed-{number}.json").read_text(encoding="utf-8")))
+    shutil.rmtree(work)
+    if opened := cache.open(out / TOKENIZER_FILE, tokenizer.vocabulary):
+        opened.prune(cache.limit)
+        opened.close()
+    facts = json.loads((examples / FACTS_FILE).read_text(encoding="utf-8")) | {
+        "tokens": {split: totals[f"tokens:{split}"] for split in WINDOWED},
+        "tokenised": totals["tokenised"],
+        "vocabulary": tokenizer.vocabulary,
+        "window": window,
+        "topics": [article.title for article in islice(exported.read(examples / "Split-validation"), _TOPICS)],
+    }
+    if facts["tokens"]["train"] <= window or facts["tokens"]["validation"] < 2:
+        raise UserError(
+            f"The corpus is too small to train on: {facts['tokens']['train']} tokens do not fill one window of {window}; "
+            "crawl more or make model.window smaller."
+        )
+    write_beside(out / FACTS_FILE, json.dumps(facts, indent=1))
+    return dict(facts)

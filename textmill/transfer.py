@@ -1,0 +1,249 @@
+"""Articles as files, out of a store and into one: a folder, S3 or Google Cloud Storage, through fsspec.
+
+JSON lines carry all that is known of an article, one object a line. Text is a title, an empty line and the text;
+a line `<|endoftext|>` stands between articles. Both are cut into gzipped files. A manifest with their checksums is
+written last, so a copy that has one is whole.
+"""
+
+import gzip
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from datetime import UTC, datetime
+from itertools import chain, islice
+from pathlib import PurePosixPath
+from typing import Any
+
+import fsspec
+from fsspec import AbstractFileSystem
+
+from textmill.articles import Article, ArticleStore, Snapshot, now
+from textmill.errors import UserError
+from textmill.gpt2.document import document
+from textmill.gpt2.tokenizer import END
+from textmill.selection import Selection
+
+MANIFEST = "manifest.json"
+FORMS = ("jsonl", "text")
+_ARTICLES_A_FILE = 10_000
+_BATCH = 200
+_LARGEST = 12_000_000  # bytes of an article; MongoDB takes documents of 16 MiB
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}  # protocols and the extras that bring them
+_SUFFIXES = (".jsonl", ".txt", ".text", ".md")
+_TIMES = ("fetched", "published")
+
+
+@contextmanager
+def filesystem(uri: str) -> Iterator[tuple[AbstractFileSystem, str]]:
+    """The file system and the path that a URI names, for as long as the block runs.
+
+    Raises:
+        UserError: no installed package knows such URIs, or the block failed to read or write.
+    """
+    protocol = uri.partition("://")[0] if "://" in uri else "file"
+    try:
+        files, path = fsspec.core.url_to_fs(uri)
+    except ImportError as error:
+        extra = _EXTRAS.get(protocol)
+        cure = f"pip install 'textmill[{extra}]'" if extra else str(error)
+        raise UserError(f"{protocol}:// needs a package that is not installed: {cure}.") from error
+    except ValueError as error:
+        raise UserError(f"'{uri}' names no place to read or write ({error}); give a folder, s3:// or gs://.") from error
+    try:
+        yield files, path
+    except (OSError, EOFError) as error:  # object stores' packages turn their own errors into these
+        raise UserError(f"{uri} cannot be read or written ({type(error).__name__}: {error}).") from error
+
+
+def write(
+    store: ArticleStore, snapshot: Snapshot, selection: Selection | None, uri: str, form: str
+) -> tuple[dict[str, Any], bool]:
+    """Write a snapshot's articles below a URI; a whole copy of the same ones is left as it is.
+
+    Args:
+        selection: leaves articles out as an export for training does, but for copies; None: all are written.
+
+    Returns:
+        The manifest, and whether it was written now.
+    """
+    with filesystem(uri) as (files, path):
+        manifest: dict[str, Any] = {"snapshot": snapshot.number, "digest": snapshot.digest, "form": form}
+        manifest["selection"] = json.loads(selection.to_json()) if selection else None
+        place = f"{path.rstrip('/')}/{MANIFEST}"
+        if files.exists(place) and (former := json.loads(files.cat_file(place))).items() >= manifest.items():
+            return former, False
+        files.makedirs(path, exist_ok=True)
+        left_out: Counter[str] = Counter()
+        articles = _selected(store.read(snapshot), selection, left_out)
+        manifest["files"] = list(_parts(files, path, articles, form))
+        manifest |= {"articles": sum(each["articles"] for each in manifest["files"]), "left_out": dict(left_out)}
+        files.pipe_file(place, json.dumps(manifest, indent=1).encode())
+        return manifest, True
+
+
+def _selected(articles: Iterable[Article], selection: Selection | None, left_out: Counter[str]) -> Iterator[Article]:
+    for article in articles:
+        reason = selection.refusal(article) if selection else None
+        if reason:
+            left_out[reason] += 1
+        else:
+            yield article
+
+
+def _parts(files: AbstractFileSystem, path: str, articles: Iterator[Article], form: str) -> Iterator[dict[str, Any]]:
+    suffix, encode = {"jsonl": ("jsonl", _line), "text": ("txt", _text)}[form]
+    number = 0
+    while first := next(articles, None):
+        name = f"part-{number:05d}.{suffix}.gz"
+        yield _part(files, path, name, chain([first], islice(articles, _ARTICLES_A_FILE - 1)), encode)
+        number += 1
+
+
+def _part(
+    files: AbstractFileSystem, path: str, name: str, articles: Iterable[Article], encode: Callable[[Article], str]
+) -> dict[str, Any]:
+    """Write one file, and say what is in it; equal articles give equal bytes."""
+    count = 0
+    with files.open(f"{path.rstrip('/')}/{name}", "wb") as raw:
+        hashing = _Hashing(raw)
+        with gzip.GzipFile("", "wb", 6, hashing, mtime=0) as file:
+            for article in articles:
+                file.write(encode(article).encode())
+                count += 1
+    return {"name": name, "articles": count, "bytes": hashing.size, "sha256": hashing.digest.hexdigest()}
+
+
+class _Hashing:
+    """A file that counts and hashes what is written to it."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.size = 0
+        self.digest = hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self.size += len(data)
+        self.digest.update(data)
+        return int(self._file.write(data))
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def _line(article: Article) -> str:
+    """An article as a line of JSON."""
+    known = {name: value for name, value in asdict(article).items() if value is not None}
+    return json.dumps(known, ensure_ascii=False, default=datetime.isoformat) + "\n"
+
+
+def _text(article: Article) -> str:
+    """An article as text that ends with a line of the end token; such a line of its own is moved off its margin."""
+    lines = document(article.title, article.text).split("\n")
+    return "\n".join(f" {line}" if line.strip() == END else line for line in lines) + f"\n{END}\n"
+
+
+def read(uri: str, source: str) -> Iterator[Article]:
+    """Stream the articles that a file, a folder of files or a URI holds.
+
+    Args:
+        source: the name of the source of those that name none.
+
+    Raises:
+        UserError: there is no such file, or one holds something else; the file and the line are named.
+    """
+    with filesystem(uri) as (files, path):
+        names = _names(files, path)
+        if not names:
+            raise UserError(f"{uri} has no file that ends in {', '.join(_SUFFIXES)}, or one of these and .gz.")
+        for name in names:
+            shown = PurePosixPath(name).name
+            with files.open(name, "rt", encoding="utf-8", compression="infer", newline="\n") as file:
+                lines = _decoded(file, shown)
+                reader = _from_lines if ".jsonl" in shown else _from_text
+                yield from reader(lines, shown, source)
+
+
+def _names(files: AbstractFileSystem, path: str) -> list[str]:
+    if not files.exists(path):
+        raise UserError(f"There is nothing at {path}; name a file, a folder, or a URI of one.")
+    if not files.isdir(path):
+        return [path]
+    return [name for name in sorted(files.find(path)) if name.removesuffix(".gz").endswith(_SUFFIXES)]
+
+
+def _decoded(file: Iterable[str], name: str) -> Iterator[str]:
+    try:
+        yield from file
+    except UnicodeDecodeError as error:
+        raise UserError(f"{name} is no UTF-8 text ({error.reason} at byte {error.start}); convert it first.") from error
+
+
+def _from_lines(lines: Iterable[str], name: str, source: str) -> Iterator[Article]:
+    known = {field.name for field in fields(Article)}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            values = {key: value for key, value in json.loads(line).items() if key in known and value is not None}
+            values |= {key: _time(values[key]) for key in _TIMES if key in values}
+            values = {
+                "url": f"import:{source}/{name}#{number}",
+                "source": source,
+                "title": "",
+                "fetched": now(),
+            } | values
+            if not all(isinstance(values[key], str) for key in ("url", "source", "title", "text")):
+                raise ValueError("url, source, title and text are strings")
+            yield Article(**values)
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise UserError(
+                f"{name}, line {number}: no article ({error}); a line is an object with a 'text'."
+            ) from error
+
+
+def _time(value: str) -> datetime:
+    time = datetime.fromisoformat(value)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _from_text(lines: Iterable[str], name: str, source: str) -> Iterator[Article]:
+    part: list[str] = []
+    number = 0
+    for line in chain(lines, [END]):
+        if line.rstrip("\r\n") != END:
+            part.append(line.rstrip("\r\n"))
+            continue
+        title, text = _title_and_text("\n".join(part), PurePosixPath(name).name.partition(".")[0])
+        part = []
+        if len(text.encode()) > _LARGEST:
+            raise UserError(
+                f"{name} has an article of {len(text):,} characters, more than the store takes; "
+                f"put a line {END} between its articles."
+            )
+        if text:
+            number += 1
+            yield Article(f"import:{source}/{name}#{number}", source, title, text, now())
+
+
+def _title_and_text(whole: str, name: str) -> tuple[str, str]:
+    """A first line with an empty one after it is the title; otherwise the file's name is."""
+    first, _, rest = whole.strip("\n").partition("\n")
+    if rest.startswith("\n") and rest.strip():
+        return first.strip(), rest.strip("\n")
+    return name, whole.strip("\n") if whole.strip() else ""
+
+
+def bring_in(store: ArticleStore, articles: Iterator[Article], configured: Iterable[str]) -> Counter[str]:
+    """Store articles, in batches; those that the store has already change nothing.
+
+    Returns:
+        How many were new, changed, unchanged or forgotten, and `source:NAME` for each source.
+    """
+    counts: Counter[str] = Counter()
+    while batch := list(islice(articles, _BATCH)):
+        counts.update(asdict(store.upsert(batch, list(configured))))
+        counts.update(f"source:{article.source}" for article in batch)
+    return counts

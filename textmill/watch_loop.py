@@ -1,0 +1,106 @@
+"""`textmill watch`: look, decide, act, and write down what was decided."""
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from datetime import datetime
+from threading import Event
+
+from pymongo.errors import PyMongoError
+
+from textmill import console, kubeflow, local, steps
+from textmill.errors import TextmillError
+from textmill.feedback import FeedbackStore
+from textmill.steps import Project
+from textmill.watch_figures import Observer
+from textmill.watch_log import WatchLog
+from textmill.watching import DEPLOY, TRAIN, Decision, Figures, decide
+
+
+class Watcher:
+    """Decides by what it sees and what is remembered of former looks.
+
+    A loop, an Airflow sensor and a recurring job each call `look`; what is remembered lies in the store, so that they
+    agree.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        store = project.store
+        self.log = WatchLog(store.articles.database, project.config.name)
+        address = local.store_address(project.config.data_dir)
+        ratings = FeedbackStore.connect(address, project.config.store.database)
+        self._observer = Observer(project.config, store, project.registry, ratings)
+
+    def look(self, first: bool = False, about: Collection[str] = (TRAIN, DEPLOY)) -> tuple[Figures, list[Decision]]:
+        """Look once; what is decided is written down, and is then the caller's to do."""
+        figures = self._observer.look()
+        former, looks = self.log.state()
+        decisions, state = decide(figures, former, self.project.config.watch, first, about)
+        if not self.log.looked(figures, state, looks):
+            return figures, []
+        for decision in decisions:
+            self.log.append(figures.time, decision)
+        return figures, decisions
+
+    def failed(self) -> None:
+        """Remember that the training just decided on has failed: another try is due in a while."""
+        self.log.remember(replace(self.log.state()[0], failed=True))
+
+    def act(self, decision: Decision) -> str:
+        """Do what was decided, and say what came of it."""
+        if decision.what == TRAIN:
+            return self._train()
+        if decision.what == DEPLOY:
+            move = self.project.registry.promote(decision.version, f"textmill watch: {decision.why}")
+            return f"version {move.version}: {move.former} -> {move.stage}"
+        return f"Next: textmill promote {decision.version}"
+
+    def _train(self) -> str:
+        runner = self.project.config.watch.runner
+        if runner == "kubeflow":
+            return f"submitted: {kubeflow.submit(self.project, [])['address']}"
+        outcome = steps.run(self.project, runner)
+        if "version" not in outcome:
+            return "nothing changed"
+        return f"version {outcome['version']} is in {outcome['stage']}"
+
+
+def watch(project: Project, stop: Event, once: bool = False, say: Callable[[str], None] = console.say) -> None:
+    """Look, decide and act every so often, until `stop` is set; a failure is said, and watching goes on.
+
+    Args:
+        once: look once, and pass failures on: for a scheduler that calls again.
+    """
+    watcher = Watcher(project)
+    first = True
+    while not stop.is_set():
+        try:
+            figures, decisions = watcher.look(first)
+            for decision in decisions:
+                say(_sentence(figures.time, decision))
+                _act(watcher, decision, say)
+            if once and not decisions:
+                say(f"Nothing to do: {figures.new_articles} new articles.")
+        except (TextmillError, PyMongoError) as error:
+            if once:
+                raise
+            say(
+                f"  {error if isinstance(error, TextmillError) else f'The article store failed: {type(error).__name__}.'}"
+            )
+        if once:
+            return
+        first = False
+        stop.wait(project.config.watch.every_s)
+
+
+def _act(watcher: Watcher, decision: Decision, say: Callable[[str], None]) -> None:
+    try:
+        say(f"  {watcher.act(decision)}")
+    except TextmillError:
+        if decision.what == TRAIN:
+            watcher.failed()
+        raise
+
+
+def _sentence(time: datetime, decision: Decision) -> str:
+    return f"{time:%Y-%m-%d %H:%M} {decision.what}: {decision.why}"
