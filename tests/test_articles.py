@@ -146,7 +146,7 @@ def test_a_quarantined_source_is_left_out_of_snapshots_until_it_is_released(stor
     _later()
     assert store.take_snapshot(["mill", "brook"]).sources == {"mill": 1}
     assert store.take_snapshot().sources == {"mill": 1}
-    with pytest.raises(UserError, match="'brook': 0 articles where 40 are usual.*sources --release brook"):
+    with pytest.raises(UserError, match=r"'brook': 0 articles where 40 are usual.*sources --release brook"):
         store.take_snapshot(["brook"])
     assert release(store, "brook") == "0 articles where 40 are usual"
     assert store.take_snapshot(["mill", "brook"]).sources == {"mill": 1, "brook": 1}

@@ -29,6 +29,9 @@ _DECISIONS = 5  # of watching, that the status shows
 _DISK_GB = 4  # dependencies and a small model's runs
 
 
+_UNWRAPPED = 10_000  # columns
+
+
 def status(project: Project) -> None:
     """Print the articles of each site, the versions with their stages, and the addresses."""
     found = project.addresses
@@ -84,7 +87,8 @@ def history(project: Project, as_json: bool = False) -> None:
         for move in moves:
             print(json.dumps(asdict(move), ensure_ascii=False))
     elif moves:
-        console.print(_moves(moves))
+        # a file or another program wants whole lines
+        console.print(_moves(moves), width=None if console.is_terminal else _UNWRAPPED)
     else:
         say(f"No version of '{project.config.name}' has been moved yet.")
 
