@@ -1,8 +1,14 @@
-"""Contestant: Textmill's own training step."""
+"""Contestant: Textmill's own training step, in the environment in which `textmill run` and `textmill train` start it."""
 
 import os
+import sys
 
-from contestant import Trainer, arguments
+from textmill.gpt2 import allocation
+
+if not allocation.ENVIRONMENT.items() <= os.environ.items():  # glibc reads it when a process starts
+    os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **allocation.ENVIRONMENT})
+
+from contestant import Trainer, arguments  # noqa: E402
 
 asked = arguments()
 os.environ["KERAS_BACKEND"] = asked["train"].get("backend", "tensorflow")  # Keras reads it when it is imported

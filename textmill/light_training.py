@@ -19,7 +19,7 @@ from textmill import bases, console, plain_text, progress
 from textmill import config as configuration
 from textmill.errors import TextmillError, UserError
 from textmill.files import hash_of_sources
-from textmill.gpt2 import tokenizer
+from textmill.gpt2 import allocation, tokenizer
 from textmill.gpt2.document import document
 from textmill.gpt2.tokenizer import END
 from textmill.plain_text import TextFile
@@ -72,7 +72,7 @@ def train(config: Config, verbose: bool = False) -> Path:
     assert config.text
     TextFile.open(config.text, config.corpus.validation_percent)
     command = [sys.executable, "-P", "-m", "textmill.light_training", config.model_dump_json(exclude_unset=True)]
-    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": config.train.backend}
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": config.train.backend, **allocation.ENVIRONMENT}
     console.run_child(command, out / "logs" / "train.log", environment, verbose, "Loading TensorFlow")
     return out / MODEL
 

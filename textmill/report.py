@@ -27,8 +27,6 @@ from textmill.watch_log import WatchLog
 
 _DECISIONS = 5  # of watching, that the status shows
 _DISK_GB = 4  # dependencies and a small model's runs
-
-
 _UNWRAPPED = 10_000  # columns
 
 

@@ -18,6 +18,7 @@ from textmill import config as configuration
 from textmill.articles import ArticleStore, Snapshot
 from textmill.environment import MLFLOW, MONGODB
 from textmill.errors import TextmillError, UserError
+from textmill.gpt2 import allocation
 from textmill.registry import ModelRegistry
 from textmill.settings import Config
 
@@ -118,6 +119,7 @@ def run(project: Project, runner: str = "local") -> dict[str, Any]:
     name = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {secrets.token_hex(2)}"
     environment = {**addresses.environment(), "TEXTMILL_RUN": name, "TF_CPP_MIN_LOG_LEVEL": "3"}
     environment["KERAS_BACKEND"] = project.config.train.backend  # TFX imports Keras, which reads it once
+    environment |= allocation.ENVIRONMENT
     return console.run_child(command, project.log("run"), environment, project.verbose, "Loading TFX and TensorFlow")
 
 

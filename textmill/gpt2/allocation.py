@@ -10,6 +10,8 @@ import sys
 # malloc.h
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 _TRIM_THRESHOLD_DEFAULT, _MMAP_MAX_DEFAULT = 128 << 10, 65536
+# for a process that trains: glibc 2.35 and up read it once, when the process starts, and then ask for pages of 2 MB
+ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 
 def keep_freed_memory() -> None:
