@@ -8,7 +8,7 @@ from textmill.gpt2 import allocation
 if not allocation.ENVIRONMENT.items() <= os.environ.items():  # glibc reads it when a process starts
     os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **allocation.ENVIRONMENT})
 
-from contestant import Trainer, arguments  # noqa: E402
+from contestant import Trainer, arguments
 
 asked = arguments()
 os.environ["KERAS_BACKEND"] = asked["train"].get("backend", "tensorflow")  # Keras reads it when it is imported
