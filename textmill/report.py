@@ -10,6 +10,7 @@ from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -86,7 +87,8 @@ def history(project: Project, as_json: bool = False) -> None:
             print(json.dumps(asdict(move), ensure_ascii=False))
     elif moves:
         # a file or another program wants whole lines
-        console.print(_moves(moves), width=None if console.is_terminal else _UNWRAPPED)
+        printer = console if console.is_terminal else Console(width=_UNWRAPPED)
+        printer.print(_moves(moves))
     else:
         say(f"No version of '{project.config.name}' has been moved yet.")
 

@@ -79,7 +79,8 @@ def web_addresses(draw: st.DrawFn) -> str:
     scheme = draw(st.sampled_from(["http", "https", "HTTP"]))
     port = draw(st.sampled_from(["", ":80", ":443", ":8080"]))
     query = draw(st.sampled_from(["", "?a=1", "?a=1&b=%20c", "?d"]))
-    return f"{scheme}://{draw(_HOSTS)}{port}/{draw(_PARTS).replace('?', '')}{query}"
+    # spaces around an address do not belong to it
+    return f"{scheme}://{draw(_HOSTS)}{port}/{draw(_PARTS).replace('?', '')}{query}".strip()
 
 
 @given(web_addresses())
