@@ -10,6 +10,7 @@ largest by those of the smallest, and the time of a run after 1% of the articles
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -25,6 +26,7 @@ from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -143,8 +145,6 @@ def run(articles: int, folder: Path, changed: bool, digest: str, options: list[s
 
 def proportional_bytes(root: int) -> int:
     """Memory of a process and its descendants; what they share counts once (proportional set size)."""
-    import psutil
-
     total = 0
     for process in [psutil.Process(root), *psutil.Process(root).children(recursive=True)]:
         try:
@@ -167,10 +167,8 @@ def measure(articles: int, folder: Path, changed: bool, digest: str, dask: bool)
 
     def watch() -> None:
         while process.poll() is None:
-            try:
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ended between two looks
                 peak[0] = max(peak[0], proportional_bytes(process.pid))
-            except Exception:  # the process ended between two looks
-                return
             time.sleep(0.5)
 
     threading.Thread(target=watch, daemon=True).start()
