@@ -8,8 +8,8 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
 from textmill import environment, live_tracking, progress
-from textmill.gpt2 import fine_tuning
 from textmill.gpt2.base import Base
+from textmill.gpt2.fine_tuning import Folders, fine_tune
 from textmill.settings import Model, Train
 
 
@@ -30,20 +30,17 @@ def FineTune(
 ) -> None:
     """Train on the windows; `shape` and `recipe` are the JSON of the configuration's model and train groups."""
     progress.step("FineTune")
-    with live_tracking.live_run(name, environment.run_name(), Path(run.uri)) as live:
-        result = fine_tuning.fine_tune(
-            windows=Path(windows.uri),
-            articles=Path(examples.uri),
-            out=Path(model.uri),
-            logs=Path(run.uri),
-            checkpoints=Path(checkpoints),
-            name=name,
-            model=Model.model_validate(json.loads(shape) | {"size": size}),  # a runner may take any text for a size
-            train=Train.model_validate(json.loads(recipe) | {"steps": steps}),
-            code=code,
-            base=Base.from_json(base),
-            live=live,
-        )
-    model.set_string_custom_property("checksum", result.checksum)
-    model.set_int_custom_property("parameters", result.parameters)
-    progress.result(result.sentence)
+    folders = Folders(
+        windows=Path(windows.uri),
+        articles=Path(examples.uri),
+        model=Path(model.uri),
+        logs=Path(run.uri),
+        checkpoints=Path(checkpoints),
+    )
+    sizes = Model.model_validate(json.loads(shape) | {"size": size})  # a runner may take any text for a size
+    train = Train.model_validate(json.loads(recipe) | {"steps": steps})
+    with live_tracking.live_run(name, environment.run_name(), folders.logs) as live:
+        made = fine_tune(folders, name, sizes, train, code, Base.from_json(base), live)
+    model.set_string_custom_property("checksum", made.checksum)
+    model.set_int_custom_property("parameters", made.parameters)
+    progress.result(made.sentence)

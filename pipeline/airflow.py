@@ -17,8 +17,8 @@ from airflow.operators.python import PythonOperator, ShortCircuitOperator
 from tfx.orchestration.airflow.airflow_dag_runner import AirflowDagRunner, AirflowPipelineConfig
 
 from pipeline import sensors
-from pipeline.graph import Resolved
 from pipeline.local import alone, assembled
+from pipeline.parameters import Resolved
 from pipeline.resolving import resolve
 from textmill import config as configuration
 from textmill.steps import Project, take_snapshot

@@ -5,22 +5,25 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
+from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
 from tfx.orchestration.pipeline import Pipeline
 
 from pipeline import submitting
-from pipeline.graph import Choices, Resolved, graph
+from pipeline.graph import graph
 from pipeline.kubeflow_platform import VOLUME, equip, platform
+from pipeline.parameters import Choices, Resolved
 from pipeline.resolving import resolve
+from textmill import child_process, progress
 from textmill import config as configuration
-from textmill import progress
-from textmill.errors import TextmillError, UserError
+from textmill.errors import UserError
 from textmill.files import write_beside
 from textmill.gpt2.base import Base
 from textmill.settings import Config
@@ -40,12 +43,22 @@ def compile_pipeline(config: Config, resolved: Resolved, file: Path) -> None:
     Raises:
         UserError: no image is set, or the base is a folder of this machine.
     """
-    settings = config.kubeflow
-    config = _in_containers(config)
-    if not settings.image:
+    if not config.kubeflow.image:
         raise UserError("kubeflow.image is not set; name the image that the steps run in, by its digest.")
+    config = _in_containers(config)
     resolved = replace(resolved, base=_portable(resolved.base))
     defaults = Choices.of(config, resolved.base)
+    components = graph(config, resolved, Path(VOLUME), _parameters(defaults, resolved.base))
+    specification = _specification(config, components)
+    _set_defaults(specification, defaults)
+    equip(specification, config, resolved.base)
+    documents = [specification, platform(specification, config, resolved.base)]
+    write_beside(file, _heading(config, resolved) + yaml.safe_dump_all(documents, sort_keys=True, allow_unicode=True))
+
+
+def _specification(config: Config, components: list[BaseComponent]) -> dict[str, Any]:
+    """What TFX's runner makes of the components, with the pipeline's root, which it leaves out."""
+    settings = config.kubeflow
     runner = KubeflowV2DagRunner(
         KubeflowV2DagRunnerConfig(
             default_image=settings.image, default_commands=list(COMMAND), use_pipeline_spec_2_1=True
@@ -54,16 +67,13 @@ def compile_pipeline(config: Config, resolved: Resolved, file: Path) -> None:
     pipeline = Pipeline(
         pipeline_name=pipeline_name(config),
         pipeline_root=settings.root,
-        components=graph(config, resolved, Path(VOLUME), _parameters(defaults, resolved.base)),
+        components=components,
         enable_cache=True,
         beam_pipeline_args=config.beam.options,
     )
-    specification = runner.run(pipeline, write_out=False)["pipelineSpec"]
+    specification: dict[str, Any] = runner.run(pipeline, write_out=False)["pipelineSpec"]
     specification["defaultPipelineRoot"] = settings.root
-    _set_defaults(specification, defaults)
-    equip(specification, config, resolved.base)
-    documents = [specification, platform(specification, config, resolved.base)]
-    write_beside(file, _heading(config, resolved) + yaml.safe_dump_all(documents, sort_keys=True, allow_unicode=True))
+    return specification
 
 
 def _in_containers(config: Config) -> Config:
@@ -112,35 +122,30 @@ def _heading(config: Config, resolved: Resolved) -> str:
     )
 
 
+def make(file: Path, snapshot: int, out: Path, parameters: Sequence[str], submit: bool) -> None:
+    """Compile a configuration's pipeline over a snapshot, and submit it where asked, with `NAME=VALUE` parameters."""
+    config = configuration.load(file)
+    given = submitting.parameters(parameters, tuple(Choices.__dataclass_fields__))
+    progress.step("Compile")
+    compile_pipeline(config, resolve(config, snapshot), out)
+    progress.result(str(out))
+    if submit:
+        progress.step("Submit")
+        run = submitting.submit(config.kubeflow, pipeline_name(config), out, given)
+        progress.result(run.address)
+        progress.outcome(run=run.id, address=run.address)
+
+
 def main() -> int:
-    """Compile, and submit where asked; failures are reported in one sentence."""
+    """Do what the command line names; failures are reported in one sentence."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, default=configuration.DEFAULT_FILE)
     parser.add_argument("--snapshot", type=int, required=True, help="number of the snapshot to learn from")
     parser.add_argument("--out", type=Path, required=True, help="the YAML file to write")
     parser.add_argument("--submit", action="store_true", help="upload it and start a run")
     parser.add_argument("--parameter", action="append", default=[], metavar="NAME=VALUE")
-    arguments = parser.parse_args()
-    progress.follow_parent()
-    try:
-        config = configuration.load(arguments.config)
-        given = submitting.parameters(arguments.parameter, tuple(Choices.__dataclass_fields__))
-        progress.step("Compile")
-        compile_pipeline(config, resolve(config, arguments.snapshot), arguments.out)
-        progress.result(str(arguments.out))
-        if arguments.submit:
-            progress.step("Submit")
-            run = submitting.submit(config.kubeflow, pipeline_name(config), arguments.out, given)
-            progress.result(run.address)
-            progress.outcome(run=run.id, address=run.address)
-    except KeyboardInterrupt:
-        return 130
-    except Exception as error:
-        progress.failed_with(error)
-        if not isinstance(error, TextmillError):
-            raise
-        return error.exit_code
-    return 0
+    told = parser.parse_args()
+    return child_process.exit_code(lambda: make(told.config, told.snapshot, told.out, told.parameter, told.submit))
 
 
 if __name__ == "__main__":

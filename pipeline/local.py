@@ -16,12 +16,13 @@ from tfx.orchestration.beam.beam_dag_runner import BeamDagRunner
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.pipeline import Pipeline
 
-from pipeline.graph import STEPS, Resolved, graph
+from pipeline.graph import STEPS, graph
+from pipeline.parameters import Resolved
 from pipeline.resolving import resolve
 from pipeline.workers import package
+from textmill import child_process, progress
 from textmill import config as configuration
-from textmill import progress
-from textmill.errors import TextmillError, UserError
+from textmill.errors import UserError
 from textmill.settings import Config
 
 RUNNERS = {"local": LocalDagRunner, "beam": BeamDagRunner}
@@ -63,27 +64,22 @@ def alone(data: Path) -> Iterator[None]:
         yield
 
 
+def run(file: Path, snapshot: int, runner: str) -> None:
+    """Run the pipeline of a configuration once, over a snapshot."""
+    progress.send(event="plan", steps=list(STEPS))
+    config = configuration.load(file)
+    with alone(config.data_dir):
+        RUNNERS[runner]().run(create_pipeline(config, snapshot))
+
+
 def main() -> int:
-    """Run the pipeline once; failures are reported in one sentence."""
+    """Run what the command line names; failures are reported in one sentence."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, default=configuration.DEFAULT_FILE)
     parser.add_argument("--snapshot", type=int, required=True, help="number of the snapshot to learn from")
     parser.add_argument("--runner", choices=RUNNERS, default="local")
     arguments = parser.parse_args()
-    progress.follow_parent()
-    progress.send(event="plan", steps=list(STEPS))
-    try:
-        config = configuration.load(arguments.config)
-        with alone(config.data_dir):
-            RUNNERS[arguments.runner]().run(create_pipeline(config, arguments.snapshot))
-    except KeyboardInterrupt:
-        return 130
-    except Exception as error:
-        progress.failed_with(error)
-        if not isinstance(error, TextmillError):
-            raise
-        return error.exit_code
-    return 0
+    return child_process.exit_code(lambda: run(arguments.config, arguments.snapshot, arguments.runner))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import textmill
-from pipeline.graph import Resolved
+from pipeline.parameters import Resolved
 from textmill import bases, environment
 from textmill.files import hash_of_sources
 from textmill.registry import ModelRegistry

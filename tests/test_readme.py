@@ -1,4 +1,4 @@
-"""What the README tells people to type exists."""
+"""What the README and the documentation tell people to type, to set and to open exists."""
 
 import re
 from pathlib import Path
@@ -8,51 +8,76 @@ import typer.main
 from typer.testing import CliRunner
 
 from textmill.cli import app
+from textmill.settings import Config, Settings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {
+    str(file.relative_to(ROOT)): file.read_text(encoding="utf-8")
+    for file in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
+}
 COMMANDS = typer.main.get_command(app)
+GROUPS = {
+    name: field.annotation.model_fields
+    for name, field in Config.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Settings)
+}
+
+ENDINGS = {"ckpt", "json", "onnx", "safetensors"}  # of files that are named as settings are
 
 
-def _typed() -> list[str]:
-    """Every command line of the README that starts with `textmill` and a word."""
-    lines = re.findall(r"(?:^ {4}|`)(textmill [a-z][^`#\n]*)", README, re.MULTILINE)
-    return sorted({line.strip() for line in lines})
+def _typed(text: str) -> set[str]:
+    """Every command line of a page that starts with `textmill` and a word."""
+    return {line.strip() for line in re.findall(r"(?:^ {4}|^\$ |`)(textmill [a-z][^`#\n]*)", text, re.MULTILINE)}
 
 
 def test_the_readme_shows_every_command_of_the_walk() -> None:
-    shown = {line.split()[1] for line in _typed()}
-    assert {
-        "init",
-        "up",
-        "crawl",
-        "run",
-        "status",
-        "promote",
-        "rollback",
-        "generate",
-        "serve",
-        "down",
-        "doctor",
-    } <= shown
+    shown = {line.split()[1] for line in _typed(README)}
+    walk = {"init", "up", "crawl", "run", "status", "promote", "rollback", "generate", "serve", "down", "doctor"}
+    assert walk <= shown
 
 
-@pytest.mark.parametrize("line", _typed())
-def test_a_command_of_the_readme_exists_with_its_options(line: str) -> None:
-    name, *arguments = line.split()[1:]
-    command = COMMANDS.commands[name]  # type: ignore[attr-defined]
+@pytest.mark.parametrize("line", sorted({line for text in PAGES.values() for line in _typed(text)}))
+def test_a_command_of_the_documentation_exists_with_its_options(line: str) -> None:
+    command, arguments = COMMANDS, line.split()[1:]
+    while arguments and hasattr(command, "commands"):
+        command = command.commands[arguments.pop(0)]
     options = {option for parameter in command.params for option in parameter.opts}
-    assert {argument for argument in arguments if argument.startswith("--") and argument != "--help"} <= options
+    given = {argument.partition("=")[0] for argument in arguments if argument.startswith("--")}
+    assert given - {"--help"} <= options
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"(?:^ {4}|`)make ([a-z]+)", README, re.MULTILINE))))
-def test_a_make_target_of_the_readme_exists(target: str) -> None:
-    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+@pytest.mark.parametrize("page", PAGES)
+def test_every_make_target_of_a_page_exists(page: str) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"(?:^ {4}|`)make ([a-z]+)", PAGES[page], re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-@pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
-def test_a_file_that_the_readme_links_exists(path: str) -> None:
-    assert (ROOT / path).exists()
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_that_a_page_links_exists(page: str) -> None:
+    for path in re.findall(r"\]\(([^)#:\s]+)[^):]*\)", PAGES[page]):
+        assert (ROOT / page).parent.joinpath(path).exists(), path
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_of_ours_that_a_page_names_exists(page: str) -> None:
+    folders = "textmill|scraper|components|pipeline|serving|deploy|examples|benchmarks|tests|docs"
+    for path in re.findall(rf"(?<![\w/])((?:{folders})/[\w./-]*\.(?:py|md|sh|yaml|lock|txt))\b", PAGES[page]):
+        assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_setting_that_a_page_names_exists(page: str) -> None:
+    for group, name in re.findall(r"`([a-z]+)\.([a-z_0-9]+)[`: ]", PAGES[page]):
+        if group in GROUPS and name not in ENDINGS:
+            assert name in GROUPS[group], f"{group}.{name}"
+
+
+def test_the_documentations_index_names_every_page() -> None:
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    for file in (ROOT / "docs").glob("*.md"):
+        assert file.name == "README.md" or f"({file.name})" in index, file.name
 
 
 def test_every_command_helps() -> None:

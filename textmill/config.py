@@ -25,12 +25,25 @@ def load(path: Path = DEFAULT_FILE) -> Config:
     Raises:
         UserError: the file is absent, is not YAML, or a key or value is wrong; the line and the cure are named.
     """
+    tree, values = _parsed(path, _text(path))
     try:
-        text = path.read_text(encoding="utf-8")
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        raise UserError(_sentence(path, tree, error)) from None
+    return _with_absolute_folders(config, path.absolute().parent)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"There is no configuration at {path}; write one with 'textmill init URL'.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as UTF-8 text ({error}); check the file.") from None
+
+
+def _parsed(path: Path, text: str) -> tuple[yaml.Node, dict[str, object]]:
+    """The file's YAML with its places, and as values."""
     try:
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
         values = yaml.safe_load(text)
@@ -42,12 +55,7 @@ def load(path: Path = DEFAULT_FILE) -> Config:
     if tree is None or not isinstance(values, dict):
         raise UserError(f"{path} holds no settings; write a fresh one with 'textmill init URL'.")
     # a group whose every setting is still a comment reads as null: it has its defaults
-    values = {key: value for key, value in values.items() if value is not None}
-    try:
-        config = Config.model_validate(values)
-    except ValidationError as error:
-        raise UserError(_sentence(path, tree, error)) from None
-    return _with_absolute_folders(config, path.absolute().parent)
+    return tree, {key: value for key, value in values.items() if value is not None}
 
 
 def _with_absolute_folders(config: Config, base: Path) -> Config:

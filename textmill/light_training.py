@@ -12,19 +12,23 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import textmill
-from textmill import bases, console, plain_text, progress
+from textmill import bases, child_process, console, plain_text, progress
 from textmill import config as configuration
-from textmill.errors import TextmillError, UserError
+from textmill.errors import UserError
 from textmill.files import hash_of_sources
 from textmill.gpt2 import allocation, tokenizer
+from textmill.gpt2.base import Base
 from textmill.gpt2.document import document
 from textmill.gpt2.tokenizer import END
 from textmill.plain_text import TextFile
 from textmill.registry import ModelRegistry
 from textmill.settings import Config
+
+if TYPE_CHECKING:
+    from textmill.gpt2.fine_tuning import Folders
 
 MODEL = "model"
 ARTICLES = "articles.txt"
@@ -106,47 +110,37 @@ def work(config: Config) -> dict[str, Any]:
     Raises:
         UserError: the text is too short, the base cannot be had, or as `training.train`.
     """
-    from textmill.gpt2.fine_tuning import fine_tune
+    from textmill.gpt2.fine_tuning import Folders, fine_tune
 
-    assert config.text
     out = config.data_dir
     checkpoints = Path(config.train.checkpoint_dir or out / "checkpoints")
     base = bases.resolve(config, ModelRegistry(os.environ.get("MLFLOW_TRACKING_URI", ""), config.name))
     model = bases.shape(config.model, base)
-    text = TextFile.open(config.text, config.corpus.validation_percent)
     checkpoints.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".text-", dir=checkpoints) as folder:
-        windows, articles = Path(folder) / "windows", Path(folder) / "articles"
-        progress.step("Preparing the text")
-        own = tokenizer.choose(
-            config.tokenizer_kind,
-            config.tokenizer.vocabulary,
-            None if base.from_scratch else Path(base.directory),
-            text.sample(),
-        )
-        tokens = plain_text.prepare(text, own, model.window, windows, articles)
-        progress.result(f"{tokens:,} tokens to train on; vocabulary {own.vocabulary:,}")
+        folders = Folders(Path(folder) / "windows", Path(folder) / "articles", out / MODEL, out / "logs", checkpoints)
+        _prepare(config, base, model.window, folders)
         progress.step("Training")
         code = hash_of_sources(Path(textmill.__file__).parent)
-        place, logs = out / MODEL, out / "logs"
-        made = fine_tune(windows, articles, place, logs, checkpoints, config.name, model, config.train, code, base)
+        made = fine_tune(folders, config.name, model, config.train, code, base)
     progress.result(made.sentence)
-    return {"checksum": made.checksum, "parameters": made.parameters, "model": str(out / MODEL)}
+    return {"checksum": made.checksum, "parameters": made.parameters, "model": str(folders.model)}
+
+
+def _prepare(config: Config, base: Base, window: int, folders: "Folders") -> None:
+    """Choose or train the tokenizer, and write the windows and the articles that `fine_tune` takes."""
+    assert config.text
+    text = TextFile.open(config.text, config.corpus.validation_percent)
+    progress.step("Preparing the text")
+    directory = None if base.from_scratch else Path(base.directory)
+    own = tokenizer.choose(config.tokenizer_kind, config.tokenizer.vocabulary, directory, text.sample())
+    tokens = plain_text.prepare(text, own, window, folders.windows, folders.articles)
+    progress.result(f"{tokens:,} tokens to train on; vocabulary {own.vocabulary:,}")
 
 
 def main() -> int:
     """Do the work that the first argument describes, in JSON; failures are reported in one sentence."""
-    progress.follow_parent()
-    try:
-        progress.outcome(**work(Config.model_validate_json(sys.argv[1])))
-    except KeyboardInterrupt:
-        return 130
-    except Exception as error:
-        progress.failed_with(error)
-        if not isinstance(error, TextmillError):
-            raise
-        return error.exit_code
-    return 0
+    return child_process.exit_code(lambda: progress.outcome(**work(Config.model_validate_json(sys.argv[1]))))
 
 
 if __name__ == "__main__":

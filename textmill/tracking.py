@@ -30,6 +30,28 @@ class Registered:
     sentence: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What FineTune and Evaluate left."""
+
+    model: Path  # the bundle
+    logs: Path
+    evaluation: Path
+    checksum: str  # of the bundle
+    lineage: dict[str, Any]
+    verdict: dict[str, Any]
+
+    @classmethod
+    def read(cls, model: Path, logs: Path, evaluation: Path, checksum: str) -> "_Made":
+        lineage = json.loads((model / bundle.LINEAGE).read_text(encoding="utf-8"))
+        verdict = json.loads((evaluation / EVALUATION_FILE).read_text(encoding="utf-8"))
+        return cls(model, logs, evaluation, checksum, lineage, verdict)
+
+    @property
+    def reasons(self) -> str:
+        return "; ".join(self.verdict["reasons"])
+
+
 def register(
     registry: ModelRegistry, model: Path, logs: Path, evaluation: Path, blessed: bool, promote: str, run: str
 ) -> Registered:
@@ -49,17 +71,20 @@ def register(
     version = registry.with_checksum(checksum)
     if version and any(move.version == version.number for move in registry.history()):
         where = "in no stage" if version.stage == "None" else f"in {version.stage}"
-        return Registered(
-            version.number, version.stage, f"version {version.number} has this very model, {where}; nothing to register"
-        )
-    verdict = json.loads((evaluation / EVALUATION_FILE).read_text(encoding="utf-8"))
+        sentence = f"version {version.number} has this very model, {where}; nothing to register"
+        return Registered(version.number, version.stage, sentence)
+    made = _Made.read(model, logs, evaluation, checksum)
     # a version that was never moved is one whose registration was interrupted, or that was refused: finish it
-    version = version or _log(registry, model, logs, evaluation, verdict, checksum, run)
+    version = version or _log(registry, made, run)
     if not blessed:
-        return Registered(version.number, "None", f"version {version.number} refused: {'; '.join(verdict['reasons'])}")
+        return Registered(version.number, "None", f"version {version.number} refused: {made.reasons}")
+    return _staged(registry, version, f"Evaluate blessed it: {made.reasons}", promote)
+
+
+def _staged(registry: ModelRegistry, version: Version, why: str, promote: str) -> Registered:
+    """Move a blessed version to Staging, and on to Production where no reviewer is waited for."""
     if version.refused:
         registry.withdraw_refusal(version.number)
-    why = f"Evaluate blessed it: {'; '.join(verdict['reasons'])}"
     registry.promote(version.number, why, stage="Staging")
     if promote == "if-better":
         registry.promote(version.number, why, stage="Production")
@@ -67,66 +92,81 @@ def register(
     return Registered(version.number, "Staging", f"version {version.number} is in Staging and waits for a reviewer")
 
 
-def _log(
-    registry: ModelRegistry,
-    model: Path,
-    logs: Path,
-    evaluation: Path,
-    verdict: dict[str, Any],
-    checksum: str,
-    run: str,
-) -> Version:
+def _log(registry: ModelRegistry, made: _Made, run: str) -> Version:
+    """Log a model in its training's run, and register it as the next version."""
     import mlflow
 
-    lineage = json.loads((model / "lineage.json").read_text(encoding="utf-8"))
-    history = json.loads((logs / "history.json").read_text(encoding="utf-8"))
     _log_in(registry.tracking_uri)
     mlflow.set_tracking_uri(without_password(registry.tracking_uri))  # MLflow prints it
-    active, logged = _run(registry.name, logs, run)
+    active, logged = _run(registry.name, made.logs, run)
     with active:
-        mlflow.log_params(flat(lineage["settings"] | {"trained": lineage.get("trained", {})}))
-        mlflow.set_tags(
-            {
-                "textmill.version": __version__,
-                "textmill.code": lineage["code"],
-                "textmill.pipeline_run": run,
-                "textmill.snapshot": lineage["corpus"]["snapshot"],
-                "textmill.snapshot_digest": lineage["corpus"]["digest"],
-                "textmill.blessed": verdict["blessed"],
-            }
-        )
-        mlflow.log_metrics(verdict["metrics"])
-        for row in (row for row in history if row["step"] > logged):
-            mlflow.log_metrics({key: row[key] for key in row if key != "step"}, step=row["step"])
-        mlflow.log_dict(lineage, "lineage.json")
-        mlflow.log_artifacts(str(evaluation), "evaluation")
-        mlflow.log_artifact(str(logs / "samples.txt"), "training")
-        with tempfile.TemporaryDirectory() as folder:
-            code = Path(folder) / _MODEL_CODE.name
-            code.write_text(_MODEL_CODE.read_text(encoding="utf-8"), encoding="utf-8")
-            named = Path(folder) / BUNDLE  # MLflow keeps a folder's own name, and follows no link out of its place
-            shutil.copytree(model, named)
-            logged = mlflow.pyfunc.log_model(
-                name="model",
-                python_model=str(code),  # models from code: no pickle
-                artifacts={BUNDLE: str(named)},
-                code_paths=[str(_LIBRARY)],
-                pip_requirements=["numpy", "onnxruntime", "tokenizers"],
-            )
-        tags = {
-            "checksum": checksum,
-            "bits_per_byte": f"{verdict['metrics']['bits_per_byte']:.4f}",
-            "reference": f"{verdict['reference']} {verdict['metrics']['reference_bits_per_byte']:.4f}",
-            "snapshot": str(lineage["corpus"]["snapshot"]),
+        _log_settings(made, run)
+        _log_figures(made, logged)
+        model_id = _log_model(made.model)
+        page = _description(made, active.info)
+        return registry.register(f"models:/{model_id}", active.info.run_id, page, _tags(made))
+
+
+def _log_settings(made: _Made, run: str) -> None:
+    """What the model was made from, as the run's parameters and tags."""
+    import mlflow
+
+    lineage = made.lineage
+    mlflow.log_params(flat(lineage["settings"] | {"trained": lineage.get("trained", {})}))
+    mlflow.set_tags(
+        {
+            "textmill.version": __version__,
+            "textmill.code": lineage["code"],
+            "textmill.pipeline_run": run,
+            "textmill.snapshot": lineage["corpus"]["snapshot"],
+            "textmill.snapshot_digest": lineage["corpus"]["digest"],
+            "textmill.blessed": made.verdict["blessed"],
         }
-        if not verdict["blessed"]:
-            tags["refused"] = "; ".join(verdict["reasons"])
-        return registry.register(
-            f"models:/{logged.model_id}",
-            active.info.run_id,
-            _description(verdict, lineage, model, evaluation, active.info),
-            tags,
+    )
+    mlflow.log_dict(lineage, "lineage.json")
+
+
+def _log_figures(made: _Made, logged: int) -> None:
+    """The verdict, and of the training what came after the step `logged`."""
+    import mlflow
+
+    mlflow.log_metrics(made.verdict["metrics"])
+    history = json.loads((made.logs / "history.json").read_text(encoding="utf-8"))
+    for row in (row for row in history if row["step"] > logged):
+        mlflow.log_metrics({key: row[key] for key in row if key != "step"}, step=row["step"])
+    mlflow.log_artifacts(str(made.evaluation), "evaluation")
+    mlflow.log_artifact(str(made.logs / "samples.txt"), "training")
+
+
+def _log_model(model: Path) -> str:
+    """Log the bundle as an MLflow `pyfunc` model, and return MLflow's id of it."""
+    import mlflow
+
+    with tempfile.TemporaryDirectory() as folder:
+        code = Path(folder) / _MODEL_CODE.name
+        code.write_text(_MODEL_CODE.read_text(encoding="utf-8"), encoding="utf-8")
+        named = Path(folder) / BUNDLE  # MLflow keeps a folder's own name, and follows no link out of its place
+        shutil.copytree(model, named)
+        logged = mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(code),  # models from code: no pickle
+            artifacts={BUNDLE: str(named)},
+            code_paths=[str(_LIBRARY)],
+            pip_requirements=["numpy", "onnxruntime", "tokenizers"],
         )
+    return str(logged.model_id)
+
+
+def _tags(made: _Made) -> dict[str, str]:
+    """The version's, by which it is found and compared."""
+    metrics = made.verdict["metrics"]
+    tags = {
+        "checksum": made.checksum,
+        "bits_per_byte": f"{metrics['bits_per_byte']:.4f}",
+        "reference": f"{made.verdict['reference']} {metrics['reference_bits_per_byte']:.4f}",
+        "snapshot": str(made.lineage["corpus"]["snapshot"]),
+    }
+    return tags if made.verdict["blessed"] else tags | {"refused": made.reasons}
 
 
 def _run(experiment: str, logs: Path, name: str) -> tuple[Any, int]:
@@ -156,9 +196,9 @@ def _log_in(uri: str) -> None:
         os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")
 
 
-def _description(verdict: dict[str, Any], lineage: dict[str, Any], model: Path, evaluation: Path, run: Any) -> str:
+def _description(made: _Made, run: Any) -> str:
     """The version's page: the verdict with its figures, samples, where the text came from, the model card."""
     address = f"#/experiments/{run.experiment_id}/runs/{run.run_id}"  # MLflow's page finds it wherever it stands itself
-    page = f"{address}/artifacts/evaluation/{EVALUATION_PAGE}" if (evaluation / EVALUATION_PAGE).exists() else ""
-    card = (model / bundle.CARD).read_text(encoding="utf-8")
-    return version_page.description(verdict, lineage, card, page, address)
+    page = f"{address}/artifacts/evaluation/{EVALUATION_PAGE}" if (made.evaluation / EVALUATION_PAGE).exists() else ""
+    card = (made.model / bundle.CARD).read_text(encoding="utf-8")
+    return version_page.description(made.verdict, made.lineage, card, page, address)

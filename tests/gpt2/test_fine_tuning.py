@@ -11,7 +11,7 @@ from textmill import records
 from textmill.errors import UserError
 from textmill.gpt2 import checkpoint, fine_tuning, weights
 from textmill.gpt2.architecture import Architecture
-from textmill.gpt2.base import SCRATCH, Base
+from textmill.gpt2.base import Base
 from textmill.gpt2.tokenizer import Tokenizer, characters
 from textmill.gpt2.training_log import Point, Samples
 from textmill.settings import Model, Train
@@ -73,19 +73,8 @@ def fine_tune(folder: Path, windows: Path, base: Base, live: Seen | None = None)
     values = {"url": "https://mill.example/1", "source": "mill", "title": "Über", "text": TEXT}
     (articles / "Split-train" / "articles-00000-of-00001").write_bytes(records.frame(records.encode_example(values)))
     model = Model(layers=1, heads=2, width=16, window=8)
-    return fine_tuning.fine_tune(
-        windows,
-        articles,
-        folder / "model",
-        folder / "run",
-        folder / "checkpoints",
-        "mill",
-        model,
-        TRAIN,
-        "c",
-        base,
-        live,
-    )
+    folders = fine_tuning.Folders(windows, articles, folder / "model", folder / "run", folder / "checkpoints")
+    return fine_tuning.fine_tune(folders, "mill", model, TRAIN, "c", base, live)
 
 
 def test_a_base_is_gone_on_from_with_a_shorter_window(base: Base, tokenizer: Tokenizer, tmp_path: Path) -> None:
@@ -134,15 +123,5 @@ def test_a_backend_that_comes_too_late_is_refused(tokenizer: Tokenizer, tmp_path
     assert keras.config.backend() == "tensorflow"
     windows = write_windows(tmp_path / "windows", tokenizer, 8)
     with pytest.raises(UserError, match="'jax' comes too late"):
-        fine_tuning.fine_tune(
-            windows,
-            tmp_path,
-            tmp_path,
-            tmp_path,
-            tmp_path,
-            "m",
-            Model(),
-            TRAIN.model_copy(update={"backend": "jax"}),
-            "",
-            SCRATCH,
-        )
+        folders = fine_tuning.Folders(windows, tmp_path, tmp_path, tmp_path, tmp_path)
+        fine_tuning.fine_tune(folders, "m", Model(), TRAIN.model_copy(update={"backend": "jax"}), "")

@@ -1,0 +1,190 @@
+"""The collections of one database: articles stored, snapshots taken and read again."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from pymongo import ASCENDING, MongoClient
+from pymongo.database import Database
+from pymongo.errors import DuplicateKeyError, PyMongoError
+
+from textmill.articles.article import Article, now
+from textmill.articles.snapshot import Snapshot, digest_of, digest_term
+from textmill.articles.writes import LATEST, UpsertCounts, forgotten_query, writes_for
+from textmill.environment import without_password
+from textmill.errors import UserError
+
+ANSWER_WITHIN_S = 3  # how long a store may take to answer; with the start of a command, a person waits five seconds
+
+
+class ArticleStore:
+    """The articles of one MongoDB database."""
+
+    def __init__(self, database: Database[dict[str, Any]]) -> None:
+        self.articles = database["articles"]
+        self.versions = database["article_versions"]
+        self.snapshots = database["snapshots"]
+        self.forgotten = database["forgotten"]
+        self.pages = database["pages"]
+        self.sources = database["sources"]
+        self.crawls = database["crawls"]
+
+    @classmethod
+    def connect(cls, uri: str, database: str) -> "ArticleStore":
+        """Open the store and create its indexes.
+
+        Raises:
+            UserError: nothing answers at `uri` within three seconds; the address is named without its password.
+        """
+        wait_ms = ANSWER_WITHIN_S * 1000
+        try:
+            client: MongoClient[dict[str, Any]] = MongoClient(
+                uri, tz_aware=True, serverSelectionTimeoutMS=wait_ms, connectTimeoutMS=wait_ms
+            )
+            store = cls(client[database])
+            store.create_indexes()
+        except (PyMongoError, ValueError) as error:  # ValueError: the address itself is wrong
+            raise UserError(
+                f"The article store at {without_password(uri)} does not answer ({type(error).__name__}); "
+                "start it with 'textmill up' or set TEXTMILL_MONGODB_URI."
+            ) from error
+        return store
+
+    def create_indexes(self) -> None:
+        """Create those that are not there yet."""
+        self.articles.create_index([("url", ASCENDING)], unique=True)
+        self.articles.create_index([("source", ASCENDING)])
+        self.versions.create_index([("key", ASCENDING), ("valid_from", ASCENDING)], unique=True)
+        self.pages.create_index([("source", ASCENDING), ("refused", ASCENDING)])
+        self.pages.create_index([("article", ASCENDING)])
+        self.crawls.create_index([("source", ASCENDING), ("started", ASCENDING)])
+
+    def upsert(self, batch: Sequence[Article], configured: Collection[str] = ()) -> UpsertCounts:
+        """Store each article whose text is new or has changed; the others cost two queries for the batch."""
+        keys = [article.key for article in batch]
+        writes = writes_for(batch, self._latest(keys), self.forgotten.find(forgotten_query(batch)), configured)
+        if writes.versions:
+            self.versions.bulk_write(writes.versions, ordered=False)
+            self.versions.update_many(writes.closing, {"$set": {"valid_to": writes.time}})
+        if writes.articles:
+            self.articles.bulk_write(writes.articles, ordered=False)
+        return writes.counts
+
+    def _latest(self, keys: list[str]) -> dict[str, dict[str, Any]]:
+        cursor = self.versions.find({"key": {"$in": keys}}, LATEST).sort("valid_from", ASCENDING)
+        return {version["key"]: version for version in cursor}
+
+    def take_snapshot(self, sources: Sequence[str] = ()) -> Snapshot:
+        """Record what the store holds now; where it holds what it held at a former one, return that one.
+
+        Quarantined sources are left out.
+
+        Raises:
+            UserError: every one of these sources is quarantined.
+        """
+        time = now() - timedelta(milliseconds=1)  # a batch being written this very millisecond belongs to the next one
+        filters = {"sources": self._not_quarantined(sources)}
+        counts: Counter[str] = Counter()
+        total = 0
+        for key, content_hash, source in self._contents_at(time, filters):
+            counts[source] += 1
+            total += digest_term(key, content_hash)
+        return self._recorded(Snapshot(0, time, counts.total(), dict(counts), filters, digest_of([total])))
+
+    def _recorded(self, snapshot: Snapshot) -> Snapshot:
+        """The snapshot with the next number, kept; or the last one that held the same."""
+        while True:
+            same = {"digest": snapshot.digest, "filters": snapshot.filters}
+            if known := self.snapshots.find_one(same, sort=[("_id", -1)]):
+                return Snapshot.of(known)
+            last = self.snapshots.find_one(sort=[("_id", -1)])
+            numbered = replace(snapshot, number=(last["_id"] if last else 0) + 1)
+            try:
+                self.snapshots.insert_one(numbered.document())
+            except DuplicateKeyError:  # another run took this number meanwhile
+                continue
+            return numbered
+
+    def quarantined(self) -> dict[str, str]:
+        """Sources that export leaves out until somebody has looked at them, each with its reason."""
+        return {each["_id"]: each["quarantine"]["reason"] for each in self.sources.find({"quarantine": {"$ne": None}})}
+
+    def _not_quarantined(self, sources: Sequence[str]) -> list[str]:
+        quarantined = self.quarantined()
+        if not quarantined:
+            return sorted(sources)
+        kept = sorted(set(sources or self.versions.distinct("source")) - set(quarantined))
+        if not kept:
+            name, reason = next(iter(quarantined.items()))
+            raise UserError(
+                f"Every source is quarantined ('{name}': {reason}); look at it with 'textmill sources', "
+                f"then 'textmill sources --release {name}'."
+            )
+        return kept
+
+    def snapshot(self, number: int) -> Snapshot:
+        """The recorded snapshot with this number.
+
+        Raises:
+            UserError: there is none.
+        """
+        document = self.snapshots.find_one({"_id": number})
+        if document is None:
+            raise UserError(f"There is no snapshot {number} in this store; 'textmill run' takes one when it starts.")
+        return Snapshot.of(document)
+
+    def read(self, snapshot: Snapshot, keys: tuple[str, str] = ("0", "g")) -> Iterator[Article]:
+        """Stream a snapshot's articles whose key lies in the half-open range, in the order of their keys.
+
+        Raises:
+            UserError: one of them has been forgotten since.
+        """
+        for version in self._versions_at(snapshot.time, snapshot.filters, keys=keys):
+            if version.get("forgotten"):
+                raise UserError(
+                    f"Snapshot {snapshot.number} held an article that was forgotten on {version['forgotten']:%Y-%m-%d} "
+                    f"(key {version['key']}), so it cannot be read again; 'textmill run' takes a fresh one."
+                )
+            # versions written before a field existed lack it
+            yield Article(**{name: version[name] for name in Article.__dataclass_fields__ if name in version})
+
+    def contents(self, snapshot: Snapshot) -> Iterator[tuple[str, str, str]]:
+        """Stream key, content hash and source of a snapshot's articles, in the order of their keys; no texts are read."""
+        return self._contents_at(snapshot.time, snapshot.filters)
+
+    def _contents_at(self, time: datetime, filters: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+        for version in self._versions_at(time, filters, projection=("key", "content_hash", "source")):
+            yield version["key"], version["content_hash"], version["source"]
+
+    def _versions_at(
+        self,
+        time: datetime,
+        filters: dict[str, Any],
+        projection: Sequence[str] | None = None,
+        keys: tuple[str, str] = ("0", "g"),
+    ) -> Iterator[dict[str, Any]]:
+        query: dict[str, Any] = {
+            "key": {"$gte": keys[0], "$lt": keys[1]},
+            "valid_from": {"$lte": time},
+            "$or": [{"valid_to": None}, {"valid_to": {"$gt": time}}],
+        }
+        if filters.get("sources"):
+            query["source"] = {"$in": filters["sources"]}
+        cursor = self.versions.find(query, projection).sort([("key", ASCENDING), ("valid_from", ASCENDING)])
+        former: dict[str, Any] | None = None
+        for version in cursor:
+            # a crawl killed between writing a version and closing the one before it leaves both open: the later one holds
+            if former is not None and former["key"] != version["key"]:
+                yield former
+            former = version
+        if former is not None:
+            yield former
+
+    def count_by_source(self) -> dict[str, int]:
+        """How many articles each source has."""
+        groups = self.articles.aggregate(
+            [{"$group": {"_id": "$source", "articles": {"$sum": 1}}}, {"$sort": {"_id": 1}}]
+        )
+        return {group["_id"]: group["articles"] for group in groups}

@@ -1,0 +1,113 @@
+"""What has to be written for a batch of articles, whether by PyMongo's client or by its asynchronous one."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from pymongo import UpdateOne
+
+from textmill.articles.article import Article, now
+
+LATEST = {"key": 1, "content_hash": 1, "source": 1}  # of a version: what a write has to know
+
+
+@dataclass(frozen=True, slots=True)
+class UpsertCounts:
+    """What a batch of articles did to the store."""
+
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    forgotten: int = 0  # not stored, as their text was taken out before
+
+
+@dataclass(frozen=True, slots=True)
+class Writes:
+    """What has to be written for a batch of articles, in this order."""
+
+    versions: list[UpdateOne]
+    closing: dict[str, Any]  # the former versions that end with these
+    time: datetime
+    articles: list[UpdateOne]
+    counts: UpsertCounts
+
+
+def forgotten_query(batch: Collection[Article]) -> dict[str, Any]:
+    """Finds what forbids to store some of these: their keys, or their texts under other addresses."""
+    keys, texts = [article.key for article in batch], [article.content_hash for article in batch]
+    return {"$or": [{"_id": {"$in": keys}}, {"texts": {"$in": texts}}]}
+
+
+def writes_for(
+    batch: Iterable[Article],
+    latest: Mapping[str, Mapping[str, Any]],
+    forgotten: Iterable[Mapping[str, Any]],
+    configured: Collection[str] = (),
+    extra: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Writes:
+    """What makes the store hold these articles: a version for each new text, and for each text whose source was renamed.
+
+    An article that two configured sources reach stays with the one that stored it first. A source that is no longer
+    configured was renamed or given up: its articles go over to the source that brings them now.
+
+    Args:
+        latest: by key, the last version's `content_hash` and `source`.
+        forgotten: documents that `forgotten_query` finds for the batch.
+        configured: names of the sources that keep what they have.
+        extra: by key, further fields of the article's document.
+    """
+    allowed, left_out = _allowed(batch, forgotten)
+    articles = {each.key: _of_its_source(each, latest.get(each.key), configured) for each in allowed}
+    news = {key: _news(article, latest.get(key)) for key, article in articles.items()}
+    written = [article for key, article in articles.items() if news[key] != "nothing"]
+    kinds = Counter(news.values())
+    time = now()
+    return Writes(
+        versions=[_version(article, time) for article in written],
+        closing={"key": {"$in": [each.key for each in written]}, "valid_from": {"$lt": time}, "valid_to": None},
+        time=time,
+        articles=[_state(article, (extra or {}).get(key, {})) for key, article in articles.items()],
+        counts=UpsertCounts(kinds["new"], kinds["changed"], kinds["moved"] + kinds["nothing"], left_out),
+    )
+
+
+def _allowed(batch: Iterable[Article], forgotten: Iterable[Mapping[str, Any]]) -> tuple[list[Article], int]:
+    """The articles that may be stored, and how many may not."""
+    gone = {value for each in forgotten for value in (each["_id"], *each.get("texts", ()))}
+    allowed, left_out = [], set()
+    for article in batch:
+        if article.key in gone or article.content_hash in gone:
+            left_out.add(article.key)
+        else:
+            allowed.append(article)
+    return allowed, len(left_out)
+
+
+def _of_its_source(article: Article, former: Mapping[str, Any] | None, configured: Collection[str]) -> Article:
+    """The article with the source that keeps it."""
+    stays = former is not None and former["source"] in configured
+    return replace(article, source=former["source"]) if former and stays else article
+
+
+def _news(article: Article, former: Mapping[str, Any] | None) -> str:
+    """What an article brings beside its last version: it is `new`, its text `changed`, its source `moved`, or `nothing`."""
+    if former is None:
+        return "new"
+    if former["content_hash"] != article.content_hash:
+        return "changed"
+    return "moved" if former["source"] != article.source else "nothing"
+
+
+def _version(article: Article, time: datetime) -> UpdateOne:
+    """Adds the version that holds from this time; done twice, it adds one."""
+    document = {**asdict(article), "content_hash": article.content_hash, "valid_to": None}
+    return UpdateOne({"key": article.key, "valid_from": time}, {"$setOnInsert": document}, upsert=True)
+
+
+def _state(article: Article, further: Mapping[str, Any]) -> UpdateOne:
+    """Sets the article's one document in `articles`."""
+    state = {"source": article.source, "content_hash": article.content_hash, "fetched": article.fetched, **further}
+    first = {"url": article.url, "first_fetched": article.fetched}
+    return UpdateOne({"_id": article.key}, {"$set": state, "$setOnInsert": first}, upsert=True)

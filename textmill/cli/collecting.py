@@ -1,0 +1,124 @@
+"""Commands for articles: crawled, looked at, forgotten, exported and imported."""
+
+from typing import Annotated
+
+import typer
+
+from textmill.cli.options import DEFAULT, ConfigFile, Verbose, project_of
+
+
+def crawl(
+    watch: Annotated[
+        str, typer.Option(metavar="EVERY", help="Crawl again so often, such as 1d, 12h or 30m, until Ctrl-C.")
+    ] = "",
+    config: ConfigFile = DEFAULT,
+    verbose: Verbose = False,
+) -> None:
+    """Crawl the sites into the article store."""
+    from textmill import console, steps
+
+    project = project_of(config, verbose)
+    if watch:
+        steps.watch(project, steps.seconds_in(watch))
+    steps.crawl(project)
+    console.say("Next: textmill run")
+
+
+def sources(
+    refused: Annotated[str, typer.Option(metavar="SITE", help="List a site's refused pages and their reasons.")] = "",
+    release: Annotated[str, typer.Option(metavar="SITE", help="Let a site out of quarantine.")] = "",
+    config: ConfigFile = DEFAULT,
+) -> None:
+    """Show how each site was last crawled, against what is usual for it, and which are quarantined."""
+    from textmill import console, source_report
+    from textmill.sources import release as let_out
+
+    project = project_of(config)
+    if release:
+        console.done("Released", f"{release}, which was quarantined for {let_out(project.store, release)}")
+    elif refused:
+        source_report.show_refused(project, refused)
+    else:
+        source_report.show(project)
+
+
+def forget(
+    url: Annotated[str, typer.Argument(metavar="URL", help="The article's address.")], config: ConfigFile = DEFAULT
+) -> None:
+    """Take an article's texts out of the store for good, and name the snapshots and versions that had them."""
+    from textmill import source_report
+
+    source_report.forget_article(project_of(config), url)
+
+
+def snapshots(config: ConfigFile = DEFAULT) -> None:
+    """List the snapshots of the article store."""
+    from textmill import console
+    from textmill import snapshots as taken
+
+    every = taken.every(project_of(config).store)
+    for line in taken.table(every) if every else ["There is no snapshot yet; 'textmill run' takes one when it starts."]:
+        console.say(line)
+
+
+def diff(
+    before: Annotated[int, typer.Argument(help="Number of the former snapshot.")],
+    after: Annotated[int, typer.Argument(help="Number of the later snapshot.")],
+    config: ConfigFile = DEFAULT,
+) -> None:
+    """Say per source how many articles were added, removed and changed from one snapshot to another."""
+    from textmill import console
+    from textmill import snapshots as taken
+
+    store = project_of(config).store
+    changes = taken.diff(store, store.snapshot(before), store.snapshot(after))
+    for line in taken.changes_table(changes) if changes else ["The two hold the same articles."]:
+        console.say(line)
+
+
+def export(
+    to: Annotated[str, typer.Option(metavar="URI", help="A folder, s3://BUCKET/FOLDER or gs://BUCKET/FOLDER.")],
+    snapshot: Annotated[int | None, typer.Option(help="Its number; what the store holds now if left out.")] = None,
+    form: Annotated[str, typer.Option(help="jsonl: JSON lines with all fields; text: titles and texts.")] = "jsonl",
+    everything: Annotated[
+        bool, typer.Option("--all", help="Leave out nothing that 'corpus' in the file would.")
+    ] = False,
+    config: ConfigFile = DEFAULT,
+) -> None:
+    """Write a snapshot's articles to files."""
+    from textmill import console, steps, transfer
+    from textmill.errors import UserError
+    from textmill.selection import Selection
+
+    if form not in transfer.FORMS:
+        raise UserError(f"There is no form '{form}'; choose jsonl or text.")
+    project = project_of(config)
+    store = project.store
+    chosen = store.snapshot(snapshot) if snapshot else steps.take_snapshot(project)
+    selection = None if everything else Selection.of(project.config.corpus)
+    with console.waiting(f"Writing snapshot {chosen.number}"):
+        manifest, written = transfer.write(store, chosen, selection, to, form)
+    left_out = "".join(f"; {count} left out: {reason}" for reason, count in manifest["left_out"].items())
+    articles = f"{manifest['articles']:,} articles in {len(manifest['files'])} files{left_out}"
+    console.done(f"Snapshot {chosen.number}", f"{to}: {articles}" if written else f"{to} has it already: {articles}")
+
+
+def import_(
+    uri: Annotated[str, typer.Argument(metavar="FILE|DIR|URI", help="JSON lines or text, gzipped or not.")],
+    source: Annotated[str, typer.Option(help="Name of the source, for articles that name none.")] = "imported",
+    config: ConfigFile = DEFAULT,
+) -> None:
+    """Bring articles from files into the store; what is there already changes nothing."""
+    from textmill import console, transfer
+
+    project = project_of(config)
+    named = [*(each.name for each in project.config.sources), *project.config.corpus.imported]
+    with console.waiting("Reading"):
+        counts = transfer.bring_in(project.store, transfer.read(uri, source), named)
+    said = ", ".join(
+        f"{counts[name]:,} {name}" for name in ("new", "changed", "unchanged", "forgotten") if counts[name]
+    )
+    console.done("Imported", said or "no article")
+    found = {name.partition(":")[2] for name in counts if name.startswith("source:")}
+    if unlisted := sorted(found - set(named)):
+        console.say(f"To learn from them, put their source into the file: corpus: imported: [{', '.join(unlisted)}]")

@@ -1,0 +1,48 @@
+"""Commands for a machine and its project: the configuration, the local servers, what is missing."""
+
+from typing import Annotated
+
+import typer
+
+from textmill.cli.options import DEFAULT, ConfigFile, project_of
+
+
+def init(
+    start: Annotated[str, typer.Argument(metavar="URL", help="Where the site starts: a page, a feed or a sitemap.")],
+    name: Annotated[str, typer.Option(help="Name of the model; the site's host name if left out.")] = "",
+    config: ConfigFile = DEFAULT,
+) -> None:
+    """Write a commented textmill.yaml for a site."""
+    from textmill import config as configuration
+
+    chosen = configuration.write_template(config, start, name)
+    typer.echo(f"{config} is written: the model's name is '{chosen}'. Next: textmill up")
+
+
+def up(config: ConfigFile = DEFAULT) -> None:
+    """Start the local servers: article store, MLflow, TensorBoard."""
+    from textmill import console, local
+    from textmill.environment import without_password
+
+    project = project_of(config)
+    with console.waiting("Starting the article store, MLflow and TensorBoard"):
+        addresses = local.up(project.config.data_dir, mirrored=project.config.name)
+    console.done("Article store", without_password(addresses.mongodb))
+    console.done("MLflow", without_password(addresses.mlflow))
+    console.done("TensorBoard", addresses.tensorboard or "")
+    console.say("Next: textmill crawl")
+
+
+def down(config: ConfigFile = DEFAULT) -> None:
+    """Stop the local servers."""
+    from textmill import console, local
+
+    stopped = local.down(project_of(config).config.data_dir)
+    console.say(f"Stopped: {', '.join(stopped)}." if stopped else "Nothing was running.")
+
+
+def doctor(config: ConfigFile = DEFAULT) -> None:
+    """Check what Textmill needs on this machine, and say how to put right what is missing."""
+    from textmill import report
+
+    raise typer.Exit(0 if report.doctor(config) else 2)

@@ -1,0 +1,58 @@
+"""What a model was made from, and how: the settings that reviewers compare, the lineage, and the model card."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from textmill import __version__
+from textmill.gpt2.architecture import Architecture
+from textmill.gpt2.base import Base
+from textmill.gpt2.training_task import NOT_LEARNED
+from textmill.settings import Model, Train
+
+if TYPE_CHECKING:
+    from textmill.gpt2.training import Trained
+
+
+def settings(
+    model: Model, train: Train, architecture: Architecture, facts: Mapping[str, Any], base: Base
+) -> dict[str, Any]:
+    """What a reviewer compares trainings by, known before they start; `facts` are the windows'."""
+    return {
+        "model": model.model_dump() | asdict(architecture) | {"parameters": architecture.parameters},
+        "base": base.lineage(),
+        "train": train.model_dump(exclude=NOT_LEARNED),
+        "tokenizer": {"vocabulary": facts["vocabulary"]},
+        "corpus": {key: facts[key] for key in ("snapshot", "articles", "bytes", "tokens")},
+    }
+
+
+def lineage(
+    name: str, facts: Mapping[str, Any], base: Base, settings: Mapping[str, Any], trained: "Trained", code: str
+) -> dict[str, Any]:
+    """What `lineage.json` says; `code` is a hash of the library."""
+    return {
+        "name": name,
+        "corpus": {key: facts[key] for key in ("snapshot", "digest", "time", "sources", "articles", "bytes")},
+        "base": base.lineage(),
+        "settings": settings,
+        "trained": {name: getattr(trained, name) for name in ("steps", "best_step", "batch", "ended")},
+        "textmill": __version__,
+        "code": code,
+    }
+
+
+def card(name: str, architecture: Architecture, facts: Mapping[str, Any], trained: "Trained") -> str:
+    """The model card, Markdown."""
+    sources = ", ".join(f"{source} ({count})" for source, count in facts["sources"].items())
+    return f"""# {name}
+
+A GPT-2 of {architecture.parameters / 1e6:.1f} million parameters ({architecture.layers} layers, {architecture.heads} heads,
+{architecture.width} wide, window {architecture.window}, vocabulary {architecture.vocabulary}), made with Textmill {__version__}.
+
+- **Learned from** {facts["articles"]["train"]} articles ({facts["bytes"]["train"]:,} bytes) of snapshot {facts["snapshot"]}: {sources}.
+- **Trained** for {trained.steps} steps ({trained.tokens:,} tokens); these are the weights of step {trained.best_step}, the best on
+  {facts["articles"]["validation"]} held-out articles, with a held-out loss of {trained.held_out_loss:.3f} nats per token.
+- **Writes** in the voice of its sources. It states nothing reliably: what it says of facts is as likely wrong as right.
+- **Use** of its texts is bound by what the sources permit; see `lineage.json`.
+"""

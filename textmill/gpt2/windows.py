@@ -1,0 +1,39 @@
+"""What Preprocess leaves for a training: windows of tokens, the tokenizer that made them, and facts of the corpus."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from textmill import records
+from textmill.gpt2 import bundle
+from textmill.gpt2.dataset import TokenStream
+from textmill.gpt2.tokenizer import Tokenizer
+
+FACTS = "facts.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """A folder with `Split-train`, `Split-validation`, `tokenizer.json` and `facts.json`."""
+
+    folder: Path
+    tokenizer: Tokenizer
+    facts: dict[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> "Windows":
+        """Read all but the tokens."""
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        return cls(folder, Tokenizer.load(folder / bundle.TOKENIZER), facts)
+
+    def stream(self, split: str, vocabulary: int, kept: Path) -> TokenStream:
+        """A split's tokens, for a model of this vocabulary, unpacked into a file in the folder `kept` unless it is there."""
+        files = records.record_files(self.folder / f"Split-{split}")
+        packed = TokenStream.pack(files, vocabulary, kept)
+        assert isinstance(packed.tokens, np.memmap)
+        os.utime(str(packed.tokens.filename))  # streams long unused are deleted
+        return packed
