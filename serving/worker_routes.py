@@ -11,10 +11,9 @@ from typing import Any
 
 from aiohttp import web
 
-from serving.worker_text import Model, Text
+from serving.worker_text import Model, Text, joined
 from textmill.errors import TextmillError, UserError
 from textmill.gpt2 import bundle
-from textmill.gpt2.generation import Chunk
 from textmill.gpt2.inference import QueueFull
 
 _WEIGHTS = "model."  # files whose names begin so are for the worker alone
@@ -75,9 +74,7 @@ def create_app(model: Model, end: Callable[[], None]) -> web.Application:
 
 
 async def _whole(text: Text) -> dict[str, Any]:
-    parts = [chunk async for chunk in text.chunks()]
-    scores = tuple(each for chunk in parts for each in chunk.scores)
-    whole = Chunk("".join(chunk.text for chunk in parts), text.tokens, parts[-1].finish, scores)
+    whole = joined([chunk async for chunk in text.chunks()])
     return {**text.event(whole), "usage": text.usage()}
 
 

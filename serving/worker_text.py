@@ -2,10 +2,11 @@
 
 import asyncio
 import json
+import math
 import secrets
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ ENGINES: dict[str, type[OnnxEngine] | type[CTranslate2Engine]] = {
     "ctranslate2": CTranslate2Engine,
 }
 _SETTINGS = ("max_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "seed")
+# what a text grows by within this time is one event: an event for each token costs a tenth of a core's time
+_GATHERED_S = 0.04
 _SILENCE_S = 15  # after which an empty piece goes out: whoever reads would take a silent worker for lost
 
 
@@ -118,9 +121,17 @@ class Text:
         self.moved = time.monotonic()  # when the engine last gave something
         self._chunks: asyncio.Queue[Chunk] = asyncio.Queue()
 
+        gathered: list[Chunk] = []  # not yet put; the engine adds the next one before long
+        put = -math.inf
+
         def deliver(chunk: Chunk) -> None:
+            nonlocal put
             self.moved = time.monotonic()
-            model.post.put(self._chunks, chunk)
+            gathered.append(chunk)
+            if chunk.finish or self.moved - put >= _GATHERED_S:
+                put = self.moved
+                model.post.put(self._chunks, joined(gathered))
+                gathered.clear()
 
         prompt = _prompt(model.engine, asked.get("prompt"))
         self.prompt_tokens = min(len(prompt), model.engine.room)
@@ -150,16 +161,14 @@ class Text:
 
     async def _arriving(self) -> AsyncIterator[Chunk]:
         while True:
-            chunk = await self._chunks.get()
-            parts, scores = [chunk.text], [*chunk.scores]
-            while not chunk.finish and not self._chunks.empty():
-                chunk = self._chunks.get_nowait()
-                parts.append(chunk.text)
-                scores += chunk.scores
+            came = [await self._chunks.get()]
+            while not came[-1].finish and not self._chunks.empty():
+                came.append(self._chunks.get_nowait())
+            chunk = joined(came)
             self.tokens = chunk.tokens
             if chunk.finish in ("failed", "cancelled"):
                 raise TextmillError("The engine ended before the text did.")
-            yield Chunk("".join(parts), chunk.tokens, chunk.finish, tuple(scores))
+            yield chunk
             if chunk.finish:
                 return
 
@@ -181,6 +190,13 @@ class Text:
         """How many tokens were read and written so far."""
         read, written = self.prompt_tokens, self.tokens
         return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+
+
+def joined(chunks: Sequence[Chunk]) -> Chunk:
+    """What a text grew by in several chunks as one."""
+    last = chunks[-1]
+    scores = tuple(each for chunk in chunks for each in chunk.scores)
+    return Chunk("".join(chunk.text for chunk in chunks), last.tokens, last.finish, scores)
 
 
 def _prompt(engine: Engine, prompt: Any) -> list[int]:

@@ -127,9 +127,8 @@ def _write_model(
     for precision in precisions:
         if precision == "float16":
             continue
-        bits = quantisation.BITS[precision]
         file = directory / f"model.{precision}.safetensors"
-        save_file(_quantised({name: weights[name] for name in names}, bits), file)
+        save_file(_quantised({name: weights[name] for name in names}, precision), file)
         # the embedding is looked up in float32
         kept = {name: value for name, value in stored.items() if name not in names[1:]}
         built = graph.build(architecture, kept | _stored_tensors(file), precision)
@@ -143,15 +142,17 @@ def graph_name(precision: str) -> str:
 
 def precisions(directory: Path) -> list[str]:
     """The precisions in which a bundle can be run, the one that it is meant to be served in on CPUs last."""
-    return [name for name in ("float32", "float16", *quantisation.BITS) if (directory / graph_name(name)).exists()]
+    return [
+        name for name in ("float32", "float16", *quantisation.PRECISIONS) if (directory / graph_name(name)).exists()
+    ]
 
 
-def _quantised(matrices: Mapping[str, NDArray[np.float32]], bits: int) -> dict[str, NDArray[Any]]:
+def _quantised(matrices: Mapping[str, NDArray[np.float32]], precision: str) -> dict[str, NDArray[Any]]:
     found: dict[str, NDArray[Any]] = {}
     for name, matrix in matrices.items():
-        # the embedding is (outputs, inputs) as it stands; linear layers are (inputs, outputs)
-        rounded = quantisation.quantise(matrix if name == "transformer.wte.weight" else matrix.T, bits)
-        found |= {f"{name}.values": rounded.values, f"{name}.scales": rounded.scales}
+        # linear layers are (inputs, outputs) as they stand; the embedding is (outputs, inputs)
+        matrix = matrix.T if name == "transformer.wte.weight" else matrix
+        found |= {f"{name}.{end}": value for end, value in quantisation.stored(matrix, precision).items()}
     return found
 
 

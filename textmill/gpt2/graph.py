@@ -8,7 +8,7 @@ Inputs (B texts, T tokens of each, M positions asked for, P the window):
     input_ids, position_ids    int64 [B, T]
     seqlens_k                  int32 [B], the text's length after these tokens, less one
     total_sequence_length      int32 [], the longest text's length after these tokens
-    logit_positions            int64 [M], which of the T positions' logits are wanted; none is allowed
+    logit_positions            int64 [M], which of the T positions' logits are wanted; one or more
     past_key_values.I.key, .value   float32 or float16 [B, heads, P, width / heads]
 Outputs:
     logits                     float32 [B, M, vocabulary]
@@ -26,13 +26,13 @@ import onnx
 from onnx import TensorProto, helper
 
 from textmill.gpt2.architecture import Architecture
-from textmill.gpt2.quantisation import BITS, BLOCK
+from textmill.gpt2.quantisation import BLOCK, PRECISIONS
 
-_OPSET = 20  # the first with Gelu
+_OPSET = 21  # the first in which QuantizeLinear takes a scale for each row
 _IR_VERSION = 10
 _EPSILON = 1e-5  # of every layer normalisation in GPT-2
 _RUNTIME = "com.microsoft"
-KINDS = {"F32": TensorProto.FLOAT, "U8": TensorProto.UINT8}  # by safetensors' names
+KINDS = {"F32": TensorProto.FLOAT, "U8": TensorProto.UINT8, "I8": TensorProto.INT8}  # by safetensors' names
 _LINEAR = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
 
 
@@ -52,7 +52,9 @@ class _Nodes:
 
     def __init__(self, precision: str) -> None:
         self.all: list[onnx.NodeProto] = []
-        self.bits = BITS.get(precision, 0)
+        self.constants: list[onnx.TensorProto] = []
+        self.few_bits = precision in PRECISIONS
+        self._precision = precision
         self._half = precision == "float16"
 
     def add(self, kind: str, inputs: list[str], *outputs: str, **attributes: Any) -> str:
@@ -68,17 +70,43 @@ class _Nodes:
 
     def linear(self, value: str, weights: str, output: str, inputs: int, outputs: int) -> str:
         product = f"{output}.product"
-        if self.bits:
+        if self.few_bits:
             self.quantised(value, f"{weights}.weight", product, inputs, outputs)
         else:
             self.add("MatMul", [value, self.to_layers(f"{weights}.weight")], product)
         return self.add("Add", [product, self.to_layers(f"{weights}.bias")], output)
 
     def quantised(self, value: str, weights: str, output: str, inputs: int, outputs: int) -> str:
-        """A product with weights of few bits; activations are rounded to eight on the way (accuracy level 4)."""
-        sizes = {"K": inputs, "N": outputs, "bits": self.bits, "block_size": BLOCK, "accuracy_level": 4}
-        tensors = [value, f"{weights}.values", f"{weights}.scales"]
-        return self.add("MatMulNBits", tensors, output, domain=_RUNTIME, **sizes)
+        """A product with weights of few bits; activations are rounded to eight on the way."""
+        if self._precision == "int4":
+            sizes = {"K": inputs, "N": outputs, "bits": 4, "block_size": BLOCK, "accuracy_level": 4}
+            tensors = [value, f"{weights}.values", f"{weights}.scales"]
+            return self.add("MatMulNBits", tensors, output, domain=_RUNTIME, **sizes)
+        # with x = step * q + least, x @ W is step * (q @ W) + least * (the sums of W)
+        rounded, step, least = self._rounded_rows(value, inputs)
+        tensors = [rounded, f"{weights}.values", self.constant(1.0, TensorProto.FLOAT), f"{weights}.scales"]
+        whole = self.add("MatMulIntegerToFloat", tensors, f"{output}.whole", domain=_RUNTIME)
+        scaled = self.add("Mul", [whole, step], f"{output}.scaled")
+        shift = self.add("Mul", [least, f"{weights}.sums"], f"{output}.shift")
+        return self.add("Add", [scaled, shift], output)
+
+    def _rounded_rows(self, value: str, width: int) -> tuple[str, str, str]:
+        """A value's last dimension in eight bits: whole numbers from 0, the step between them, and what 0 stands for."""
+        last = self.constant([-1], TensorProto.INT64)
+        least = self.add("ReduceMin", [value, last], f"{value}.least", keepdims=1)
+        above = self.add("Sub", [value, least], f"{value}.above")
+        extent = self.add("ReduceMax", [above, last], f"{value}.extent", keepdims=1)
+        # of equal values it is 0, and what they are rounded to does not matter: it is multiplied by 0
+        step = self.add("Mul", [extent, self.constant(1 / 255, TensorProto.FLOAT)], f"{value}.step")
+        rounded = self.add("QuantizeLinear", [above, step], f"{value}.rounded", axis=-1, block_size=width)
+        return rounded, step, least
+
+    def constant(self, value: float | list[int], kind: int) -> str:
+        name = f"constant {value} {kind}"
+        if all(each.name != name for each in self.constants):
+            shape = [len(value)] if isinstance(value, list) else []
+            self.constants.append(helper.make_tensor(name, kind, shape, value if isinstance(value, list) else [value]))
+        return name
 
     def norm(self, value: str, weights: str, output: str) -> str:
         inputs = [value, self.to_layers(f"{weights}.weight"), self.to_layers(f"{weights}.bias")]
@@ -91,7 +119,7 @@ def build(
     """The graph of this architecture over stored tensors.
 
     Args:
-        tensors: by name; with few bits, the matrices of `quantised_names` as `NAME.values` and `NAME.scales`.
+        tensors: by name; with few bits, the matrices of `quantised_names` as `quantisation.stored` has them.
         precision: float32, float16, int8 or int4.
     """
     nodes = _Nodes(precision)
@@ -103,12 +131,12 @@ def build(
     last = ["transformer.ln_f.weight", "transformer.ln_f.bias"]
     value = nodes.add("LayerNormalization", [nodes.from_layers(value), *last], "ln_f", epsilon=_EPSILON)
     wanted = nodes.add("Gather", [value, "logit_positions"], "wanted", axis=1)  # (B, M, width)
-    if nodes.bits:
+    if nodes.few_bits:
         nodes.quantised(wanted, "transformer.wte.weight", "logits", architecture.width, architecture.vocabulary)
     else:
         nodes.add("FusedMatMul", [wanted, "transformer.wte.weight"], "logits", domain=_RUNTIME, transB=1)
     inputs, outputs = _values(architecture, TensorProto.FLOAT16 if precision == "float16" else TensorProto.FLOAT)
-    weights = [_initializer(name, tensor) for name, tensor in sorted(tensors.items())]
+    weights = [_initializer(name, tensor) for name, tensor in sorted(tensors.items())] + nodes.constants
     return _model(helper.make_graph(nodes.all, "gpt2", inputs, outputs, initializer=weights))
 
 

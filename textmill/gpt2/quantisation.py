@@ -1,7 +1,10 @@
-"""Weights in eight or four bits, in the layout that ONNX Runtime's MatMulNBits reads.
+"""Weights in eight or four bits, in the layouts that ONNX Runtime reads.
 
-A matrix is cut into blocks of 32 along its inputs; each block has one float32 scale, and its zero is the middle of the
-range (symmetric rounding to nearest). Layout: github.com/microsoft/onnxruntime, docs/ContribOperators.md, MatMulNBits.
+Of eight bits, each output has one scale, and a product is one of whole numbers: activations are rounded to eight bits as
+well, each row by its own least and largest value ("zero-point vector-wise", Dettmers et al. 2022, arXiv 2208.07339).
+Weights go from -64 to 64, because AVX2 adds two products of bytes in 16 bits: 255 * 64 * 2 fits, and so every processor
+finds the same sums, whatever other rows are there. Of four bits, a matrix is cut into blocks of 32 along its inputs, each
+with a scale (github.com/microsoft/onnxruntime, docs/ContribOperators.md, MatMulNBits).
 """
 
 from dataclasses import dataclass
@@ -9,40 +12,70 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK = 32  # inputs that share a scale
-BITS = {"int8": 8, "int4": 4}  # by precision
+BLOCK = 32  # inputs that share a scale of four-bit weights
+PRECISIONS = ("int8", "int4")
+_LARGEST = 64  # of a weight in a byte
+_MIDDLE = 8  # what stands for zero in four bits
 
 
 @dataclass(frozen=True, slots=True)
-class Quantised:
-    """A matrix of a linear layer with N outputs, in B blocks of inputs."""
+class Bytes:
+    """A linear layer's matrix in eight bits, with K inputs and N outputs."""
 
-    values: NDArray[np.uint8]  # (N, B, BLOCK * bits / 8); of four bits, the even input stands in the lower half
+    values: NDArray[np.int8]  # (K, N)
+    scales: NDArray[np.float32]  # (N,)
+    sums: NDArray[np.float32]  # (N,), of each output's weights, as a product with them sees them
+
+    def restored(self) -> NDArray[np.float32]:
+        """The matrix, (inputs, outputs), as a product with it sees it."""
+        return self.values * self.scales
+
+
+@dataclass(frozen=True, slots=True)
+class Nibbles:
+    """A linear layer's matrix in four bits, with N outputs and B blocks of inputs."""
+
+    values: NDArray[np.uint8]  # (N, B, BLOCK / 2); the even input stands in the lower half
     scales: NDArray[np.float32]  # (N, B)
 
+    def restored(self) -> NDArray[np.float32]:
+        """The matrix, (inputs, outputs), as a product with it sees it; inputs are whole blocks."""
+        halves = np.stack([self.values & 15, self.values >> 4], axis=-1).reshape(*self.scales.shape, BLOCK)
+        whole = (halves.astype(np.float32) - _MIDDLE) * self.scales[..., None]
+        return np.asarray(whole.reshape(len(whole), -1).T, np.float32)
 
-def quantise(matrix: NDArray[np.float32], bits: int) -> Quantised:
-    """Round a matrix of shape (outputs, inputs) to `bits`, 8 or 4; inputs are filled up to whole blocks with zeros."""
-    outputs, inputs = matrix.shape
+
+def to_bytes(matrix: NDArray[np.float32]) -> Bytes:
+    """Round a matrix of shape (inputs, outputs) to eight bits."""
+    scales = np.asarray(np.abs(matrix).max(axis=0) / _LARGEST, np.float32)
+    rounded = np.rint(matrix * _inverse(scales))
+    sums = np.asarray(rounded.sum(axis=0, dtype=np.float64) * scales, np.float32)
+    # in C order: of a transposed matrix, numpy's results are in the other
+    return Bytes(np.ascontiguousarray(rounded, np.int8), scales, sums)
+
+
+def to_nibbles(matrix: NDArray[np.float32]) -> Nibbles:
+    """Round a matrix of shape (inputs, outputs) to four bits; inputs are filled up to whole blocks with zeros."""
+    inputs, outputs = matrix.shape
     blocks = -(-inputs // BLOCK)
-    padded = np.pad(matrix, ((0, 0), (0, blocks * BLOCK - inputs))).reshape(outputs, blocks, BLOCK)
-    middle = 1 << (bits - 1)
+    padded = np.pad(matrix.T, ((0, 0), (0, blocks * BLOCK - inputs))).reshape(outputs, blocks, BLOCK)
     # the value farthest from zero falls on the range's longer, negative end: one step more for all the others
     extremes = np.take_along_axis(padded, np.abs(padded).argmax(axis=2, keepdims=True), axis=2)
-    scales = (extremes / -middle).astype(np.float32)
-    inverse = np.divide(1, scales, out=np.zeros_like(scales), where=scales != 0)
-    rounded = np.clip(np.rint(padded * inverse), -middle, middle - 1).astype(np.int16) + middle
-    values = rounded.astype(np.uint8)
-    if bits == 4:
-        values = np.asarray(values[..., 0::2] | (values[..., 1::2] << 4), np.uint8)
-    return Quantised(values, scales[..., 0])
+    scales = (extremes / -_MIDDLE).astype(np.float32)
+    rounded = np.clip(np.rint(padded * _inverse(scales)), -_MIDDLE, _MIDDLE - 1)
+    values = np.asarray(rounded + _MIDDLE, np.uint8)
+    joined = np.ascontiguousarray(values[..., 0::2] | (values[..., 1::2] << 4), np.uint8)
+    return Nibbles(joined, np.ascontiguousarray(scales[..., 0]))
 
 
-def restore(quantised: Quantised, inputs: int) -> NDArray[np.float32]:
-    """The matrix, (outputs, inputs), as a product with it sees it."""
-    values, middle = quantised.values, 128
-    if values.shape[2] == BLOCK // 2:
-        halves = np.stack([values & 15, values >> 4], axis=-1)
-        values, middle = np.asarray(halves.reshape(*values.shape[:2], BLOCK), np.uint8), 8
-    whole = (values.astype(np.float32) - middle) * quantised.scales[..., None]
-    return np.asarray(whole.reshape(len(values), -1)[:, :inputs], np.float32)
+def _inverse(scales: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.divide(1, scales, out=np.zeros_like(scales), where=scales != 0)
+
+
+def stored(matrix: NDArray[np.float32], precision: str) -> dict[str, NDArray[np.generic]]:
+    """The arrays that stand for a matrix of shape (inputs, outputs) in a bundle, by the ends of their names."""
+    if precision == "int4":
+        few = to_nibbles(matrix)
+        return {"values": few.values, "scales": few.scales}
+    found = to_bytes(matrix)
+    return {"values": found.values, "scales": found.scales, "sums": found.sums}

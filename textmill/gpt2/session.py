@@ -90,16 +90,17 @@ class Session:
             Logits, shape (len(wanted), vocabulary).
         """
         count = len(tokens)
+        asked = wanted or [0]  # ONNX Runtime's reductions, which int8 uses, give wrong shapes for no rows
         inputs: dict[str, _Array] = {
             "input_ids": np.array([tokens], np.int64),
             "position_ids": np.arange(start, start + count, dtype=np.int64)[None],
             "seqlens_k": np.array([start + count - 1], np.int32),
             "total_sequence_length": np.array(start + count, np.int32),
-            "logit_positions": np.array(wanted, np.int64),
+            "logit_positions": np.array(asked, np.int64),
         }
-        logits = np.empty((1, len(wanted), self.architecture.vocabulary), np.float32)
+        logits = np.empty((1, len(asked), self.architecture.vocabulary), np.float32)
         self._session.run_with_iobinding(self._bind(inputs, logits, row, row + 1))
-        return logits[0]
+        return logits[0, : len(wanted)]
 
     def step(self, tokens: Sequence[int], lengths: Sequence[int]) -> NDArray[np.float32]:
         """Read one token into each of the first rows and score what may follow it.
