@@ -22,7 +22,8 @@ class Contestant:
     def __init__(self, name: str, program: str, python: Path | str = sys.executable, **asked: Any) -> None:
         """Start it and wait until it is ready; `asked` is what it is to be."""
         self.name = name
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": f"{HERE.parent}"}
+        path = [f"{HERE.parent}", *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": os.pathsep.join(path)}
         self._process = subprocess.Popen(
             [python, HERE / program, json.dumps(asked)],
             stdin=subprocess.PIPE,
@@ -94,7 +95,10 @@ def machine() -> str:
     """What the figures were measured on."""
     cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     model = next((line.split(":")[1].strip() for line in cpu.splitlines() if line.startswith("model name")), "CPU")
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("tensorflow", "keras", "gpt-2-simple", "jax"))
+    found = {each.metadata["Name"]: each.version for each in metadata.distributions()}
+    versions = ", ".join(
+        f"{name} {found[name]}" for name in ("tensorflow", "keras", "gpt-2-simple", "jax") if name in found
+    )
     load = " ".join(f"{each:.1f}" for each in os.getloadavg())
     cores = len(os.sched_getaffinity(0))
     return f"{model}, {cores} cores; Python {platform.python_version()}, {versions}; load average at the start {load}"

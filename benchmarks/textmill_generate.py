@@ -27,11 +27,13 @@ def write(session: Session, batch: int, prompt: int, tokens: int) -> float:
 
 def main() -> None:
     architecture = Architecture(**asked["model"])
+    precision, device = asked.get("precision", "float32"), asked.get("device", "cpu")
+    others = [] if precision == "float32" else [precision]
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "model"
         letters = tokenizer.characters(["abc"])  # never asked: prompts are token numbers
-        bundle.write_bundle(target, weights.initial(architecture), architecture, letters, {}, {}, "")
-        session = Session(target, slots=max(asked["batches"]))
+        bundle.write_bundle(target, weights.initial(architecture), architecture, letters, {}, {}, "", others)
+        session = Session(target, slots=max(asked["batches"]), precision=precision, device=device)
         serve({"write": lambda **given: write(session, **given), "memory": peak_memory})
 
 

@@ -1,4 +1,4 @@
-"""Trains on one CPU device and on two, on the backend given, and prints what each came to as JSON.
+"""Trains on one CPU device and on several, on the backend given, and prints what each came to as JSON.
 
 A process of its own: backend and devices are chosen before anything starts.
 """
@@ -12,13 +12,17 @@ from textmill.gpt2 import backend
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 # what is compiled for each device is compiled fast rather than well
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
+os.environ["XLA_FLAGS"] = (
+    "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0 "
+    "--xla_llvm_disable_expensive_passes=true"
+)
 backend.choose(sys.argv[1])
 if sys.argv[1] == "tensorflow":
     import tensorflow as tf
 
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
 
 import numpy as np
 
@@ -36,18 +40,18 @@ INPUTS, TARGETS = ROWS[:, :-1], ROWS[:, 1:]
 def trained(devices: int, **settings: object) -> TrainingStep:
     recipe = Train(steps=3, warmup_steps=0, learning_rate=1e-2, dropout=0.2, devices=devices, **settings)
     step = TrainingStep(gpt2.build(TINY), recipe)
-    figures.append([step.train(number, INPUTS, TARGETS) for number in range(2)])
+    figures[step] = [step.train(number, INPUTS, TARGETS) for number in range(2)]
     return step
 
 
-def compared(one: TrainingStep, two: TrainingStep) -> dict[str, float]:
-    """The largest differences between the last two trainings."""
-    left, right, before = one.weights(), two.weights(), gpt2.weights_of(gpt2.build(TINY))
+def compared(one: TrainingStep, other: TrainingStep) -> dict[str, float]:
+    """The largest differences between two trainings."""
+    left, right, before = one.weights(), other.weights(), gpt2.weights_of(gpt2.build(TINY))
     return {
-        "loss_and_norm": float(np.abs(np.subtract(*figures[-2:])).max()),
+        "loss_and_norm": float(np.abs(np.subtract(figures[one], figures[other])).max()),
         "weights": max(float(np.abs(left[name] - right[name]).max()) for name in left),
         "moved": max(float(np.abs(left[name] - value).max()) for name, value in before.items()),
-        "restored": float(restored_differently(two)),
+        "restored": float(restored_differently(other)),
     }
 
 
@@ -61,12 +65,12 @@ def restored_differently(step: TrainingStep) -> bool:
     return any(expected[name].tobytes() != value.tobytes() for name, value in step.state().items())
 
 
-def judged(one: TrainingStep, two: TrainingStep) -> dict[str, float]:
-    """The differences of two trainings' held-out losses, on rows that two devices cannot share, and of their logits."""
+def judged(one: TrainingStep, four: TrainingStep) -> dict[str, float]:
+    """The differences of two trainings' held-out losses, on rows that four devices cannot share, and of their logits."""
     odd = [(INPUTS[:3], TARGETS[:3], np.ones((3, 8), np.float32))]
-    logits = [step.next_logits(INPUTS[:2], np.array([3, 12], np.int32)) for step in (one, two)]
+    logits = [step.next_logits(INPUTS[:2], np.array([3, 12], np.int32)) for step in (one, four)]
     return {
-        "held_out": abs(one.held_out_loss(odd) - two.held_out_loss(odd)),
+        "held_out": abs(one.held_out_loss(odd) - four.held_out_loss(odd)),
         "next_logits": float(np.abs(np.subtract(*logits)).max()),
     }
 
@@ -89,16 +93,21 @@ def refusal(devices: int, rows: int) -> str:
     return ""
 
 
-figures: list[list[tuple[float, float]]] = []
-one, two = trained(1), trained(2, accumulate=2)
-found = {"full": judged(one, two) | compared(one, two)}  # in this order: `compared` trains on
+figures: dict[TrainingStep, list[tuple[float, float]]] = {}  # loss and norm of each step
+found: dict[str, object] = {}
+if sys.argv[1] == "jax":
+    import jax_alone
+
+    found |= {"resumed": jax_alone.resumed()}  # first: it forks, which JAX's threads would not survive
+one, four = trained(1), trained(4, accumulate=2)
+found |= {"full": judged(one, four) | compared(one, four)}  # in this order: `compared` trains on
+if sys.argv[1] == "jax":
+    found |= {"accumulated": compared(one, trained(1, accumulate=4))}
+    rounded = trained(1, precision="bfloat16", recompute=True)
+    found |= {"bfloat16": float(np.abs(np.subtract(figures[one], figures[rounded])).max())}
+    found |= {"attention": jax_alone.attention(), "chunked_loss": jax_alone.chunked_loss()}
+    found |= {"memory": jax_alone.planned_memory()}
 one, two = (trained(devices, lora_rank=2, precision="float16") for devices in (1, 2))
 found |= {"low_rank": compared(one, two), "overflowed": overflowed(two)}
-found |= {"odd_batch": refusal(2, 3), "too_many": refusal(3, 4)}
-if sys.argv[1] == "jax":
-    from jax_alone import attention, chunked_loss, less_memory
-
-    trained(1, precision="bfloat16", recompute=True)
-    found |= {"bfloat16": float(np.abs(np.subtract(figures[0], figures[-1])).max())}
-    found |= {"attention": attention(), "chunked_loss": chunked_loss(), "recomputed": less_memory()}
+found |= {"odd_batch": refusal(4, 6), "too_many": refusal(5, 5)}
 print(json.dumps(found))

@@ -114,8 +114,9 @@ def test_a_limit_that_is_set_counts_instead() -> None:
     assert devices_of(Train()).free > 10**8
 
 
-def peak_of(architecture: Architecture, settings: Train, batch: int) -> int:
-    """The bytes that three real steps add to this process, at their peak."""
+def peak_of(architecture: Architecture, settings: Train, batch: int) -> tuple[int, list[float]]:
+    """The bytes that three real steps add to this process, at their peak; and the steps' losses."""
+    from textmill.gpt2 import allocation
     from textmill.gpt2 import model as gpt2
     from textmill.gpt2.training_step import TrainingStep
 
@@ -124,21 +125,51 @@ def peak_of(architecture: Architecture, settings: Train, batch: int) -> int:
         return int(status[figure].split()[0]) * 1024
 
     gc.collect()
+    allocation.give_freed_memory_back()  # of a former training
     Path("/proc/self/clear_refs").write_text("5")  # the peak is counted anew
     before = resident("VmRSS")
     stepper = TrainingStep(gpt2.build(architecture, settings.dropout), settings)
-    windows = np.zeros((batch, architecture.window), np.int32)
-    for step in range(3):
-        stepper.train(step, windows, windows)
-    return resident("VmHWM") - before
+    windows = np.arange(batch * architecture.window, dtype=np.int32).reshape(batch, -1) % architecture.vocabulary
+    losses = [stepper.train(step, windows, windows)[0] for step in range(3)]
+    return resident("VmHWM") - before, losses
 
 
 def test_the_estimate_is_near_what_a_real_training_takes() -> None:
     architecture, settings = Architecture(512, window=256, layers=1, heads=8, width=128), Train(dropout=0.1)
     peak_of(architecture, settings, 1)  # what XLA takes for itself is not estimated
     few, many = 8, 64
-    grown = peak_of(architecture, settings, many) - peak_of(architecture, settings, few)
+    grown = peak_of(architecture, settings, many)[0] - peak_of(architecture, settings, few)[0]
     expected = taken(architecture=architecture, batch=many).activations
     expected -= taken(architecture=architecture, batch=few).activations
     assert expected > 400_000_000
     assert 0.6 < grown / expected < 1.6
+
+
+def test_recomputing_takes_the_memory_of_one_layer_and_gives_the_same_losses() -> None:
+    architecture, batch = Architecture(64, window=128, layers=3, heads=8, width=64), 64
+    expected, found, losses = [], [], []
+    for recompute in (False, True):
+        settings = Train(recompute=recompute)
+        peak_of(architecture, settings, batch)  # compiles, which takes memory too
+        peak, of_steps = peak_of(architecture, settings, batch)
+        expected.append(taken(architecture=architecture, batch=batch, recompute=recompute).activations)
+        found.append(peak)
+        losses.append(of_steps)
+    assert expected[0] - expected[1] > 200_000_000
+    assert found[0] - found[1] > 0.7 * (expected[0] - expected[1]), (found, expected)
+    assert losses[1] == pytest.approx(losses[0], abs=1e-5)
+
+
+def test_jax_holds_the_logits_of_one_chunk_and_fused_attention_no_rows() -> None:
+    big = of_size("124M")
+    assert memory.chunks_of(16 * 1024, big.vocabulary) == 8
+    gpu = Devices(1, 10**13)
+    logits = 4 * 16 * 1024 * big.vocabulary
+    whole, chunked = (taken(gpu, big, backend=backend).activations for backend in ("tensorflow", "jax"))
+    assert whole - chunked == pytest.approx(logits * (3 - 1 / 8), rel=1e-6)
+    fused = {"precision": "bfloat16", "backend": "jax"}
+    with_rows, without = (taken(gpu, big, dropout=dropout, **fused).activations for dropout in (0.1, 0.0))
+    rows = 2.5 * 2 * big.layers * big.heads * 1024 * 16 * 1024
+    assert with_rows - without == pytest.approx(rows, rel=1e-6)
+    on_cpus = Devices(1, 10**13, halves=False)
+    assert taken(on_cpus, big, dropout=0.0, **fused).activations == chunked

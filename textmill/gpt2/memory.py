@@ -10,6 +10,7 @@ from textmill.settings import Train
 
 LARGEST_BATCH = 64  # windows that `batch: auto` takes, at most
 _FLOAT = 4  # bytes
+_LOGITS = 2**27  # elements of 4 bytes: half a gigabyte
 _RANK = 8  # of the LoRA that is proposed where all weights do not fit
 
 
@@ -114,9 +115,10 @@ def estimate(architecture: Architecture, settings: Train, batch: int, devices: D
     - activations: what the backward pass needs of each token and layer is 17 vectors of the width and 2.5 rows of
       attention for each head (Korthikanti et al. 2022, "Reducing Activation Recomputation in Large Transformer Models",
       section 4.1: 34 + 5as/h bytes at 2 bytes an element), each of 4 bytes, or 2 in half precision
-      (on CPUs 4 as well); with `recompute`
-      one vector for each layer, and everything for one layer. Logits, their softmax and its gradient, in float32,
-      come on top: 3 times the vocabulary for each token.
+      (on CPUs 4 as well); with `recompute` one vector for each layer, and everything for one layer. JAX's fused
+      attention, on GPUs in half precision without dropout, keeps no rows.
+    - logits, their softmax and its gradient, in float32, come on top: 3 times the vocabulary for each token. With JAX
+      all three have one place in turn, and only the tokens of one of `chunks_of` have it.
 
     Several devices hold the state each and share the activations. Dropout stores nothing: its masks are computed again.
     """
@@ -125,12 +127,31 @@ def estimate(architecture: Architecture, settings: Train, batch: int, devices: D
     trained = trained_weights(architecture, settings)
     sums = _FLOAT if settings.accumulate > 1 else 0
     state = (_FLOAT + half) * architecture.parameters + (3 * _FLOAT + sums) * trained
-    width, rows = architecture.width, architecture.heads * architecture.window
-    layer = 17 * width + 2.5 * rows
-    layers = architecture.layers * width + layer if settings.recompute else architecture.layers * layer
+    width, layers = architecture.width, architecture.layers
+    layer = 17 * width + 2.5 * _attention_rows(architecture, settings, devices)
+    kept = layers * width + layer if settings.recompute else layers * layer
     tokens = -(-batch // devices.count) * architecture.window
-    activations = tokens * (size * layers + 3 * _FLOAT * architecture.vocabulary)
+    activations = tokens * (size * kept + _FLOAT * _logits(architecture, settings, batch))
     return Estimate(name_of(architecture), state, int(activations), devices.free)
+
+
+def _attention_rows(architecture: Architecture, settings: Train, devices: Devices) -> int:
+    """Elements of all heads' rows of attention for one token, where they are made (`forward.attended`)."""
+    half = settings.precision != "float32" and devices.halves
+    fused = settings.backend == "jax" and half and not settings.dropout
+    return 0 if fused else architecture.heads * architecture.window
+
+
+def _logits(architecture: Architecture, settings: Train, batch: int) -> float:
+    """Elements for one token, over all."""
+    if settings.backend != "jax":
+        return 3 * architecture.vocabulary
+    return architecture.vocabulary / chunks_of(batch * architecture.window, architecture.vocabulary)
+
+
+def chunks_of(rows: int, vocabulary: int) -> int:
+    """How many equal chunks of rows keep the logits of each to half a gigabyte; JAX's step takes one after another."""
+    return next(count for count in range(1, rows + 1) if rows % count == 0 and rows // count * vocabulary <= _LOGITS)
 
 
 def trained_weights(architecture: Architecture, settings: Train) -> int:

@@ -8,15 +8,13 @@ import numpy as np
 from jax import numpy as jnp
 from numpy.typing import NDArray
 
-from textmill.gpt2 import backend, forward
+from textmill.gpt2 import backend, forward, loss_jax
 from textmill.gpt2.optimiser import LOSS_SCALE, MOMENT_1, MOMENT_2, WEIGHT, AdamW
 from textmill.settings import Train
 
 import keras  # isort: skip
 
 Arrays = dict[str, Any]  # of JAX, by name
-
-_LOGITS = 2**28  # elements of 4 bytes
 
 
 class JaxStep:
@@ -117,28 +115,18 @@ class _Functions:
     ) -> tuple[Any, Any]:
         settings = self._settings
         dropout = forward.Dropout(settings.dropout, key, part)
-        loss = jnp.mean(self._losses(values | frozen, inputs, targets, dropout, settings.recompute))
+        with self._standing_in(values | frozen):
+            states = forward.hidden(self._model, inputs, dropout, settings.precision, settings.recompute)
+            loss = loss_jax.mean_loss(states, self._embeddings(), targets.reshape(-1), settings.precision)
         return loss * scale, loss
-
-    def _losses(
-        self,
-        values: Arrays,
-        inputs: Any,
-        targets: Any,
-        dropout: forward.Dropout | None = None,
-        recompute: bool = False,
-    ) -> Any:
-        """Each token's loss in nats, shape (rows * window,)."""
-        compute, targets = self._settings.precision, targets.reshape(-1)
-        with self._standing_in(values):
-            states = forward.hidden(self._model, inputs, dropout, compute, recompute)
-            embeddings = keras.ops.convert_to_tensor(self._model.backbone.token_embedding.embeddings)
-        chunks = chunks_of(len(targets), len(embeddings))
-        return losses(states, embeddings.astype(compute), targets, chunks)
 
     def judged(self, values: Arrays, inputs: Any, targets: Any, weights: Any) -> Any:
         """The weighted sum of losses."""
-        return jnp.sum(self._losses(values, inputs[0], targets[0]) * weights.reshape(-1))
+        compute = self._settings.precision
+        with self._standing_in(values):
+            states = forward.hidden(self._model, inputs[0], compute=compute)
+            losses = loss_jax.losses(states, self._embeddings(), targets.reshape(-1), compute)
+        return jnp.sum(losses * weights.reshape(-1))
 
     def next_logits(self, values: Arrays, tokens: Any, last: Any) -> Any:
         """As TrainingStep's."""
@@ -147,32 +135,13 @@ class _Functions:
             states = forward.hidden(self._model, tokens, compute=compute)[last]
             return forward.project(self._model, states, compute)
 
+    def _embeddings(self) -> Any:
+        """Those of the tokens, float32 (vocabulary, width), as they stand."""
+        return keras.ops.convert_to_tensor(self._model.backbone.token_embedding.embeddings)
+
     def _standing_in(self, values: Arrays) -> keras.StatelessScope:
         """The scope in which the model's variables have these values."""
         return keras.StatelessScope(state_mapping=[(self._variables[path], each) for path, each in values.items()])
-
-
-def chunks_of(rows: int, vocabulary: int) -> int:
-    """How many equal chunks of rows keep the logits of each to 1 GB."""
-    return next(count for count in range(1, rows + 1) if rows % count == 0 and rows // count * vocabulary <= _LOGITS)
-
-
-def losses(states: Any, embeddings: Any, targets: Any, chunks: int) -> Any:
-    """Each row's loss in nats, (rows,), of hidden states (rows, width) and the tokens that follow, (rows,).
-
-    With several chunks of rows the logits of no more than one are held at once; the backward pass computes them again.
-    """
-
-    def of_chunk(states: Any, targets: Any) -> Any:
-        logits = (states.astype(embeddings.dtype) @ embeddings.T).astype(jnp.float32)
-        chosen = jnp.take_along_axis(logits, targets[:, None], axis=1)[:, 0]
-        return jax.nn.logsumexp(logits, axis=1) - chosen
-
-    if chunks == 1:
-        return of_chunk(states, targets)
-    # a chunk has rows from all over the batch: of several devices each then has a part of it
-    split = (states.reshape(-1, chunks, states.shape[1]).swapaxes(0, 1), targets.reshape(-1, chunks).T)
-    return jax.lax.map(lambda chunk: jax.checkpoint(of_chunk)(*chunk), split).T.reshape(-1)
 
 
 class _Placement:
