@@ -24,13 +24,15 @@ def ExportArticles(
     database: Parameter[str],
     selection: Parameter[str],
     sources: Parameter[str],
+    cache: Parameter[str],
+    cache_bytes: Parameter[int],
     code: Parameter[str],
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
     """Write the snapshot's articles as TFRecords; `digest` and `code` are there for caching to see a change.
 
     `selection` is the JSON of a textmill.selection.Selection. `sources` are names with commas between them; empty: all
-    that the snapshot holds.
+    that the snapshot holds. `cache` is a folder that keeps articles' signatures from run to run.
     """
     progress.step("ExportArticles")
     open_store = partial(environment.article_store, database)
@@ -41,6 +43,7 @@ def ExportArticles(
         taken,
         Path(examples.uri),
         replace(Selection.from_json(selection), sources=_named(sources, taken)),
+        corpus.Cache(cache, cache_bytes),
     )
     examples.split_names = json.dumps(corpus.SPLITS)
     examples.set_int_custom_property("snapshot", facts.snapshot)

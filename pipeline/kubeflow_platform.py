@@ -18,7 +18,7 @@ MODEL_VARIABLE = "TEXTMILL_MODEL"  # for a step that fetches its base: the regis
 VOLUME_VARIABLE = "TEXTMILL_VOLUME"  # the folder to keep it in
 _READS_STORE = {"ExportArticles"}
 _READS_REGISTRY = {"FineTune", "Evaluate", "Register"}
-_KEEPS = {"Preprocess", "FineTune"}  # tokens, and checkpoints, for the next run
+_KEEPS = {"ExportArticles", "Preprocess", "FineTune"}  # signatures, tokens and checkpoints, for the next run
 _READS_BASE = {"Preprocess", "FineTune", "Evaluate"}
 _RUN = [{"name": "TEXTMILL_RUN", "fieldPath": "metadata.labels['pipeline/runid']"}]
 

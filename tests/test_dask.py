@@ -51,7 +51,8 @@ def test_dask_writes_the_files_that_beams_own_runner_writes(
     dask = ["--runner=apache_beam.runners.dask.dask_runner.DaskRunner", f"--dask_client_address={scheduler}"]
     for name, options in {"own": ["--runner=FnApiRunner"], "dask": dask}.items():
         examples, windows = tmp_path / name / "examples", tmp_path / name / "windows"
-        facts = corpus.export_articles(beam.Pipeline(argv=options), opener, snapshot, examples, Selection(20, 20))
+        kept = corpus.Cache(f"{tmp_path}/signatures", 10**8)
+        facts = corpus.export_articles(beam.Pipeline(argv=options), opener, snapshot, examples, Selection(20, 20), kept)
         corpus.preprocess(
             beam.Pipeline(argv=options), examples, windows, bpe, 32, corpus.Cache(f"{tmp_path}/cache", 10**8)
         )

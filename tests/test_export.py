@@ -50,9 +50,14 @@ def _pipeline() -> beam.Pipeline:
     return beam.Pipeline(argv=["--runner=FnApiRunner"])
 
 
-def _export(articles: list[Article], out: Path, selection: Selection = Selection(20, 20)) -> export.ExportFacts:  # noqa: B008
+def _export(
+    articles: list[Article],
+    out: Path,
+    selection: Selection = Selection(20, 20),  # noqa: B008
+    cache: corpus.Cache | None = None,
+) -> export.ExportFacts:
     shelf = Shelf(tuple(articles))
-    return export.export_articles(_pipeline(), partial(Shelf, shelf.articles), shelf.snapshot(), out, selection)
+    return export.export_articles(_pipeline(), partial(Shelf, shelf.articles), shelf.snapshot(), out, selection, cache)
 
 
 def _urls(out: Path) -> set[str]:
@@ -129,6 +134,27 @@ def test_two_exports_of_a_snapshot_are_equal_to_the_byte(tmp_path: Path) -> None
         _export(order, tmp_path / name)
     files = [{f.relative_to(tmp_path / n): f.read_bytes() for f in (tmp_path / n).rglob("*.gz")} for n in ("a", "b")]
     assert files[0] == files[1] and files[0]
+
+
+def _files(out: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(out)): file.read_bytes() for file in out.rglob("*") if file.is_file()}
+
+
+def test_with_signatures_of_former_runs_or_a_damaged_file_of_them_an_export_writes_the_same(tmp_path: Path) -> None:
+    articles = [_article(number, " ".join(f"word{number * 99 + n}" for n in range(40))) for number in range(60)]
+    _export(articles, tmp_path / "first", cache=corpus.Cache(str(tmp_path / "kept"), 10**8))
+    (kept,) = (tmp_path / "kept").glob("*.sqlite")
+    size = kept.stat().st_size
+    changed = [replace(a, text=f"{a.text} changed") if n % 10 == 3 else a for n, a in enumerate(articles)]
+    changed += [_article(number + 100, f"Again {changed[number].text}") for number in range(5)]  # nearly copies
+    plain = _export(changed, tmp_path / "plain")
+    assert plain.left_out == {"near duplicate": 5}
+    for name in ("known", "damaged", "full"):
+        limit = 10**8 if name != "full" else size // 2
+        if name == "damaged":
+            kept.write_bytes(kept.read_bytes()[:9000] + bytes(5000) + kept.read_bytes()[14_000:])
+        assert _export(changed, tmp_path / name, cache=corpus.Cache(str(tmp_path / "kept"), limit)) == plain
+        assert _files(tmp_path / name) == _files(tmp_path / "plain")
 
 
 def test_documents_of_one_character_of_ten_million_and_of_end_tokens_go_all_the_way(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Copies of articles are found, word for word or nearly, and nothing else is taken for one."""
 
 import random
+import zlib
 from itertools import combinations
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textmill import near_duplicates
-from textmill.near_duplicates import Bands, Marks, signature
+from textmill import near_duplicates, signatures
+from textmill.near_duplicates import Bands, Marks
+from textmill.signatures import signature
 
 VOCABULARY = [f"word{number}" for number in range(3000)]
 
@@ -37,7 +39,7 @@ def _copies(texts: list[str], folder: Path, threshold: float = 0.8, ranges: int 
     for number in range(ranges):
         marks = Marks(folder, number, bands)
         for text in texts[number * a_range : (number + 1) * a_range]:
-            marks.add(f"{near_duplicates.zlib.crc32(text.encode()):064x}"[::-1], text)
+            marks.add(f"{zlib.crc32(text.encode()):064x}"[::-1], text)
         marks.write()
     for part in range(parts):
         near_duplicates.copies_in(folder, part, parts, ranges, bands.threshold)
@@ -122,10 +124,10 @@ def test_a_signature_estimates_the_similarity_of_shingles() -> None:
 def test_a_long_text_is_signed_in_parts_without_losing_a_shingle() -> None:
     generator = random.Random(6)
     text = _text(generator, 40_000)
-    whole = near_duplicates._CHARACTERS_AT_ONCE
+    whole = signatures._CHARACTERS_AT_ONCE
     try:
-        near_duplicates._CHARACTERS_AT_ONCE = 1 << 30
+        signatures._CHARACTERS_AT_ONCE = 1 << 30
         at_once = signature(text)
     finally:
-        near_duplicates._CHARACTERS_AT_ONCE = whole
+        signatures._CHARACTERS_AT_ONCE = whole
     assert np.array_equal(signature(text), at_once)

@@ -18,6 +18,7 @@ from textmill.errors import UserError
 from textmill.gpt2 import bundle, weights
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.tokenizer import train_bpe
+from textmill.kept_bundles import prune
 from textmill.promotion_log import Move
 from textmill.registry import ModelRegistry
 
@@ -267,6 +268,7 @@ def test_a_downloaded_bundle_is_the_registered_one(registry: ModelRegistry, tmp_
     directory = registry.download(version, tmp_path / "models")
     assert bundle.verify(directory) == version.checksum
     assert (directory / "README.md").read_text(encoding="utf-8") == "# A card\n"
+    assert prune(tmp_path / "models", keep=0) == []  # it is in use
     (directory / "model.safetensors").write_bytes(b"other")
     with pytest.raises(UserError, match=r"model\.safetensors"):
         registry.download(version, tmp_path / "models")

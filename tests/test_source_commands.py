@@ -31,6 +31,7 @@ def type_(tmp_path: Path, mongodb_uri: str, database: str, monkeypatch: pytest.M
     file = tmp_path / "textmill.yaml"
     file.write_text(yaml.safe_dump(config), encoding="utf-8")
     monkeypatch.setenv("TEXTMILL_MONGODB_URI", mongodb_uri)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow sets it for a process that has used it
     monkeypatch.setenv("COLUMNS", "200")
 
     def type_command(*words: str) -> str:

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from textmill import exported
+from textmill.content_cache import Cache
 from textmill.export import FACTS_FILE, SPLITS, ExportFacts, OpenStore, export_articles, split_of
-from textmill.preprocess import TOKENIZER_FILE, WINDOWED, Cache, preprocess, tokenizer_sample, windows_of
+from textmill.preprocess import TOKENIZER_FILE, WINDOWED, preprocess, tokenizer_sample, windows_of
 
 __all__ = [
     "FACTS_FILE",

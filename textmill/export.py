@@ -5,6 +5,7 @@ tells them apart aside; find the copies; write the rest to their splits. Only th
 texts go from file to file, one at a time. Beam's workers import this module, so it imports neither TensorFlow nor TFX.
 """
 
+import itertools
 import json
 import shutil
 from collections import Counter
@@ -12,12 +13,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import apache_beam as beam
 
-from textmill import exported, near_duplicates, progress, records
-from textmill.articles import Article, Snapshot, digest_of, digest_term, key_of, key_ranges
+from textmill import near_duplicates, progress, records, signatures
+from textmill.articles import Article, Snapshot, digest_of, digest_term, key_ranges
+from textmill.content_cache import Cache
 from textmill.errors import UserError
 from textmill.files import write_beside
 from textmill.gpt2.document import document
@@ -74,6 +76,7 @@ class _Plan:
     selection: Selection
     bands: Bands
     out: str
+    cache: Cache  # of signatures
 
     @property
     def ranges(self) -> int:
@@ -89,6 +92,19 @@ class _Plan:
         return Path(self.out) / "work"
 
 
+class _Aside(NamedTuple):
+    """What is to be known of an article that was set aside, without reading it again."""
+
+    split: str
+    source: str
+    size: int  # bytes of the document in UTF-8
+    record: int  # bytes of the record
+
+    @classmethod
+    def of(cls, article: Article, split: str, record: int) -> "_Aside":
+        return cls(split, article.source, len(document(article.title, article.text).encode()), record)
+
+
 class SetAside(beam.DoFn):
     """A key range -> its admitted articles in a file, with their marks; gives each part of the buckets to be joined."""
 
@@ -97,24 +113,34 @@ class SetAside(beam.DoFn):
 
     def setup(self) -> None:
         self._store = self._plan.open_store()
+        self._kept = self._plan.cache.open(signatures.way())
+
+    def teardown(self) -> None:
+        if self._kept:
+            self._kept.close()
 
     def process(self, number: int) -> Iterator[tuple[int, int]]:
         plan = self._plan
-        marks = near_duplicates.Marks(plan.work, number, plan.bands)
+        marks = near_duplicates.Marks(plan.work, number, plan.bands, self._kept)
         counts: Counter[str] = Counter()
         digest = 0
-        with records.writing(plan.work / f"articles-{number}") as write:
+        aside: list[_Aside] = []
+        shares = plan.selection.eval_percent, plan.selection.validation_percent
+        with records.writing_frames(plan.work / f"articles-{number}") as write:
             for article in self._store.read(plan.snapshot, key_ranges(plan.ranges)[number]):
-                content_hash = article.content_hash
-                digest += digest_term(article.key, content_hash)
+                key, content_hash = article.key, article.content_hash
+                digest += digest_term(key, content_hash)
                 counts["read"] += 1
                 if reason := plan.selection.refusal(article):
                     counts[f"left_out:{reason}"] += 1
                     continue
                 marks.add(content_hash, article.text)
-                write(_example(article, content_hash))
+                record = records.frame(_example(article, content_hash))
+                write(record)
+                aside.append(_Aside.of(article, split_of(key, *shares), len(record)))
         marks.write()
-        write_beside(plan.work / f"read-{number}.json", json.dumps({**counts, "digest": digest_of([digest])}))
+        read = {"counts": counts, "digest": digest_of([digest]), "articles": aside}
+        write_beside(plan.work / f"read-{number}.json", json.dumps(read))
         progress.report(number + 1, 2 * plan.ranges, "key ranges read")
         yield from ((part, number) for part in range(plan.parts))
 
@@ -140,38 +166,45 @@ class WriteSplits(beam.DoFn):
     def process(self, element: tuple[int, Any]) -> Iterator[int]:
         number, plan = element[0], self._plan
         copies = near_duplicates.copies_of(plan.work, number, plan.parts)
-        totals = json.loads((plan.work / f"read-{number}.json").read_text(encoding="utf-8"))
-        counts = Counter({name: count for name, count in totals.items() if name != "digest"})
-        with ExitStack() as opened:
-            files: dict[str, Callable[[bytes], None]] = {}
-            for place, record in enumerate(records.read_records(plan.work / f"articles-{number}")):
+        read = json.loads((plan.work / f"read-{number}.json").read_text(encoding="utf-8"))
+        counts = Counter(read["counts"])
+        with (plan.work / f"articles-{number}").open("rb") as articles, ExitStack() as opened:
+            files: dict[str, Callable[[bytes], object]] = {}
+            for place, aside in enumerate(itertools.starmap(_Aside, read["articles"])):
+                record = articles.read(aside.record)
                 if place in copies:
                     counts[f"left_out:{'near duplicate' if copies[place] else 'same text'}"] += 1
                     continue
-                article = exported.of_record(record)
-                split = split_of(key_of(article.url), plan.selection.eval_percent, plan.selection.validation_percent)
-                if split not in files:
-                    files[split] = opened.enter_context(records.writing(_shard(plan, split, number)))
-                files[split](record)
-                counts[f"articles:{split}"] += 1
-                counts[f"bytes:{split}"] += len(document(article.title, article.text).encode())
-                counts[f"source:{article.source}"] += 1
-        write_beside(plan.work / f"written-{number}.json", json.dumps({**counts, "digest": totals["digest"]}))
+                if aside.split not in files:
+                    shard = records.writing_frames(_shard(plan, aside.split, number))
+                    files[aside.split] = opened.enter_context(shard)
+                files[aside.split](record)
+                counts[f"articles:{aside.split}"] += 1
+                counts[f"bytes:{aside.split}"] += aside.size
+                counts[f"source:{aside.source}"] += 1
+        write_beside(plan.work / f"written-{number}.json", json.dumps({**counts, "digest": read["digest"]}))
         progress.report(plan.ranges + number + 1, 2 * plan.ranges, "key ranges written")
         yield number
 
 
 def export_articles(
-    pipeline: beam.Pipeline, open_store: OpenStore, snapshot: Snapshot, out: Path, selection: Selection
+    pipeline: beam.Pipeline,
+    open_store: OpenStore,
+    snapshot: Snapshot,
+    out: Path,
+    selection: Selection,
+    cache: Cache | None = None,
 ) -> ExportFacts:
     """Write a snapshot's articles as gzipped TFRecords of tf.Example under `out/Split-train`, and so on for each split.
 
-    `out` is on a disk that all of Beam's workers share.
+    `out` is on a disk that all of Beam's workers share; `cache` has the signatures of articles that former runs read.
 
     Raises:
         UserError: the store no longer holds what the snapshot recorded, or a split would be empty.
     """
-    plan = _Plan(open_store, snapshot, selection, Bands.for_threshold(selection.near_duplicates), str(out))
+    bands = Bands.for_threshold(selection.near_duplicates)
+    kept = cache if cache and bands.count else Cache()
+    plan = _Plan(open_store, snapshot, selection, bands, str(out), kept)
     shutil.rmtree(plan.work, ignore_errors=True)
     plan.work.mkdir(parents=True)
     for split in SPLITS:
@@ -190,6 +223,7 @@ def export_articles(
         )
     facts = _facts(plan)
     shutil.rmtree(plan.work)
+    plan.cache.prune(signatures.way())
     write_beside(out / FACTS_FILE, json.dumps(asdict(facts), indent=1))
     return facts
 

@@ -1,40 +1,34 @@
 """Articles that are copies of others, word for word or nearly, found with a memory that does not grow with their number.
 
-MinHash signatures (Broder 1997, by `datasketch`) of five-word shingles are cut into bands; articles that agree in a
-band are compared. What is sorted and joined are rows of 16 bytes in files, one for each key range, never texts.
+Signatures are cut into bands; articles that agree in a band are compared. What is sorted and joined are rows of 16
+bytes in files, one for each key range, never texts.
 
 An article's number is its key range's and its place in it, so numbers are in the order of keys. Of copies, the one
 with the lowest number stays.
 """
 
 import os
-import re
 import threading
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from datasketch import MinHash
 from numpy.typing import NDArray
 
-_HASHES = 128  # in a signature; the similarity they estimate is off by 0.04 (one standard deviation) at 0.8
-_SHINGLE = 5  # words
+from textmill.content_cache import CONTENTS_AT_ONCE, ContentCache
+from textmill.signatures import HASHES, signatures
+
 _FOUND = 0.99  # share of the pairs at the threshold that shall meet in a band
-_CHARACTERS_AT_ONCE = 1 << 16  # bounds the memory of signing one long text: about 10 MB
+_SIGNED_AT_ONCE = 1 << 20  # characters of texts that wait to be signed
 _ROWS_AT_ONCE = 1 << 13
 _ROUNDS = 8  # of comparing a bucket's articles with the first of those still unlike any before
-# CJK characters count as words of their own, since no spaces part them
-_CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
-_WORD = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+")
-_SPACE = re.compile(r"\s")
-_PERMUTATIONS = MinHash(_HASHES, seed=1, scheme="affine32").permutations
 _MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 Ids = NDArray[np.uint64]
 BUCKET = np.dtype([("hash", "<u8"), ("id", "<u8")])
-MARK = np.dtype([("content", "S16"), ("signature", "<u4", (_HASHES,))])
+MARK = np.dtype([("content", "S16"), ("signature", "<u4", (HASHES,))])
 COPY = np.dtype([("id", "<u8"), ("near", "?")])
 
 
@@ -56,9 +50,9 @@ class Bands:
         """The longest bands, which mean the fewest needless comparisons, in which 99% of such pairs meet."""
         if not 0 < threshold <= 1:
             return cls(2.0, 1, 0)
-        fitting = [rows for rows in range(1, _HASHES + 1) if 1 - (1 - threshold**rows) ** (_HASHES // rows) >= _FOUND]
+        fitting = [rows for rows in range(1, HASHES + 1) if 1 - (1 - threshold**rows) ** (HASHES // rows) >= _FOUND]
         rows = max(fitting, default=1)
-        return cls(threshold, rows, _HASHES // rows)
+        return cls(threshold, rows, HASHES // rows)
 
     def hashes(self, signatures: NDArray[np.uint32]) -> NDArray[np.uint64]:
         """A hash for each band, shape (articles, bands), from signatures of shape (articles, hashes)."""
@@ -71,56 +65,43 @@ class Bands:
         return mixed ^ (mixed >> np.uint64(32))
 
 
-def signature(text: str) -> NDArray[np.uint32]:
-    """The MinHash signature of a text's shingles, shape (128,); of a text without words all are the largest number."""
-    minhash = MinHash(_HASHES, hashfunc=int, permutations=_PERMUTATIONS, scheme="affine32")
-    for words in _word_hashes(text):
-        shingles = np.zeros(max(1, len(words) - _SHINGLE + 1), np.uint32)
-        for place in range(min(_SHINGLE, len(words))):  # a text of fewer words is one shingle
-            shingles = (shingles ^ words[place : place + len(shingles)]) * np.uint32(0x01000193)
-            shingles ^= shingles >> np.uint32(15)
-        minhash.update_batch(shingles.tolist())
-    return minhash.hashvalues
-
-
-def _word_hashes(text: str) -> Iterator[NDArray[np.uint32]]:
-    """Hashes of a text's words, in parts that overlap by what a shingle needs."""
-    rest: list[int] = []  # the last words of the part before: the first ones of shingles that reach into the next
-    for part in _parts(text):
-        hashes = rest + [zlib.crc32(word) for word in map(str.encode, _WORD.findall(part.lower()))]
-        if len(hashes) > len(rest):
-            yield np.array(hashes, np.uint32)
-        rest = hashes[1 - _SHINGLE :]
-
-
-def _parts(text: str) -> Iterator[str]:
-    start = 0
-    while len(text) - start > 2 * _CHARACTERS_AT_ONCE and (space := _SPACE.search(text, start + _CHARACTERS_AT_ONCE)):
-        yield text[start : space.start()]
-        start = space.end()
-    yield text[start:]
-
-
 class Marks:
     """What tells one key range's articles apart, gathered while they stream by and written to two files."""
 
-    def __init__(self, folder: Path, key_range: int, bands: Bands) -> None:
+    def __init__(self, folder: Path, key_range: int, bands: Bands, kept: ContentCache | None = None) -> None:
+        """Gather in a folder; `kept` has signatures of former runs and takes the new ones."""
         self._folder = folder
         self._range = key_range
         self._bands = bands
+        self._kept = kept
         self._contents: list[bytes] = []
         self._signatures: list[NDArray[np.uint32]] = []
+        self._waiting: list[tuple[str, str]] = []  # articles that have no signature yet
+        self._characters = 0  # of them
 
     def add(self, content_hash: str, text: str) -> None:
         """The next article: its content hash in hex digits, and its text."""
         self._contents.append(bytes.fromhex(content_hash)[:16])
-        self._signatures.append(signature(text) if self._bands.count else np.zeros(_HASHES, np.uint32))
+        if not self._bands.count:
+            return
+        self._waiting.append((content_hash, text))
+        self._characters += len(text)
+        if self._characters >= _SIGNED_AT_ONCE or len(self._waiting) == CONTENTS_AT_ONCE:
+            self._sign()
+
+    def _sign(self) -> None:
+        if not self._waiting:
+            return
+        signed = signatures(dict(self._waiting), self._kept)
+        self._signatures += [signed[content_hash] for content_hash, _ in self._waiting]
+        self._waiting, self._characters = [], 0
 
     def write(self) -> None:
         """Write the marks in the articles' order, and the buckets they fall into in the order of their hashes."""
+        self._sign()
         marks = np.zeros(len(self._contents), MARK)
         marks["content"] = self._contents
-        if len(marks):
+        if self._signatures:
             marks["signature"] = np.stack(self._signatures)
         contents = np.array([int.from_bytes(each[:8]) for each in self._contents], np.uint64).reshape(-1, 1)
         hashes = np.hstack([contents, self._bands.hashes(marks["signature"])])
@@ -129,7 +110,7 @@ class Marks:
         rows = np.empty(hashes.size, BUCKET)
         rows["hash"] = hashes.ravel()
         rows["id"] = np.repeat(numbered(self._range, np.arange(len(marks))), hashes.shape[1])
-        rows.sort(order=("hash", "id"))
+        rows = _by_hash(rows)
         _write(_file(self._folder, self._range, "marks"), marks)
         _write(_file(self._folder, self._range, "buckets"), rows)
 
@@ -148,14 +129,26 @@ def copies_in(folder: Path, part: int, parts: int, ranges: int, threshold: float
         start = np.searchsorted(rows["hash"], low)
         end = np.searchsorted(rows["hash"], high) if part + 1 < parts else len(rows)
         slices.append(np.array(rows[start:end]))
-    rows = np.unique(np.concatenate(slices))  # by hash, then by number
-    _, bucket, size = np.unique(rows["hash"], return_inverse=True, return_counts=True)
-    shared = size[bucket] > 1
+    rows = _by_hash(np.concatenate(slices))
+    rows = rows[_unlike_the_one_before(rows)]  # a short text's bands can be equal
+    bucket = np.cumsum(_unlike_the_one_before(rows["hash"]), dtype=np.intp)
+    shared = np.bincount(bucket)[bucket] > 1
     found = list(_compare(folder, rows["id"][shared], bucket[shared], threshold))
     copies = np.concatenate(found) if found else np.empty(0, COPY)
-    copies.sort(order=("id", "near"))
+    copies = copies[np.lexsort((copies["near"], copies["id"]))]
     _, first = np.unique(copies["id"], return_index=True)
     _write(folder / f"copies-{part}.npy", copies[first])
+
+
+def _by_hash(rows: NDArray[np.void]) -> NDArray[np.void]:
+    """Rows by hash, then by number, where rows of equal hashes come by number: NumPy takes long to sort records."""
+    return rows[np.argsort(rows["hash"], kind="stable")]
+
+
+def _unlike_the_one_before(values: NDArray[Any]) -> NDArray[np.bool_]:
+    unlike = np.ones(len(values), bool)
+    unlike[1:] = values[1:] != values[:-1]
+    return unlike
 
 
 def _compare(folder: Path, ids: Ids, bucket: NDArray[np.intp], threshold: float) -> Iterator[NDArray[np.void]]:

@@ -3,13 +3,10 @@
 Beam's workers import this module, so it imports neither TensorFlow nor TFX.
 """
 
-import hashlib
 import json
 import shutil
-import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,8 +15,9 @@ import apache_beam as beam
 import numpy as np
 from numpy.typing import NDArray
 
-from textmill import exported, progress, records
-from textmill.errors import UserError
+from textmill import exported, progress, records, token_cache
+from textmill.content_cache import CONTENTS_AT_ONCE, Cache
+from textmill.errors import TextmillError, UserError
 from textmill.export import FACTS_FILE
 from textmill.files import write_beside
 from textmill.gpt2.document import document
@@ -29,29 +27,10 @@ from textmill.token_cache import TokenCache
 WINDOWED = ("train", "validation")  # what FineTune reads; `eval` is for Evaluate alone, which reads its text
 TOKENIZER_FILE = "tokenizer.json"
 _SAMPLE_CHARACTERS = 50_000_000  # enough text for any vocabulary, and it bounds the memory of training one
-_BATCH_CHARACTERS = 1 << 20  # tokenised at once
-_BATCH_ARTICLES = 500  # SQLite takes a thousand parameters
+_BATCH_BYTES = 1 << 20  # of records whose texts are tokenised at once
 _TOPICS = 8  # titles of validation articles that sample texts are written on
 
 Tokens = NDArray[np.uint32]
-
-
-@dataclass(frozen=True, slots=True)
-class Cache:
-    """Where tokens are kept from run to run, and how many bytes of them; no bytes: nowhere."""
-
-    folder: str = ""
-    limit: int = 0
-
-    def open(self, tokenizer_file: Path, vocabulary: int) -> TokenCache | None:
-        """The tokens of the tokenizer in this file; None where none are kept, or none can be."""
-        if not self.limit:
-            return None
-        try:
-            return TokenCache(Path(self.folder), tokenizer_file.read_text(encoding="utf-8"), vocabulary)
-        except (OSError, sqlite3.OperationalError) as error:  # such as a container that may not write there
-            progress.note(f"All text is tokenised: tokens cannot be kept in {self.folder} ({error}).")
-            return None
 
 
 def tokenizer_sample(split: Path, characters: int = _SAMPLE_CHARACTERS) -> Iterator[str]:
@@ -97,7 +76,8 @@ class PackShard(beam.DoFn):
 
     def setup(self) -> None:
         self._tokenizer = Tokenizer.load(Path(self._tokenizer_file))
-        self._cache = self._where.open(Path(self._tokenizer_file), self._tokenizer.vocabulary)
+        kept = self._where.open(token_cache.way(Path(self._tokenizer_file).read_text(encoding="utf-8")))
+        self._cache = TokenCache(kept, self._tokenizer.vocabulary) if kept else None
 
     def teardown(self) -> None:
         if self._cache:
@@ -116,27 +96,29 @@ class PackShard(beam.DoFn):
         yield number
 
     def _documents(self, path: Path, counts: Counter[str]) -> Iterator[Tokens]:
-        for batch in _batches(records.read_records(path)):
+        for batch in _batches(path):
             cached = self._cache.get(batch) if self._cache else {}
             missing = [content for content in batch if content not in cached]
-            encoded = self._tokenizer.encode_arrays([batch[content] for content in missing])
-            new = dict(zip(missing, encoded, strict=True))
+            texts = [document(*records.text_features(batch[content], ("title", "text"))) for content in missing]
+            new = dict(zip(missing, self._tokenizer.encode_arrays(texts), strict=True)) if texts else {}
             if self._cache and new:
                 self._cache.put(new)
             counts["tokenised"] += len(new)
-            yield from ((cached | new)[content] for content in batch)
+            tokens = cached | new
+            yield from (tokens[content] for content in batch)
 
 
-def _batches(shard: Iterable[bytes]) -> Iterator[dict[str, str]]:
-    """Documents by content hash, a bounded amount of text at a time; an export holds each content once."""
-    batch: dict[str, str] = {}
+def _batches(shard: Path) -> Iterator[dict[str, bytes]]:
+    """Articles' records by content hash, a bounded amount at a time; an export holds each content once."""
+    batch: dict[str, bytes] = {}
     size = 0
-    for record in shard:
-        title, text = records.text_features(record, ("title", "text"))
-        whole = document(title, text)
-        batch[hashlib.sha256(whole.encode()).hexdigest()] = whole
-        size += len(whole)
-        if size >= _BATCH_CHARACTERS or len(batch) == _BATCH_ARTICLES:
+    for record in records.read_records(shard):
+        content = records.text_feature(record, "content_hash")
+        if not content:
+            raise TextmillError(f"{shard} has an article without its content hash; run ExportArticles again.")
+        batch[content] = record
+        size += len(record)
+        if size >= _BATCH_BYTES or len(batch) == CONTENTS_AT_ONCE:
             yield batch
             batch, size = {}, 0
     if batch:
@@ -167,9 +149,7 @@ def preprocess(
     for number in range(len(files)):
         totals.update(json.loads((work / f"packed-{number}.json").read_text(encoding="utf-8")))
     shutil.rmtree(work)
-    if opened := cache.open(out / TOKENIZER_FILE, tokenizer.vocabulary):
-        opened.prune(cache.limit)
-        opened.close()
+    cache.prune(token_cache.way((out / TOKENIZER_FILE).read_text(encoding="utf-8")))
     facts = json.loads((examples / FACTS_FILE).read_text(encoding="utf-8")) | {
         "tokens": {split: totals[f"tokens:{split}"] for split in WINDOWED},
         "tokenised": totals["tokenised"],
