@@ -17,6 +17,7 @@ from serving.keys import Budget, KeyRequired, Keys
 from serving.outbox import Outbox
 from serving.protection import BodyLimit, SecurityHeaders, allow_origins
 from serving.routes import articles, feedback, openai, operations, seldon
+from serving.split import targets
 from textmill import __version__
 from textmill.settings import Config
 
@@ -43,7 +44,7 @@ def create_app(router: Router, config: Config) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        delivery = asyncio.create_task(ratings.keep_delivering(outbox, config.store.database, config.name))
+        delivery = asyncio.create_task(ratings.keep_delivering(outbox, config.store.database, _models(config)))
         yield
         delivery.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -63,6 +64,12 @@ def create_app(router: Router, config: Config) -> FastAPI:
     faults.handle(app, router.metrics)
     _protect(app, router, config)
     return app
+
+
+def _models(config: Config) -> list[str]:
+    """The registered models that answer here."""
+    serve = config.serve
+    return sorted({config.name, *(each.model for each in targets(serve.split, serve.stage, config.name))})
 
 
 def _protect(app: FastAPI, router: Router, config: Config) -> None:

@@ -94,7 +94,9 @@ class Desk:
         if request.template is None:
             return Opening(request.topic or "")
         if request.template not in self.templates:
-            raise WrongParameters(f"There is no template '{request.template[:40]}'; GET /v1/templates lists them.")
+            raise WrongParameters(
+                f"There is no template '{request.template[:40]}'; GET /v1/templates lists them.", "template"
+            )
         return self.templates[request.template].fill(request.parameters)
 
 

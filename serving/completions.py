@@ -36,12 +36,30 @@ class NotReady(TextmillError):
     """No model is loaded yet, or none any more (HTTP 503)."""
 
 
-class TooLong(TextmillError):
-    """More tokens are asked for than the server writes, or the prompt leaves no room (HTTP 422)."""
+class WrongField(TextmillError):
+    """A request that cannot be met as it is (HTTP 422)."""
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        """Say why, and name the field that is wrong, if it is one."""
+        super().__init__(message)
+        self.param = param
+
+
+class TooLong(WrongField):
+    """More tokens are asked for than the server writes, or the prompt leaves no room."""
+
+    def __init__(self, message: str, param: str = "max_tokens") -> None:
+        super().__init__(message, param)
+
+
+class WorkerRefused(WrongField):
+    """The model's worker will not write this text; message and field are as it says."""
 
 
 class UnknownModel(TextmillError):
     """No model of this name, version or stage is served here (HTTP 404)."""
+
+    param = "model"
 
 
 class Interrupted(TextmillError):
@@ -111,6 +129,7 @@ class Completion(Protocol):
         Raises:
             Interrupted: the model ended before the text did.
             DeadlinePassed: the order's time is over.
+            WorkerRefused: the worker says no.
         """
         ...
 

@@ -3,7 +3,8 @@
     python -m serving.delivery --outbox DIR --database NAME --model NAME [--once]
 
 A process of its own, so that the server neither imports a MongoDB driver nor ever waits for a store. The addresses come
-from TEXTMILL_MONGODB_URI and, if it is set, MLFLOW_TRACKING_URI. While a store is silent, ratings stay on disk.
+from TEXTMILL_MONGODB_URI and, if it is set, MLFLOW_TRACKING_URI. While a store is silent, ratings stay on disk. What MLflow
+is told is counted afresh from all ratings in MongoDB, so an outage of MLflow, or of this process, loses none.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import requests
@@ -24,7 +25,7 @@ from textmill.errors import TextmillError
 
 _log = logging.getLogger("serving.delivery")
 _LOOK_EVERY_S = 1.0
-_LONGEST_PAUSE_S = 30.0  # between two attempts at a silent store
+_LONGEST_PAUSE_S = 30.0  # between two attempts at a silent store, or a silent MLflow
 _MLFLOW_WITHIN_S = 5
 
 
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m serving.delivery", description="Deliver readers' ratings.")
     parser.add_argument("--outbox", type=Path, required=True, help="the folder that the server writes ratings to")
     parser.add_argument("--database", required=True, help="name of the MongoDB database")
-    parser.add_argument("--model", required=True, help="name of the registered model")
+    parser.add_argument("--model", required=True, action="append", help="name of a registered model; may be repeated")
     parser.add_argument("--once", action="store_true", help="deliver what is there and end")
     options = parser.parse_args(arguments)
     progress.follow_parent()
@@ -63,21 +64,23 @@ def _deliver_for_ever(delivery: "Delivery") -> None:
             pause_s = 0 if delivered else _LOOK_EVERY_S
         except (TextmillError, OSError) as error:
             pause_s = min(_LONGEST_PAUSE_S, max(_LOOK_EVERY_S, 2 * pause_s))
-            _log.warning("Ratings wait on disk: %s Next attempt in %.0f s.", error, pause_s)
+            _log.warning("Ratings are not delivered: %s Next attempt in %.0f s.", error, pause_s)
         time.sleep(pause_s)
 
 
 class Delivery:
-    """The way from one outbox to the store."""
+    """The way from one outbox to the store, and from the store to MLflow."""
 
-    def __init__(self, undelivered: Undelivered, database: str, model: str) -> None:
+    def __init__(self, undelivered: Undelivered, database: str, models: Iterable[str]) -> None:
+        """Deliver every rating, and tell MLflow of these models' versions."""
         self._undelivered = undelivered
         self._database = database
-        self._model = model
+        self._models = set(models)
         self._store: feedback.FeedbackStore | None = None
-        self._approvals: dict[int, feedback.Approval] = {}
-        self._told: dict[int, feedback.Approval] = {}  # what MLflow has been told of each version
+        self._news: dict[tuple[str, int], feedback.Approval] = {}  # not told yet, by model and version
+        self._told: dict[tuple[str, int], feedback.Approval] = {}
         self._tell_after = 0.0
+        self._pause_s = _LOOK_EVERY_S
 
     def deliver(self) -> int:
         """Deliver one batch; returns how many ratings it had.
@@ -87,34 +90,54 @@ class Delivery:
             OSError: the outbox cannot be read.
         """
         ratings = self._undelivered.batch()
+        if self._store is None and (ratings or os.environ.get(MLFLOW)):
+            self._store = feedback.FeedbackStore.connect(address(MONGODB), self._database)
+            self._count(self._models)  # what a process before this one delivered and could not tell
         if ratings:
-            self._store = self._store or feedback.FeedbackStore.connect(address(MONGODB), self._database)
+            assert self._store
             self._store.put(ratings)
-            self._approvals = self._store.approvals(self._model)
+            self._count(self._models & {rating.model for rating in ratings})
             _log.info("%d ratings delivered.", len(ratings))
         self._undelivered.done()
         self._tell_mlflow()
         return len(ratings)
 
+    def _count(self, models: Iterable[str]) -> None:
+        assert self._store
+        for model in models:
+            for version, approval in self._store.approvals(model).items():
+                if self._told.get((model, version)) != approval:
+                    self._news[model, version] = approval
+
     def _tell_mlflow(self) -> None:
-        """Tag each version with how it was received; while MLflow is down, try again every half minute."""
+        """Tag each version with how it was received; while MLflow is down, try again later and later."""
         uri = os.environ.get(MLFLOW)
-        news = {version: each for version, each in self._approvals.items() if self._told.get(version) != each}
-        if not uri or not news or time.monotonic() < self._tell_after:
+        if not uri or time.monotonic() < self._tell_after:
             return
         try:
-            for version, approval in news.items():
-                for key, value in feedback.tags(approval).items():
-                    self._tag(uri, version, key, value)
-                self._told[version] = approval
+            for version, approval in list(self._news.items()):
+                self._tag(uri, *version, feedback.tags(approval))
+                self._told[version] = self._news.pop(version)
+                self._pause_s = _LOOK_EVERY_S
         except requests.RequestException as error:
-            self._tell_after = time.monotonic() + _LONGEST_PAUSE_S
-            _log.warning("MLflow was not told what readers think (%s).", type(error).__name__)
+            self._tell_after = time.monotonic() + self._pause_s
+            self._pause_s = min(_LONGEST_PAUSE_S, 2 * self._pause_s)
+            _log.warning("MLflow was not told what readers think (%s); it will be.", type(error).__name__)
 
-    def _tag(self, uri: str, version: int, key: str, value: str) -> None:
-        body = {"name": self._model, "version": str(version), "key": key, "value": value}
+    def _tag(self, uri: str, model: str, version: int, tags: Mapping[str, str]) -> None:
+        """Set a version's tags, unless MLflow has no such version, or not any more.
+
+        Raises:
+            requests.RequestException: MLflow does not answer, or cannot just now.
+        """
         url = f"{uri.rstrip('/')}/api/2.0/mlflow/model-versions/set-tag"
-        requests.post(url, json=body, timeout=_MLFLOW_WITHIN_S).raise_for_status()
+        for key, value in tags.items():
+            body = {"name": model, "version": str(version), "key": key, "value": value}
+            answer = requests.post(url, json=body, timeout=_MLFLOW_WITHIN_S)
+            if answer.status_code in (400, 404) and "error_code" in answer.text:  # MLflow's own words, no proxy's
+                _log.warning("MLflow takes no ratings of version %d of '%s': %s", version, model, answer.text)
+                return
+            answer.raise_for_status()
 
 
 if __name__ == "__main__":

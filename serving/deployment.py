@@ -5,6 +5,7 @@ from collections import deque
 
 from serving.completions import Interrupted, QueueFull, Served
 from serving.pool import Worker
+from textmill.kept_bundles import Hold
 
 _WAITING_PER_SLOT = 8  # requests that may wait, for each that can be written
 _REST_S = 0.2  # for a worker that says it is full
@@ -13,9 +14,15 @@ _REST_S = 0.2  # for a worker that says it is full
 class Deployment:
     """The workers that have loaded one version. A request goes to the least busy of them, or waits its turn."""
 
-    def __init__(self, served: Served, capacity: int) -> None:
-        """Begin without workers; `capacity` is how many texts they will write at once when all are there."""
+    def __init__(self, served: Served, capacity: int, held: Hold | None = None) -> None:
+        """Begin without workers.
+
+        Args:
+            capacity: how many texts they will write at once when all are there.
+            held: the bundle's folder, to be let go when all has ended.
+        """
         self.served = served
+        self.held = held
         self.workers: list[Worker] = []
         self._limit = capacity * _WAITING_PER_SLOT
         self._waiting: deque[asyncio.Future[Worker]] = deque()

@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from serving.completions import DeadlinePassed, Interrupted, NotReady, QueueFull, TooLong, UnknownModel
+from serving.completions import DeadlinePassed, Interrupted, NotReady, QueueFull, TooLong, UnknownModel, WorkerRefused
 from serving.metrics import Metrics
 from serving.ratings import NotTakenDown
 from serving.schemas import ErrorAnswer, ErrorDetail
@@ -18,15 +18,16 @@ from textmill.errors import TextmillError
 
 _log = logging.getLogger(__name__)
 _RETRY_AFTER_S = 5  # about the time of one article
-_KINDS: dict[type[TextmillError], tuple[int, str, str | None]] = {
-    TooLong: (422, "invalid_request", "max_tokens"),
-    WrongParameters: (422, "invalid_request", "parameters"),
-    UnknownModel: (404, "not_found", "model"),
-    QueueFull: (429, "too_many_requests", None),
-    NotReady: (503, "not_ready", None),
-    Interrupted: (503, "not_ready", None),
-    NotTakenDown: (503, "not_ready", None),
-    DeadlinePassed: (504, "deadline_passed", None),
+_KINDS: dict[type[TextmillError], tuple[int, str]] = {
+    TooLong: (422, "invalid_request"),
+    WrongParameters: (422, "invalid_request"),
+    WorkerRefused: (422, "invalid_request"),
+    UnknownModel: (404, "not_found"),
+    QueueFull: (429, "too_many_requests"),
+    NotReady: (503, "not_ready"),
+    Interrupted: (503, "not_ready"),
+    NotTakenDown: (503, "not_ready"),
+    DeadlinePassed: (504, "deadline_passed"),
 }
 # OpenAI's clients know errors by these, and a wrong request by status 400
 _OPENAI_PATHS = ("/v1/completions", "/v1/models")
@@ -46,8 +47,8 @@ def body(kind: str, message: str, param: str | None = None, code: str | None = N
 
 def body_of(error: TextmillError) -> dict[str, Any]:
     """The JSON of an error that came while its answer was being streamed."""
-    _, kind, param = _KINDS.get(type(error), (500, "server_error", None))
-    return body("server_error" if kind == "not_ready" else kind, str(error), param)
+    _, kind = _KINDS.get(type(error), (500, "server_error"))
+    return body("server_error" if kind == "not_ready" else kind, str(error), getattr(error, "param", None))
 
 
 def answer(
@@ -78,8 +79,9 @@ def handle(app: FastAPI, metrics: Metrics) -> None:
         return refuse(request, 422, "invalid_request", message, param)
 
     async def known(request: Request, error: Exception) -> JSONResponse:
-        status, kind, param = _KINDS[type(error)]  # type: ignore[index]
-        return refuse(request, status, kind, str(error), param, getattr(error, "retry_after_s", _RETRY_AFTER_S))
+        status, kind = _KINDS[type(error)]  # type: ignore[index]
+        wait_s = getattr(error, "retry_after_s", _RETRY_AFTER_S)
+        return refuse(request, status, kind, str(error), getattr(error, "param", None), wait_s)
 
     for each in _KINDS:
         app.add_exception_handler(each, known)

@@ -1,18 +1,16 @@
 """A promotion or a rollback in the registry changes what a route serves, within seconds."""
 
 import asyncio
-import json
 import logging
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 from serving.completions import Served
+from serving.models_folder import remember, remembered, tidy
 from serving.schemas import ModelIdentity
 from serving.split import Target
 from serving.versions import Versions, served_from
 from textmill.errors import TextmillError, UserError
-from textmill.files import write_beside
 from textmill.registry import ModelRegistry, Version
 
 _log = logging.getLogger(__name__)
@@ -50,7 +48,7 @@ def resolve_first(target: Target, registry: ModelRegistry, models: Path) -> Vers
     except EmptyStage:
         raise
     except UserError:
-        version = _remembered(target, models)
+        version = remembered(target, models)
         if version is None:
             raise
         _log.warning("The registry does not answer; version %s was served last and is served again.", version.number)
@@ -60,15 +58,17 @@ def resolve_first(target: Target, registry: ModelRegistry, models: Path) -> Vers
 class Follower:
     """Keeps one route on the version that its target names in the registry."""
 
-    def __init__(self, versions: Versions, registry: ModelRegistry, models: Path) -> None:
+    def __init__(self, versions: Versions, registry: ModelRegistry, models: Path, keep: int) -> None:
         """Begin with what the route serves, mostly nothing.
 
         Args:
-            models: folder for the bundles that are fetched.
+            models: folder for the bundles that are fetched; other servers may share it.
+            keep: bundles that stay there besides those in use and those that a rollback would restore.
         """
         self._versions = versions
         self._registry = registry
         self._models = models
+        self._keep = keep
         self._failed: dict[tuple[int, str], tuple[float, str]] = {}  # when, and why
 
     async def use(self, version: Version) -> None:
@@ -77,14 +77,19 @@ class Follower:
         Raises:
             TextmillError: it cannot be fetched, is damaged or does not write; what was served goes on.
         """
-        directory = await asyncio.to_thread(self._registry.download, version, self._models)
+        held = await asyncio.to_thread(self._registry.hold, version, self._models)
         identity = ModelIdentity(
             name=version.name, version=version.number, stage=version.stage, checksum=version.checksum
         )
-        await self._versions.use(served_from(directory, identity))
+        try:
+            await self._versions.use(served_from(held.directory, identity), held)
+        except BaseException:
+            held.release()
+            raise
         target = self._versions.route.target
-        _remember(target, version, self._models)
+        remember(target, version, held.directory, self._models)
         _log.info("'%s' answers with version %s (%s).", target.label, version.number, version.stage)
+        await asyncio.to_thread(tidy, self._models, self._keep)
 
     async def follow(self, every_s: float) -> None:
         """Look again and again; runs until it is cancelled."""
@@ -134,25 +139,3 @@ class Follower:
 
 def _goes_on(served: Served | None) -> str:
     return f"Version {served.identity.version} goes on." if served else ""
-
-
-def _memory(target: Target, models: Path) -> Path:
-    return models / f"last-{target.model}-{target.stage or target.number}.json"
-
-
-def _remember(target: Target, version: Version, models: Path) -> None:
-    values = {"number": version.number, "stage": version.stage, "checksum": version.checksum}
-    try:
-        write_beside(_memory(target, models), json.dumps(values))
-    except OSError as error:  # a full disk must not keep a version that is there from answering
-        _log.warning("The version served cannot be noted (%s).", error)
-
-
-def _remembered(target: Target, models: Path) -> Version | None:
-    try:
-        values = json.loads(_memory(target, models).read_text(encoding="utf-8"))
-        tags = {"checksum": str(values["checksum"])}
-        number, stage = int(values["number"]), str(values["stage"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return Version(target.model, number, stage, "", datetime.fromtimestamp(0, UTC), tags)

@@ -16,7 +16,7 @@ from textmill.gpt2.verbatim import PASSAGE, Verbatim
 
 Policy = Literal["ignore", "warn", "regenerate", "refuse"]
 ATTEMPTS = 3  # texts begun for one answer under `regenerate`
-_LOOK_EVERY = 8  # words of growth; a look costs some milliseconds
+_LOOK_EVERY = 8  # words of growth; a look takes up to a millisecond
 _REMEMBERED = 8  # indexes kept open: a few versions, and those before a swap
 
 
@@ -86,12 +86,17 @@ class Withheld:
         self._held = ""
         self._looked_at = 0  # words held when the index was last asked
 
+    def is_due(self, text: str) -> bool:
+        """Whether the index is asked when this much more of the text comes."""
+        return not self.passages and len((self._held + text).split()) >= self._looked_at + _LOOK_EVERY
+
     def push(self, text: str) -> str:
         """Take more of the text; returns what may be handed on, perhaps nothing."""
+        due = self.is_due(text)
         self._held += text
-        words = len(self._held.split())
-        if self.passages or words < self._looked_at + _LOOK_EVERY:
+        if not due:
             return ""
+        words = len(self._held.split())
         released = self._look()
         if self.passages:
             return released

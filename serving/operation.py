@@ -90,7 +90,8 @@ class Operation:
             await versions[0].use(await asyncio.to_thread(self._from_directory, self.bundle))
             return []
         models = self.config.data_dir / "models"
-        followers = [Follower(each, _registry(each.route.target), models) for each in versions]
+        keep = self.config.serve.keep_models
+        followers = [Follower(each, _registry(each.route.target), models, keep) for each in versions]
         assert self.first
         await followers[0].use(self.first)
         for follower in followers[1:]:

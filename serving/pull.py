@@ -5,7 +5,7 @@
 The stage is resolved once, to one version, whose files are checked against its manifest. TEXTMILL_MODEL and
 TEXTMILL_MODEL_NAME stand for `--model` and `--name`; MLFLOW_TRACKING_URI says where MLflow is. An image that has a model
 baked in serves that and asks nobody. While MLflow does not answer or nothing is in the stage, it waits: containers start in
-any order.
+any order. Workers may share the folder: a version stays there while any of them serves it, and so do the two used last.
 """
 
 import argparse
@@ -19,10 +19,12 @@ from pathlib import Path
 from textmill.environment import MLFLOW, address
 from textmill.errors import TextmillError, UserError
 from textmill.gpt2 import bundle
+from textmill.kept_bundles import prune
 from textmill.registry import ModelRegistry, Version
 
 _log = logging.getLogger(__name__)
 _AGAIN_S = 5.0
+_KEEP = 2  # bundles that no worker serves any more
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,7 +71,11 @@ def _model(options: argparse.Namespace) -> tuple[Path, str]:
     registry = ModelRegistry(address(MLFLOW), options.name)
     version = wait_for(registry, options.model)
     _log.info("Version %s of '%s' is fetched.", version.number, version.name)
-    return registry.download(version, options.into), version.checksum
+    held = registry.hold(version, options.into)
+    held.keep_through_exec()
+    if deleted := prune(options.into, _KEEP):
+        _log.info("Bundles deleted because nobody uses them: %s.", ", ".join(deleted))
+    return held.directory, version.checksum
 
 
 def wait_for(registry: ModelRegistry, model: str, every_s: float = _AGAIN_S) -> Version:

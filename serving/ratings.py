@@ -67,13 +67,13 @@ class Ratings:
         self._outbox.close()
 
 
-async def keep_delivering(outbox: Path, database: str, model: str) -> None:
+async def keep_delivering(outbox: Path, database: str, models: Iterable[str]) -> None:
     """Run `serving.delivery` until cancelled, and start it again should it end; without a store, do nothing."""
     if not os.environ.get(MONGODB):
         _log.info("TEXTMILL_MONGODB_URI is not set: ratings stay in %s until a server with it delivers them.", outbox)
         return
     command = [sys.executable, "-P", "-m", "serving.delivery", "--outbox", str(outbox)]
-    command += ["--database", database, "--model", model]
+    command += ["--database", database, *(f"--model={model}" for model in models)]
     # the pipe to whoever watches the server is not the child's
     environment = {name: value for name, value in os.environ.items() if name != "TEXTMILL_PROGRESS_FD"}
     while True:

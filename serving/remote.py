@@ -15,12 +15,14 @@ import aiohttp
 from serving import discovery
 from serving.completions import Served
 from serving.deployment import Deployment
+from serving.models_folder import tidy
 from serving.pool import Worker
 from serving.remote_files import fetch
 from serving.router import WorkerRouter
 from serving.schemas import ModelIdentity
 from serving.split import Route, Target
 from serving.upstream import Lost, Upstream
+from textmill.kept_bundles import Hold
 from textmill.settings import Serve
 
 _log = logging.getLogger(__name__)
@@ -32,13 +34,23 @@ class RemoteWorker(Worker):
     """A worker at an address, whoever runs it; it need not be ours."""
 
     def __init__(
-        self, http: aiohttp.ClientSession, url: str, slots: int, files: Path, changed: Callable[[], None]
+        self, http: aiohttp.ClientSession, url: str, serve: Serve, files: Path, changed: Callable[[], None]
     ) -> None:
         """Begin without a word from it; `files` is a folder for what is needed of its bundle."""
-        super().__init__(url, slots, changed)
+        super().__init__(url, serve.slots, changed)
         self.upstream = Upstream(http, url)
-        self.directory: Path | None = None
+        self._held: Hold | None = None
         self._files = files
+        self._keep = serve.keep_models
+
+    @property
+    def directory(self) -> Path | None:
+        """What is here of its bundle; None of another program's."""
+        return self._held.directory if self._held else None
+
+    async def stop(self) -> None:
+        await super().stop()
+        self._let_go()
 
     async def _run(self) -> None:
         assert self.upstream
@@ -64,11 +76,20 @@ class RemoteWorker(Worker):
         if description == self.description:
             return
         self._set_ready(False)
-        self.directory = await fetch(self.upstream, description["checksum"], self._files) if ours else None
+        held = await fetch(self.upstream, description["checksum"], self._files) if ours else None
+        self._let_go()
+        self._held = held
+        if held:
+            await asyncio.to_thread(tidy, self._files, self._keep)
         self.ours, self.description = ours is not None, description
         self.exact = bool(description.get("exact", self.ours))
         self.slots = description.get("slots", self.slots)
         self.upstream.checksum = description.get("checksum", "")
+
+    def _let_go(self) -> None:
+        if self._held:
+            self._held.release()
+        self._held = None
 
 
 class RemoteWorkers:
@@ -76,7 +97,7 @@ class RemoteWorkers:
 
     def __init__(self, http: aiohttp.ClientSession, serve: Serve, router: WorkerRouter, files: Path) -> None:
         self._router = router
-        self._worker = lambda url: RemoteWorker(http, url, serve.slots, files, self._changed)
+        self._worker = lambda url: RemoteWorker(http, url, serve, files, self._changed)
         self._workers = [self._worker(url) for url in discovery.fixed(serve.worker_urls)]
         self._found: dict[str, dict[str, RemoteWorker]] = {name: {} for name in discovery.names(serve.worker_urls)}
         self._routes: dict[_Key, Route] = {}

@@ -10,26 +10,34 @@ from typing import Any
 
 from serving.upstream import Lost, Upstream
 from textmill.gpt2 import bundle
+from textmill.kept_bundles import Hold
 
 _WEIGHTS = "model."
 
 
-async def fetch(upstream: Upstream, checksum: str, into: Path) -> Path:
-    """The folder with these files, fetched once for each checksum and checked against the manifest.
+async def fetch(upstream: Upstream, checksum: str, into: Path) -> Hold:
+    """The folder with these files, held; fetched once for each checksum and checked against the manifest.
 
     Raises:
         Lost: the worker does not give them, or gives others.
     """
     target = into / f"remote-{checksum[:16]}"
-    if target.exists():
-        return target
+    while True:
+        try:
+            return Hold(target)
+        except FileNotFoundError:
+            await _fetch(upstream, checksum, target)
+
+
+async def _fetch(upstream: Upstream, checksum: str, target: Path) -> None:
     manifest = await upstream.file(bundle.MANIFEST)
     try:
         files = _files(json.loads(manifest), checksum)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Lost(f"The worker at {upstream.url} has a manifest that cannot be read.") from None
-    into.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=into))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    held = Hold(partial)
     try:
         (partial / bundle.MANIFEST).write_bytes(manifest)
         for name, digest in files.items():
@@ -42,8 +50,8 @@ async def fetch(upstream: Upstream, checksum: str, into: Path) -> Path:
         if not target.exists():  # otherwise another worker's were quicker
             raise Lost(f"The files of the worker at {upstream.url} cannot be kept ({error}).") from error
     finally:
+        held.release()
         shutil.rmtree(partial, ignore_errors=True)
-    return target
 
 
 def _files(manifest: dict[str, Any], checksum: str) -> dict[str, str]:

@@ -25,7 +25,8 @@ import yaml
 from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from textmill.errors import TextmillError, UserError
+from serving.completions import WrongField
+from textmill.errors import UserError
 
 SHIPPED = Path(__file__).parent / "article_templates"
 _LONGEST_TITLE = 300  # characters, as of a topic
@@ -35,8 +36,11 @@ _PRIVATE_TO_JINJA = {"range", "dict", "lipsum", "cycler", "joiner", "namespace"}
 Value = str | int | float | bool
 
 
-class WrongParameters(TextmillError):
-    """A request's parameters do not fit the template it names."""
+class WrongParameters(WrongField):
+    """A request's parameters do not fit the template it names, or contradict each other."""
+
+    def __init__(self, message: str, param: str = "parameters") -> None:
+        super().__init__(message, param)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,13 @@
 """One text on its way to a reader: written by a worker, watched by the guard, counted and logged."""
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from serving.completions import Completion, Order, Router, Served
+from serving.completions import Completion, Order, Piece, Router, Served
 from serving.guard import Guard, Withheld
 from serving.schemas import LARGEST_SEED, CopiedPassage, GuardReport
 from textmill.errors import TextmillError
@@ -102,10 +103,9 @@ class Text:
         async for piece in self._completion.pieces():
             self.tokens = piece.tokens
             self.prompt_tokens = piece.prompt_tokens or self.prompt_tokens
-            text = withheld.push(piece.text) if withheld else piece.text
+            text = await _released(withheld, piece) if withheld else piece.text
             if piece.finish:
                 self.ending = piece.finish
-                text += withheld.close() if withheld else ""
             # what is held back must not be read from the probabilities
             logprobs = None if withheld else piece.logprobs
             if text or logprobs:
@@ -158,3 +158,10 @@ class Text:
             self._router.metrics.tokens.inc(self.tokens)
             completion, self._completion = self._completion, None
             await completion.close()
+
+
+async def _released(withheld: Withheld, piece: Piece) -> str:
+    """What may be handed on once a piece has come. The index is asked in a thread, so that no other request waits."""
+    due = withheld.is_due(piece.text)
+    text = await asyncio.to_thread(withheld.push, piece.text) if due else withheld.push(piece.text)
+    return text + await asyncio.to_thread(withheld.close) if piece.finish else text

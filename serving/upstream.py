@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import aiohttp
 
-from serving.completions import Order, Piece
+from serving.completions import Order, Piece, WorkerRefused
 from textmill.errors import TextmillError
 from textmill.gpt2.sampling import Settings
 
@@ -18,6 +18,8 @@ _SILENCE_S = 60  # without a word from a worker that writes: it is taken for los
 _FOREIGN_SILENCE_S = 300  # of another program's worker, which says nothing while it reads a prompt
 _HEALTH_S = 5
 _LONGEST_LINE = 1 << 20  # bytes
+_REFUSALS = (400, 413, 422)  # what is wrong is the request
+_LONGEST_PARAM = 64  # characters
 _LOST = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError, OSError)
 
 
@@ -27,10 +29,6 @@ class Lost(TextmillError):
 
 class Busy(TextmillError):
     """The worker takes no more requests just now."""
-
-
-class Refused(TextmillError):
-    """The worker understood the request and says no; another worker would too."""
 
 
 def session() -> aiohttp.ClientSession:
@@ -97,7 +95,7 @@ class Upstream:
         Raises:
             Lost: it ended first.
             Busy: it takes no more just now.
-            Refused: it says no.
+            WorkerRefused: it says no; another worker would too.
         """
         try:
             async with self._ask(order, exact) as answer:
@@ -118,10 +116,10 @@ class Upstream:
         async with self._http.post(f"{self.url}/v1/completions", json=body, timeout=silence) as answer:
             if answer.status == 429:
                 raise Busy(f"The worker at {self.url} is full.")
-            if answer.status >= 500:
+            if answer.status in _REFUSALS:
+                raise await _refusal(answer)
+            if answer.status != 200:  # 401 or 404 too: who asked us can do nothing about it
                 raise Lost(f"The worker at {self.url} answered with status {answer.status}.")
-            if answer.status != 200:
-                raise Refused(await _reason(answer))
             yield answer
 
 
@@ -145,13 +143,14 @@ def _request(order: Order, model: str, exact: bool) -> dict[str, Any]:
     }
 
 
-async def _reason(answer: aiohttp.ClientResponse) -> str:
+async def _refusal(answer: aiohttp.ClientResponse) -> WorkerRefused:
     try:
         said = await answer.json(content_type=None)
         error = said.get("error", said)
-        return str(error["message"])
+        message, param = str(error["message"]), error.get("param")
     except (ValueError, KeyError, TypeError, AttributeError):
-        return f"The worker refused the request with status {answer.status}."
+        return WorkerRefused(f"The worker refused the request with status {answer.status}.")
+    return WorkerRefused(message, param[:_LONGEST_PARAM] if param and isinstance(param, str) else None)
 
 
 async def _pieces(lines: aiohttp.StreamReader, checksum: str) -> AsyncIterator[Piece]:

@@ -21,6 +21,7 @@ from serving.split import Route
 from textmill.errors import TextmillError
 from textmill.gpt2 import bundle
 from textmill.gpt2.sampling import Settings
+from textmill.kept_bundles import Hold
 
 _log = logging.getLogger(__name__)
 _READY_WITHIN_S = 150
@@ -70,14 +71,17 @@ class Versions:
         """The version that answers."""
         return self.route.deployment.served if self.route.deployment else None
 
-    async def use(self, served: Served) -> None:
+    async def use(self, served: Served, held: Hold | None = None) -> None:
         """Answer with this version from now on.
+
+        Args:
+            held: its bundle's folder, if it must be let go when the version has ended.
 
         Raises:
             TextmillError: its worker does not start, or does not write; the former version goes on.
         """
         launch = self._launch(served)
-        new = Deployment(served, launch.slots * len(self._places))
+        new = Deployment(served, launch.slots * len(self._places), held)
         self._enlist(new)
         try:
             first = self._start(new, launch, self._places[0])
@@ -139,6 +143,8 @@ class Versions:
         for deployments in (self._alive, self._router.deployments):
             with suppress(ValueError):
                 deployments.remove(deployment)
+        if deployment.held:
+            deployment.held.release()
 
     async def close(self) -> None:
         """Stop letting versions finish; the router ends the workers."""

@@ -7,11 +7,11 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
-from serving.completions import DeadlinePassed, Interrupted, Order, Piece, TooLong
+from serving.completions import DeadlinePassed, Interrupted, Order, Piece
 from serving.deployment import Deployment, Place
 from serving.metrics import Metrics
 from serving.pool import Worker
-from serving.upstream import Busy, Lost, Refused
+from serving.upstream import Busy, Lost
 from textmill.errors import TextmillError
 
 _log = logging.getLogger(__name__)
@@ -45,6 +45,7 @@ class Writing:
         Raises:
             Interrupted: the model ended before the text did.
             DeadlinePassed: the order's time is over.
+            WorkerRefused: the worker says no.
         """
         while not self._ended:
             piece = await self._queue.get()
@@ -80,8 +81,6 @@ class Writing:
         except TimeoutError:
             limit = self._order.deadline_s
             self._queue.put_nowait(DeadlinePassed(f"The text was not written within {limit:g} s; ask for less."))
-        except Refused as error:
-            self._queue.put_nowait(TooLong(str(error)))
         except TextmillError as error:
             self._queue.put_nowait(error)
         except Exception:

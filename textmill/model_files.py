@@ -11,35 +11,54 @@ import requests
 from textmill.environment import without_password
 from textmill.errors import UserError
 from textmill.gpt2 import bundle
+from textmill.kept_bundles import Hold
 from textmill.mlflow_rest import MlflowServer
 from textmill.versions import Version
 
 BUNDLE = "bundle"  # the artifact of a registered model that holds what serving loads
 
 
-def download(server: MlflowServer, version: Version, into: Path) -> Path:
-    """The version's bundle in a folder below `into`, fetched unless it is there and whole.
+def hold(server: MlflowServer, version: Version, into: Path) -> Hold:
+    """The version's bundle in a folder below `into`, fetched unless it is there and whole; held, so that it stays there.
 
     Raises:
         UserError: a file is damaged, or is not what the version's checksum says.
     """
     target = into / f"{version.name}-{version.number}-{version.checksum[:12]}"
-    if not target.exists():
-        into.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=into))
+    while True:
         try:
-            root = f"{_artifact_root(server, version)}/artifacts/{BUNDLE}"
-            for path in _files(server, root):
-                _fetch(server, version, f"{root}/{path}", partial, path)
-            _verify(version, partial)
-            partial.rename(target)
-        except OSError:
-            if not target.exists():  # otherwise another process was quicker
-                raise
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    _verify(version, target)
-    return target
+            held = Hold(target)
+        except FileNotFoundError:
+            if fetched := _fetched(server, version, target):
+                return fetched
+            continue  # another process was quicker
+        try:
+            _verify(version, target)
+        except BaseException:
+            held.release()
+            raise
+        return held
+
+
+def _fetched(server: MlflowServer, version: Version, target: Path) -> Hold | None:
+    """The bundle fetched and verified; None where it has come to be there meanwhile."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    held = Hold(partial)
+    try:
+        root = f"{_artifact_root(server, version)}/artifacts/{BUNDLE}"
+        for path in _files(server, root):
+            _fetch(server, version, f"{root}/{path}", partial, path)
+        _verify(version, partial)
+        partial.rename(target)
+        held.moved(target)
+        return held
+    except BaseException as error:
+        held.release()
+        shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(error, OSError) and target.exists():
+            return None
+        raise
 
 
 def _verify(version: Version, directory: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from textmill import model_files, promotion_log
 from textmill.environment import without_password
 from textmill.errors import TextmillError, UserError
+from textmill.kept_bundles import Hold
 from textmill.mlflow_rest import MlflowRefusal, MlflowServer
 from textmill.model_files import BUNDLE
 from textmill.promotion_log import Move
@@ -34,6 +35,7 @@ class ModelRegistry:
         self.name = name
         self._server = MlflowServer(tracking_uri)
         self.tracking_uri = self._server.uri
+        self._held: Hold | None = None
 
     def check(self) -> None:
         """Raise UserError unless the server answers within five seconds."""
@@ -89,13 +91,24 @@ class ModelRegistry:
         """The promotion log, the oldest entry first."""
         return Standing(self.versions(), {}).log
 
-    def download(self, version: Version, into: Path) -> Path:
-        """The version's bundle in a folder below `into`, fetched unless it is there and whole.
+    def hold(self, version: Version, into: Path) -> Hold:
+        """The version's bundle in a folder below `into`, fetched unless it is there; it stays until it is released.
 
         Raises:
             UserError: a file is damaged, or is not what the version's checksum says.
         """
-        return model_files.download(self._server, version, into)
+        return model_files.hold(self._server, version, into)
+
+    def download(self, version: Version, into: Path) -> Path:
+        """The same folder; it stays as long as the process lives, or until this registry downloads another.
+
+        Raises:
+            UserError: as `hold`.
+        """
+        former, self._held = self._held, self.hold(version, into)
+        if former:
+            former.release()
+        return self._held.directory
 
     def register(self, source: str, run_id: str, description: str, tags: dict[str, str]) -> Version:
         """Make a logged model the next version, in stage None.

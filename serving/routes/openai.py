@@ -135,11 +135,11 @@ async def _begin(desk: Desk, asked: CompletionRequest, texts: list[Text]) -> _Jo
 async def _job(desk: Desk, asked: CompletionRequest) -> _Job:
     """Raises WrongParameters where the request contradicts itself, TooLong where a prompt fills the window."""
     if asked.best_of not in (None, asked.n or 1):
-        raise WrongParameters("best_of can only be what n is: every text that is written is answered.")
+        raise WrongParameters("best_of can only be what n is: every text that is written is answered.", "best_of")
     if asked.stream_options and not asked.stream:
-        raise WrongParameters("stream_options belong to a stream; set stream to true.")
+        raise WrongParameters("stream_options belong to a stream; set stream to true.", "stream_options")
     if asked.echo and asked.logprobs is not None:
-        raise WrongParameters("logprobs are of the written tokens alone; leave echo out, or logprobs.")
+        raise WrongParameters("logprobs are of the written tokens alone; leave echo out, or logprobs.", "logprobs")
     served = desk.pick(asked.user or "", asked.model)
     prompts, shown = await asyncio.to_thread(_read, desk, served, asked)
     settings = desk.settings(served, asked.given_settings())
@@ -157,10 +157,13 @@ def _read(desk: Desk, served: Served, asked: CompletionRequest) -> tuple[list[st
     tokens = [tokenizer.encode(each) or [tokenizer.end] if isinstance(each, str) else each for each in prompts]
     for each in tokens:
         if max(each) >= tokenizer.vocabulary:
-            raise WrongParameters(f"The prompt has token {max(each)}; this model's last is {tokenizer.vocabulary - 1}.")
+            raise WrongParameters(
+                f"The prompt has token {max(each)}; this model's last is {tokenizer.vocabulary - 1}.", "prompt"
+            )
         if served.window and len(each) >= served.window:
             raise TooLong(
-                f"The prompt has {len(each)} tokens; this model reads {served.window - 1} at most. Shorten the prompt."
+                f"The prompt has {len(each)} tokens; this model reads {served.window - 1} at most. Shorten the prompt.",
+                "prompt",
             )
     return list(tokens), [each if isinstance(each, str) else tokenizer.decode(each) for each in prompts]
 

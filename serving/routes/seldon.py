@@ -78,16 +78,20 @@ def routes(desk: Desk, memory: Memory, ratings: Ratings) -> APIRouter:
 
 def _orders(asked: Prediction) -> list[ArticleRequest]:
     if (asked.data is None) == (asked.strData is None):
-        raise WrongParameters("Give either data.ndarray or strData.")
+        raise WrongParameters("Give either data.ndarray or strData.", "data")
     if asked.data is None:
         return [_order({"topic": asked.strData}, 0)]
     names = asked.data.names or ["topic"]
     if unknown := sorted(set(names) - _COLUMNS):
-        raise WrongParameters(f"data.names: '{unknown[0][:40]}' is no column; known are {', '.join(sorted(_COLUMNS))}.")
+        raise WrongParameters(
+            f"data.names: '{unknown[0][:40]}' is no column; known are {', '.join(sorted(_COLUMNS))}.", "data.names"
+        )
     rows = [[row] if isinstance(row, str) else row for row in asked.data.ndarray]
     for number, row in enumerate(rows):
         if len(row) != len(names):
-            raise WrongParameters(f"data.ndarray: row {number} has {len(row)} values for {len(names)} names.")
+            raise WrongParameters(
+                f"data.ndarray: row {number} has {len(row)} values for {len(names)} names.", "data.ndarray"
+            )
     return [_order(dict(zip(names, row, strict=True)), number) for number, row in enumerate(rows)]
 
 
@@ -132,5 +136,6 @@ def _rated(memory: Memory, ids: Sequence[str], tags: Mapping[str, Any], puid: st
         return {puid: ModelIdentity.model_validate(said, strict=True)}
     except ValueError:
         raise WrongParameters(
-            "response.meta does not say what is rated; send it as /predict had answered it, with puid and tags."
+            "response.meta does not say what is rated; send it as /predict had answered it, with puid and tags.",
+            "response.meta",
         ) from None

@@ -73,10 +73,27 @@ class Page:
 
     def click(self, selector: str) -> None:
         """A real click, with the mouse, in the middle of the first element."""
-        place = self.run(
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'center'}});"
+        self._click(f"document.querySelector({json.dumps(selector)})")
+
+    def click_words(self, words: str) -> None:
+        """A real click on what shows exactly these words; of several, on the last, which lies on top."""
+        self._click(
+            "[...document.body.querySelectorAll('*')]"
+            f".filter(e => e.innerText?.trim() === {json.dumps(words)} && e.getClientRects().length).at(-1)"
+        )
+
+    def _click(self, element: str) -> None:
+        """Wait for an element to be there and at rest, and click it."""
+        script = (
+            f"(() => {{ const e = {element}; if (!e) return null; e.scrollIntoView({{block: 'center'}});"
             "const r = e.getBoundingClientRect(); return {x: r.x + r.width / 2, y: r.y + r.height / 2}; })()"
         )
+        end = time.monotonic() + _PATIENCE_S
+        former, place = None, self.run(script)
+        while place is None or place != former:
+            assert time.monotonic() < end, f"it never came to be there, or to rest: {element}"
+            time.sleep(0.05)
+            former, place = place, self.run(script)
         for kind in ("mousePressed", "mouseReleased"):
             self.send("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **place)
 

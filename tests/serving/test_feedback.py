@@ -1,5 +1,7 @@
 """Readers' ratings: on disk before they are acknowledged, in the store once, whatever fails between."""
 
+import itertools
+import json
 import os
 import resource
 import signal
@@ -12,7 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
+from empty_versions import register_empty
 from engine_router import served
 from local_servers import free_port, start_store, stop
 from registered_bundles import register
@@ -20,6 +24,7 @@ from server_processes import Server
 
 from serving import delivery
 from serving.outbox import Outbox, Undelivered
+from textmill import local
 from textmill.feedback import Approval, FeedbackStore, Rating
 from textmill.registry import ModelRegistry
 
@@ -137,6 +142,70 @@ def test_what_readers_think_becomes_tags_of_the_version(
     assert delivery.main(options) == 0
     found = registry.version(number).tags
     assert (found["feedback_up"], found["feedback_down"], found["feedback_share"]) == ("3", "1", "0.750")
+
+
+def test_ratings_given_while_mlflow_is_down_are_told_when_it_is_back(
+    mongodb_uri: str, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEXTMILL_MONGODB_URI", mongodb_uri)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    data, outbox, store = tmp_path / "data", Outbox(tmp_path), FeedbackStore.connect(mongodb_uri, database)
+    uri = local.up(data, tensorboard=False).mlflow
+    registry = ModelRegistry(uri, "told-later")
+    register_empty(registry, 2)
+    command = [sys.executable, "-P", "-m", "serving.delivery", "--outbox", str(tmp_path), "--database", database]
+    ids = itertools.count()
+
+    def deliver() -> "subprocess.Popen[bytes]":
+        return subprocess.Popen([*command, "--model", registry.name], env={**os.environ, "MLFLOW_TRACKING_URI": uri})
+
+    def rate(version: int, *rewards: float) -> None:
+        for reward in rewards:
+            text = f"art_{next(ids)}"
+            outbox.add(replace(RATING, id=text, text_id=text, model=registry.name, version=version, reward=reward))
+
+    def stored(count: int) -> bool:
+        return len(store.all()) == count
+
+    def told(version: int, up: int, down: int) -> bool:
+        tags = registry.version(version).tags
+        return (tags.get("feedback_up"), tags.get("feedback_down")) == (str(up), str(down))
+
+    delivery = deliver()
+    try:
+        rate(1, 1, 1, 1)
+        wait_until(lambda: told(1, 3, 0))
+        kill_mlflow(data)
+        rate(1, 0, 0)
+        rate(2, 1)
+        wait_until(lambda: stored(6))
+        delivery.kill()  # what it knows of MLflow goes with it
+        delivery.wait()
+        delivery = deliver()
+        rate(2, 1)
+        wait_until(lambda: stored(7))
+        assert local.up(data, tensorboard=False).mlflow == uri
+        wait_until(lambda: told(1, 3, 2) and told(2, 2, 0))
+    finally:
+        delivery.kill()
+        delivery.wait()
+        local.down(data)
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def kill_mlflow(data: Path) -> None:
+    """End the server that `local.up` started as a power cut would."""
+    entry = json.loads((data / "servers.json").read_text(encoding="utf-8"))["mlflow"]
+    process = psutil.Process(entry["pid"])
+    for each in [process, *process.children(recursive=True)]:
+        each.kill()
+    psutil.wait_procs([process], timeout=10)
 
 
 def test_ratings_given_while_the_store_is_down_arrive_when_it_is_back(

@@ -33,8 +33,11 @@ def test_it_waits_for_a_version_and_fetches_it_verified(mlflow_uri: str, model: 
     registry.promote(number, "a test", force=True)
     waiting.join(30)
     assert found == [number]
+    for old in range(3):
+        (tmp_path / f"other-{old}-0123456789ab").mkdir()
     ran = _pull(tmp_path, "--name", registry.name, MLFLOW_TRACKING_URI=mlflow_uri)
     assert ran.returncode == 0, ran.stderr
+    assert len(list(tmp_path.glob("other-*"))) == 2  # those that workers left behind do not pile up
     assert bundle.verify(Path(ran.stdout.strip())) == bundle.verify(model)
 
 

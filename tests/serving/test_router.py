@@ -12,7 +12,7 @@ import pytest
 from worker_pools import Loop, order, pieces_of, process_workers, text_of, until, versions
 from worker_pools import served as of
 
-from serving.completions import DeadlinePassed, NotReady, Order, Piece, QueueFull, TooLong, UnknownModel
+from serving.completions import DeadlinePassed, NotReady, Order, Piece, QueueFull, TooLong, UnknownModel, WorkerRefused
 from serving.deployment import Deployment
 from serving.router import WorkerRouter
 from serving.schemas import ModelIdentity
@@ -95,7 +95,7 @@ def test_a_deadline_ends_a_text_and_frees_its_place(loop: Loop, router: WorkerRo
 def test_what_cannot_be_served_is_refused(loop: Loop, router: WorkerRouter) -> None:
     with pytest.raises(TooLong):
         loop.run(router.open(order(max_tokens=ENDLESS + 1)))
-    with pytest.raises(TooLong, match="token numbers"):
+    with pytest.raises(WorkerRefused, match="token numbers"):
         loop.run(pieces_of(router, Order([99], Settings())))
     with pytest.raises(UnknownModel):
         router.pick(target="gpt-5")

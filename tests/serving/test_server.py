@@ -17,6 +17,7 @@ from server_processes import Server, write_config
 
 from serving.api import create_app
 from serving.router import WorkerRouter
+from serving.server import _listen as listen
 from textmill import config as configuration
 
 CONFIG = """name: tiny
@@ -48,6 +49,13 @@ def test_a_port_in_use_is_named_with_the_cure(tmp_path: Path, model: Path) -> No
     assert ended.returncode == 2
     assert f"Port {port} on 127.0.0.1 cannot be used (Address already in use)" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_what_follows_an_answers_head_does_not_wait_for_the_client_to_acknowledge_it() -> None:
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_damaged_bundle_is_not_served(tmp_path: Path, model: Path) -> None:
