@@ -6,9 +6,13 @@
 # Pin it by digest in production: --build-arg BASE=python:3.12-slim-trixie@sha256:...
 ARG BASE=python:3.12-slim-trixie
 FROM ${BASE} AS install
-COPY serving/requirements.lock /tmp/requirements.lock
-RUN python3 -m venv /opt/textmill \
-    && /opt/textmill/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps -r /tmp/requirements.lock \
+# the same as the worker's up to the model, so that both images are made of the same layers
+# cpu or gpu; CUDA's libraries for gpu come with the Python packages, the driver with the machine
+ARG DEVICE=cpu
+COPY serving/requirements.lock serving/requirements-gpu.lock /tmp/
+RUN if [ "${DEVICE}" = gpu ]; then lock=requirements-gpu.lock; else lock=requirements.lock; fi \
+    && python3 -m venv /opt/textmill \
+    && /opt/textmill/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps -r "/tmp/${lock}" \
     && rm -rf /opt/textmill/lib/python3.12/site-packages/pip* /opt/textmill/bin/pip*
 COPY textmill /app/textmill
 COPY serving /app/serving
@@ -19,13 +23,9 @@ ARG MODEL=deploy/bake/empty
 COPY ${MODEL} /model
 
 FROM ${BASE}
-ARG VERSION=0.1.0
-ARG REVISION=unknown
-LABEL org.opencontainers.image.title="textmill-api" \
-      org.opencontainers.image.description="Textmill's API server and web page" \
-      org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
+# a first process that hands on signals from the start: without, one that comes while Python starts would be lost
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install -y --no-install-recommends tini && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin
 COPY --from=install /opt/textmill /opt/textmill
 COPY --from=install /app /app
 COPY --from=install /model /model
@@ -40,5 +40,12 @@ EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python3", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
-ENTRYPOINT ["python3", "/app/with_secrets.py", "python3", "-P", "-m", "serving.server"]
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="textmill-api" \
+      org.opencontainers.image.description="Textmill's API server and web page" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+ENTRYPOINT ["tini", "--", "python3", "/app/with_secrets.py", "python3", "-P", "-m", "serving.server"]
 CMD ["--config", "/etc/textmill/textmill.yaml"]

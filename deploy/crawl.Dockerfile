@@ -14,6 +14,9 @@ COPY deploy/with_secrets.py /app/with_secrets.py
 RUN PYTHONPATH=/app /opt/textmill/bin/python -m compileall -q /app
 
 FROM ${BASE}
+# a first process that hands on signals from the start: without, one that comes while Python starts would be lost
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install -y --no-install-recommends tini && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="textmill-crawl" \
@@ -32,5 +35,5 @@ VOLUME ["/data"]
 STOPSIGNAL SIGTERM
 # it runs once and ends, so its exit code says how it went
 HEALTHCHECK NONE
-ENTRYPOINT ["python3", "/app/with_secrets.py", "python3", "-P", "-m", "scraper.crawl"]
+ENTRYPOINT ["tini", "--", "python3", "/app/with_secrets.py", "python3", "-P", "-m", "scraper.crawl"]
 CMD ["--config", "/etc/textmill/textmill.yaml", "--log-file", "-"]

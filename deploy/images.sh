@@ -21,6 +21,14 @@ build() {  # build NAME TAG OPTION...
         -t "$IMAGES/textmill-$name:$tag" -f "deploy/$name.Dockerfile" .
 }
 
+publish() {  # push IMAGE and write what the hub calls it into the file DIGEST: publish IMAGE DIGEST
+    case $BUILD:$IMAGES in
+        docker:*) docker push "$1" && docker inspect --format '{{index .RepoDigests 0}}' "$1" | sed 's/.*@//' >"$2" ;;
+        *:127.0.0.1:* | *:localhost:*) "$BUILD" push --tls-verify=false --digestfile "$2" "$1" ;;
+        *) "$BUILD" push --digestfile "$2" "$1" ;;
+    esac
+}
+
 device_of() {  # api, crawl and mlflow compute nothing
     case $1 in worker | train | pipeline) echo "$DEVICE" ;; *) echo cpu ;; esac
 }
@@ -40,10 +48,16 @@ case $command in
         done
         ;;
     push)
-        case $IMAGES in localhost*) echo "IMAGES names no hub; write make push IMAGES=registry.example/me." >&2; exit 2 ;; esac
+        case $IMAGES in localhost | localhost/*) echo "IMAGES names no hub; write make push IMAGES=registry.example/me." >&2; exit 2 ;; esac
+        work=$(mktemp -d) digests=
+        trap 'rm -rf "$work"' EXIT
         for each in ${*:-$ALL}; do
-            "$BUILD" push "$IMAGES/textmill-$each:$(tag_of "$each")"
+            image="$IMAGES/textmill-$each:$(tag_of "$each")"
+            publish "$image" "$work/digest"
+            digests="$digests ${image%:*}@$(cat "$work/digest")"
         done
+        echo "By digest, as kubeflow.image and Kubernetes want them:"
+        printf '  %s\n' $digests
         ;;
     bake)
         textmill=.venv/bin/textmill

@@ -11,6 +11,9 @@ RUN python3 -m venv /opt/mlflow \
 COPY deploy/with_secrets.py deploy/bucket.py /app/
 
 FROM ${BASE}
+# a first process that hands on signals from the start: without, one that comes while Python starts would be lost
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install -y --no-install-recommends tini && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="textmill-mlflow" \
@@ -30,5 +33,5 @@ VOLUME ["/mlflow"]
 EXPOSE 5000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
     CMD ["python3", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:5000/health', timeout=4)"]
-ENTRYPOINT ["python3", "/app/with_secrets.py", "mlflow", "server", "--host", "0.0.0.0", "--port", "5000", "--workers", "1", "--serve-artifacts"]
+ENTRYPOINT ["tini", "--", "python3", "/app/with_secrets.py", "mlflow", "server", "--host", "0.0.0.0", "--port", "5000", "--workers", "1", "--serve-artifacts"]
 CMD ["--backend-store-uri", "sqlite:////mlflow/mlflow.db", "--artifacts-destination", "/mlflow/artifacts"]

@@ -23,6 +23,9 @@ RUN PYTHONPATH=/app /opt/textmill/bin/python -m compileall -q /app \
     && chmod 755 /opt/textmill/bin/textmill
 
 FROM ${BASE}
+# a first process that hands on signals from the start: without, one that comes while Python starts would be lost
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install -y --no-install-recommends tini && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="textmill-pipeline" \
@@ -41,5 +44,5 @@ VOLUME ["/data"]
 STOPSIGNAL SIGTERM
 # a step runs once and ends, so its exit code says how it went
 HEALTHCHECK NONE
-ENTRYPOINT ["python3", "/app/with_secrets.py"]
+ENTRYPOINT ["tini", "--", "python3", "/app/with_secrets.py"]
 CMD ["textmill", "--help"]

@@ -20,6 +20,9 @@ RUN PYTHONPATH=/app /opt/textmill/bin/python -m compileall -q /app \
     && chmod 755 /opt/textmill/bin/textmill
 
 FROM ${BASE}
+# a first process that hands on signals from the start: without, one that comes while Python starts would be lost
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install -y --no-install-recommends tini && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 # what to start from: scratch, 124M 355M 774M 1558M (downloaded into the checkpoint folder), or a mounted folder
@@ -42,5 +45,5 @@ STOPSIGNAL SIGTERM
 # the training's own child writes its progress into the log at least once a minute
 HEALTHCHECK --interval=60s --timeout=5s --start-period=300s --retries=3 \
     CMD ["python3", "-c", "import os, time; assert time.time() - max(e.stat().st_mtime for e in os.scandir('/checkpoint/logs')) < 900"]
-ENTRYPOINT ["python3", "/app/with_secrets.py", "textmill", "train", "--out", "/checkpoint"]
+ENTRYPOINT ["tini", "--", "python3", "/app/with_secrets.py", "textmill", "train", "--out", "/checkpoint"]
 CMD []

@@ -5,6 +5,7 @@
 # Pin it by digest in production: --build-arg BASE=python:3.12-slim-trixie@sha256:...
 ARG BASE=python:3.12-slim-trixie
 FROM ${BASE} AS install
+# the same as the API's up to the model, so that both images are made of the same layers
 # cpu or gpu; CUDA's libraries for gpu come with the Python packages, the driver with the machine
 ARG DEVICE=cpu
 COPY serving/requirements.lock serving/requirements-gpu.lock /tmp/
@@ -21,13 +22,9 @@ ARG MODEL=deploy/bake/empty
 COPY ${MODEL} /model
 
 FROM ${BASE}
-ARG VERSION=0.1.0
-ARG REVISION=unknown
-LABEL org.opencontainers.image.title="textmill-worker" \
-      org.opencontainers.image.description="Textmill's generation worker" \
-      org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
+# a first process that hands on signals from the start: without, one that comes while Python starts would be lost
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install -y --no-install-recommends tini && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin
 COPY --from=install /opt/textmill /opt/textmill
 COPY --from=install /app /app
 COPY --from=install /model /model
@@ -42,6 +39,13 @@ EXPOSE 8100
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=300s --retries=3 \
     CMD ["python3", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8100/health', timeout=4)"]
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="textmill-worker" \
+      org.opencontainers.image.description="Textmill's generation worker" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
 # what follows is given to serving.worker, such as --slots 16
-ENTRYPOINT ["python3", "/app/with_secrets.py", "python3", "-P", "-m", "serving.pull", "--into", "/models", "--baked", "/model", "--run", "--host", "0.0.0.0", "--port", "8100"]
+ENTRYPOINT ["tini", "--", "python3", "/app/with_secrets.py", "python3", "-P", "-m", "serving.pull", "--into", "/models", "--baked", "/model", "--run", "--host", "0.0.0.0", "--port", "8100"]
 CMD ["--device", "cpu"]

@@ -92,7 +92,7 @@ def main() -> int:
     try:
         config = load(options.config)
         log_file = Path(options.log_file or config.data_dir / "logs" / "crawl.log")
-        counts = crawl(config, _store_address(), None if options.log_file == "-" else log_file)
+        counts = crawl(config, store_address(), None if options.log_file == "-" else log_file)
     except KeyboardInterrupt:
         return INTERRUPTED
     except TextmillError as error:
@@ -103,7 +103,12 @@ def main() -> int:
     return 0
 
 
-def _store_address() -> str:
+def store_address() -> str:
+    """Where the store is, as the environment says.
+
+    Raises:
+        UserError: it does not say.
+    """
     address = os.environ.get(STORE_VARIABLE)
     if not address:
         raise UserError(f"{STORE_VARIABLE} is not set; set it to the store's address, or run 'textmill crawl' instead.")

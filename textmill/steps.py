@@ -23,6 +23,7 @@ from textmill.registry import ModelRegistry
 from textmill.settings import Config
 
 _KEEP_LOGS = 20  # of each kind
+_STORE_AGAIN_S = 60.0  # after a crawl for which the store did not answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +81,28 @@ def seconds_in(duration: str) -> float:
 def watch(project: Project, every_s: float) -> NoReturn:
     """Crawl again and again, each time so many seconds after the last beginning, until Ctrl-C.
 
-    A crawl that fails is reported, and the next one begins in its time. The configuration is read afresh for each.
+    A crawl that fails is reported, and the next one begins in its time, or within a minute where the store did not
+    answer. The configuration is read afresh for each.
     """
     while True:
-        began = time.monotonic()
+        began, due_s = time.monotonic(), every_s
         try:
             crawl(Project.load(project.file, project.verbose))
         except TextmillError as error:
             console.say(str(error))
-        wait_s = max(0.0, every_s - (time.monotonic() - began))
+            if not _store_answers(project):
+                due_s = min(every_s, _STORE_AGAIN_S)
+        wait_s = max(0.0, due_s - (time.monotonic() - began))
         console.say(f"The next crawl begins at {datetime.now(UTC) + timedelta(seconds=wait_s):%Y-%m-%d %H:%M} UTC.")
         time.sleep(wait_s)
+
+
+def _store_answers(project: Project) -> bool:
+    try:
+        _ = project.store
+    except UserError:
+        return False
+    return True
 
 
 def take_snapshot(project: Project) -> Snapshot:

@@ -29,6 +29,7 @@ def test_an_image_runs_as_a_user_without_rights(file: Path) -> None:
     final = file.read_text(encoding="utf-8").rpartition("\nFROM ")[2]
     assert re.findall(r"^USER (.+)$", final, re.M) == ["10001:10001"]
     assert "HEALTHCHECK" in final
+    assert re.findall(r'^ENTRYPOINT \["(\w+)", "--", "python3", "/app/with_secrets.py"', final, re.M) == ["tini"]
     assert "org.opencontainers.image.version" in final
 
 

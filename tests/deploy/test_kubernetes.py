@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import yaml
-from manifests import containers, pod, rendered
+from manifests import KUBERNETES, containers, documents, pod, rendered
 
 from serving import worker
 from textmill import config as configuration
+from textmill.environment import MLFLOW, MONGODB
+from textmill.settings import Kubeflow
 
 OVERLAYS = ("cpu", "gpu")
 
@@ -28,6 +30,48 @@ def test_manifests_pass_a_strict_check_against_kubernetes_own_schemas(overlay: s
     file.write_text(yaml.safe_dump_all(rendered(overlay)), encoding="utf-8")
     ran = subprocess.run([program, "--strict", str(file)], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_kubectl_renders_the_overlays_as_these_tests_do(overlay: str) -> None:
+    if shutil.which("kubectl") is None:
+        pytest.skip("kubectl is not installed")
+    command = ["kubectl", "kustomize", str(KUBERNETES / overlay)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = {}
+    for each in yaml.safe_load_all(ran.stdout):
+        assert each["metadata"]["labels"].pop("app.kubernetes.io/part-of") == "textmill"
+        if not each["metadata"]["labels"]:
+            del each["metadata"]["labels"]
+        found[each["kind"], each["metadata"]["name"]] = each
+    expected = _all(overlay)
+    expected["Namespace", "textmill"]["metadata"].pop("namespace")  # it is in none
+    assert found == expected
+
+
+def test_passwords_come_from_the_secret_that_kubeflows_steps_read_too() -> None:
+    settings = Kubeflow()
+    for each in _all("cpu").values():
+        for container in containers(each):
+            for variable in container.get("env", []):
+                if variable["name"] in (MLFLOW, MONGODB):
+                    reference = variable["valueFrom"]["secretKeyRef"]
+                    assert (reference["name"], reference["key"]) == (settings.secret, variable["name"])
+    (claim,) = documents(KUBERNETES / "kubeflow" / "volume.yaml")
+    assert claim["metadata"]["name"] == settings.volume
+
+
+def test_the_weekly_run_waits_until_there_is_an_image_for_its_steps(tmp_path: Path) -> None:
+    found = _all("cpu")
+    file = tmp_path / "textmill.yaml"
+    said = found["ConfigMap", "textmill"]["data"]["textmill.yaml"]
+    file.write_text(said, encoding="utf-8")
+    assert found["CronJob", "textmill-submit"]["spec"]["suspend"] is (not configuration.load(file).kubeflow.image)
+    with_image = said.replace(
+        "# image: registry.example/me/textmill-pipeline@sha256:...", f"image: x@sha256:{'0' * 64}"
+    )
+    file.write_text(with_image, encoding="utf-8")
+    assert configuration.load(file).kubeflow.image
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

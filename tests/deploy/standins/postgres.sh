@@ -8,7 +8,7 @@ as_postgres() { setpriv --reuid=postgres --regid=postgres --clear-groups "$@"; }
 if [ ! -e "$data/PG_VERSION" ]; then
     cp "$POSTGRES_PASSWORD_FILE" /tmp/password
     chown postgres /tmp/password
-    as_postgres initdb -U "$POSTGRES_USER" -D "$data" --auth-host=scram-sha-256 --auth-local=trust --pwfile=/tmp/password >/dev/null
+    as_postgres initdb --encoding=UTF8 -U "$POSTGRES_USER" -D "$data" --auth-host=scram-sha-256 --auth-local=trust --pwfile=/tmp/password >/dev/null
     echo "host all all all scram-sha-256" >>"$data/pg_hba.conf"
     as_postgres pg_ctl -D "$data" -w -o "-c listen_addresses=''" start >/dev/null
     as_postgres createdb -U "$POSTGRES_USER" "$POSTGRES_DB" || true

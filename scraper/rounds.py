@@ -1,0 +1,95 @@
+"""Crawl again and again, for a container that does nothing else.
+
+    python -m scraper.rounds --every 86400 --config textmill.yaml [OPTION OF scraper.crawl...]
+
+Each crawl is a process of its own, since Scrapy runs once in a process' life. While the store does not answer, none
+begins and the store is asked again soon; a crawl that fails is followed by the next one within a quarter of an hour.
+"""
+
+import argparse
+import logging
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from scraper.crawl import store_address
+from textmill.articles import ArticleStore
+from textmill.config import DEFAULT_FILE, load
+from textmill.errors import TextmillError, UserError
+
+_log = logging.getLogger(__name__)
+_STORE_AGAIN_S = 10.0
+_CRAWL_AGAIN_S = 900.0  # after a failure; sites are not to be asked more often than that
+
+
+def main() -> int:
+    """Crawl until told to end by SIGTERM or SIGINT; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="scraper.rounds", description="Crawl again and again.")
+    parser.add_argument("--every", type=float, default=86_400, help="seconds from one crawl's beginning to the next")
+    parser.add_argument("--config", type=Path, default=DEFAULT_FILE, help="the configuration (default: textmill.yaml)")
+    options, others = parser.parse_known_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)sZ %(levelname)s %(name)s: %(message)s")
+    logging.Formatter.converter = time.gmtime
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGINT, _end)
+    command = [sys.executable, "-P", "-m", "scraper.crawl", "--config", str(options.config), *others]
+    try:
+        crawl_in_rounds(command, options.config, options.every)
+    except TextmillError as error:
+        print(f"textmill: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def crawl_in_rounds(command: Sequence[str], file: Path, every_s: float) -> NoReturn:
+    """Wait for the store, crawl, wait for the next turn, and so on.
+
+    Raises:
+        UserError: the configuration is wrong, or the store's address is not set.
+    """
+    while True:
+        wait_for_store(store_address(), load(file).store.database)
+        began = time.monotonic()
+        code = _run(command)
+        due_s = every_s if code == 0 else min(every_s, _CRAWL_AGAIN_S)
+        wait_s = max(0.0, began + due_s - time.monotonic())
+        _log.info("The crawl ended with code %d; the next one begins in %.0f s.", code, wait_s)
+        time.sleep(wait_s)
+
+
+def wait_for_store(address: str, database: str, every_s: float = _STORE_AGAIN_S) -> None:
+    """Return as soon as the article store answers."""
+    waiting = False
+    while True:
+        try:
+            ArticleStore.connect(address, database)
+        except UserError as error:
+            if not waiting:
+                _log.warning("%s It is asked every %.0f s.", error, every_s)
+            waiting = True
+            time.sleep(every_s)
+        else:
+            return
+
+
+def _run(command: Sequence[str]) -> int:
+    """One crawl; told to end meanwhile, it is told too, and what it has fetched is stored before this ends."""
+    process = subprocess.Popen(command)
+    try:
+        return process.wait()
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
