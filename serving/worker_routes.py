@@ -24,53 +24,62 @@ _STUCK_S = 120  # without a token of any text under way; the engine is then take
 def create_app(model: Model, end: Callable[[], None]) -> web.Application:
     """The worker's application; it calls `end` when the engine has failed."""
     app = web.Application(client_max_size=_LARGEST_BODY, middlewares=[_errors_as_json])
-    figures = {"requests": 0, "tokens": 0}
-    texts: set[Text] = set()
+    worker = _Worker(model, end)
+    app.router.add_get("/bundle/{name:.+}", worker.file)
+    app.router.add_post("/v1/completions", worker.completions)
+    app.router.add_get("/v1/models", worker.models)
+    app.router.add_get("/health", worker.health)
+    app.router.add_get("/metrics", worker.metrics)
+    return app
 
-    async def completions(request: web.Request) -> web.StreamResponse:
+
+class _Worker:
+    """The handlers, and what they count."""
+
+    def __init__(self, model: Model, end: Callable[[], None]) -> None:
+        self._model = model
+        self._end = end
+        self._figures = {"requests": 0, "tokens": 0}
+        self._texts: set[Text] = set()
+
+    async def completions(self, request: web.Request) -> web.StreamResponse:
         asked = await _body(request)
-        text = Text(model, asked)
-        texts.add(text)
-        figures["requests"] += 1
+        text = Text(self._model, asked)
+        self._texts.add(text)
+        self._figures["requests"] += 1
         try:
             if asked.get("stream"):
                 return await _stream(request, text, asked)
             return web.json_response(await _whole(text))
         finally:
             text.generation.cancel()
-            texts.remove(text)
-            figures["tokens"] += text.tokens
-            if model.engine.failure:
-                end()
+            self._texts.remove(text)
+            self._figures["tokens"] += text.tokens
+            if self._model.engine.failure:
+                self._end()
 
-    async def models(_: web.Request) -> web.Response:
+    async def models(self, _: web.Request) -> web.Response:
+        model = self._model
         entry = {"id": model.name, "object": "model", "owned_by": "textmill", "max_model_len": model.engine.window}
         return web.json_response({"object": "list", "data": [{**entry, "textmill": model.description()}]})
 
-    async def health(_: web.Request) -> web.Response:
-        stuck = texts and max(text.moved for text in texts) < time.monotonic() - _STUCK_S
-        failed = stuck or model.engine.failure is not None
+    async def health(self, _: web.Request) -> web.Response:
+        stuck = self._texts and max(text.moved for text in self._texts) < time.monotonic() - _STUCK_S
+        failed = stuck or self._model.engine.failure is not None
         return web.json_response({"status": "failed" if failed else "ok"}, status=503 if failed else 200)
 
-    async def metrics(_: web.Request) -> web.Response:
-        now = {"running": model.engine.running, "waiting": model.engine.waiting}
-        lines = [f"textmill_worker_{name}_total {value}" for name, value in figures.items()]
+    async def metrics(self, _: web.Request) -> web.Response:
+        now = {"running": self._model.engine.running, "waiting": self._model.engine.waiting}
+        lines = [f"textmill_worker_{name}_total {value}" for name, value in self._figures.items()]
         lines += [f"textmill_worker_{name} {value}" for name, value in now.items()]
         return web.Response(text="\n".join(lines) + "\n")
 
-    async def file(request: web.Request) -> web.StreamResponse:
+    async def file(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["name"]
-        known = {bundle.MANIFEST, *bundle.read_json(model.directory, bundle.MANIFEST)["files"]}
+        known = {bundle.MANIFEST, *bundle.read_json(self._model.directory, bundle.MANIFEST)["files"]}
         if name not in known or name.startswith(_WEIGHTS):
             raise web.HTTPNotFound
-        return web.FileResponse(model.directory / name)
-
-    app.router.add_get("/bundle/{name:.+}", file)
-    app.router.add_post("/v1/completions", completions)
-    app.router.add_get("/v1/models", models)
-    app.router.add_get("/health", health)
-    app.router.add_get("/metrics", metrics)
-    return app
+        return web.FileResponse(self._model.directory / name)
 
 
 async def _whole(text: Text) -> dict[str, Any]:

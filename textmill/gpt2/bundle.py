@@ -74,13 +74,7 @@ def write_bundle(
         TextmillError: a tensor is missing or of the wrong shape, the tokenizer has more tokens than the model, or
             `directory` holds something else.
     """
-    tensors.check(weights, architecture)
-    if tokenizer.vocabulary > architecture.vocabulary:
-        raise TextmillError(
-            f"The tokenizer has {tokenizer.vocabulary} tokens, the model only {architecture.vocabulary}."
-        )
-    if directory.exists() and any(directory.iterdir()) and not (directory / MANIFEST).exists():
-        raise TextmillError(f"{directory} holds files that are no bundle; name another directory.")
+    _check(directory, weights, architecture, tokenizer)
     directory.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
@@ -101,6 +95,18 @@ def write_bundle(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return checksum
+
+
+def _check(
+    directory: Path, weights: Mapping[str, NDArray[np.float32]], architecture: Architecture, tokenizer: Tokenizer
+) -> None:
+    tensors.check(weights, architecture)
+    if tokenizer.vocabulary > architecture.vocabulary:
+        raise TextmillError(
+            f"The tokenizer has {tokenizer.vocabulary} tokens, the model only {architecture.vocabulary}."
+        )
+    if directory.exists() and any(directory.iterdir()) and not (directory / MANIFEST).exists():
+        raise TextmillError(f"{directory} holds files that are no bundle; name another directory.")
 
 
 def _write_model(
