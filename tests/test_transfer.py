@@ -110,6 +110,7 @@ def test_equal_snapshots_are_written_as_equal_bytes(store: ArticleStore, tmp_pat
         ("a.txt", b"caf\xe9", r"a\.txt is no UTF-8 text"),
         ("a.jsonl.gz", b"not gzipped", "cannot be read"),
         ("a.jsonl.gz", gzip.compress(b'{"text": "x"}\n' * 999, mtime=0)[:-9], "cannot be read"),
+        ("a.jsonl.gz", b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03" + b"\xff" * 50, "cannot be read"),
         ("a.pdf", b"%PDF", r"has no file that ends in \.jsonl"),
     ],
 )
@@ -131,6 +132,22 @@ def test_a_wrong_file_is_named_in_a_sentence(tmp_path: Path, name: str, content:
 def test_a_place_that_cannot_be_reached_comes_with_the_cure(uri: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         list(transfer.read(uri, "papers"))
+
+
+class _Locked(fsspec.AbstractFileSystem):
+    """An object store whose client raises errors of its own, as botocore does, which is in an extra."""
+
+    protocol = "locked"
+    error = type("NoCredentialsError", (Exception,), {"__module__": "botocore.exceptions"})
+
+    def exists(self, path: str, **_: object) -> bool:
+        raise self.error("Unable to locate credentials")
+
+
+def test_what_an_object_stores_client_raises_is_said_in_a_sentence() -> None:
+    fsspec.register_implementation("locked", _Locked, clobber=True)
+    with pytest.raises(UserError, match=r"locked://bucket/x cannot be read .*Unable to locate credentials.*may use it"):
+        list(transfer.read("locked://bucket/x", "papers"))
 
 
 def test_an_article_too_large_for_the_store_is_refused(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ written last, so a copy that has one is whole.
 import gzip
 import hashlib
 import json
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ _ARTICLES_A_FILE = 10_000
 _BATCH = 200
 _LARGEST = 12_000_000  # bytes of an article; MongoDB takes documents of 16 MiB
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}  # protocols and the extras that bring them
+_CLIENTS = {"aiobotocore", "aiohttp", "botocore", "gcsfs", "google", "s3fs"}  # packages that talk to object stores
 _SUFFIXES = (".jsonl", ".txt", ".text", ".md")
 _TIMES = ("fetched", "published")
 
@@ -54,8 +56,17 @@ def filesystem(uri: str) -> Iterator[tuple[AbstractFileSystem, str]]:
         raise UserError(f"'{uri}' names no place to read or write ({error}); give a folder, s3:// or gs://.") from error
     try:
         yield files, path
-    except (OSError, EOFError) as error:  # object stores' packages turn their own errors into these
-        raise UserError(f"{uri} cannot be read or written ({type(error).__name__}: {error}).") from error
+    except Exception as error:
+        # of object stores' packages, most errors are OSErrors; those of credentials and addresses are their clients' own
+        if not isinstance(error, OSError | EOFError | zlib.error) and _package(error) not in _CLIENTS:
+            raise
+        raise UserError(
+            f"{uri} cannot be read or written ({type(error).__name__}: {error}); see that it is there and that you may use it."
+        ) from error
+
+
+def _package(error: Exception) -> str:
+    return type(error).__module__.partition(".")[0]
 
 
 def write(
@@ -155,7 +166,7 @@ def read(uri: str, source: str) -> Iterator[Article]:
         UserError: there is no such file, or one holds something else; the file and the line are named.
     """
     with filesystem(uri) as (files, path):
-        names = _names(files, path)
+        names = _names(files, path, uri)
         if not names:
             raise UserError(f"{uri} has no file that ends in {', '.join(_SUFFIXES)}, or one of these and .gz.")
         for name in names:
@@ -166,9 +177,9 @@ def read(uri: str, source: str) -> Iterator[Article]:
                 yield from reader(lines, shown, source)
 
 
-def _names(files: AbstractFileSystem, path: str) -> list[str]:
+def _names(files: AbstractFileSystem, path: str, uri: str) -> list[str]:
     if not files.exists(path):
-        raise UserError(f"There is nothing at {path}; name a file, a folder, or a URI of one.")
+        raise UserError(f"There is nothing at {uri}; name a file, a folder, or a URI of one.")
     if not files.isdir(path):
         return [path]
     return [name for name in sorted(files.find(path)) if name.removesuffix(".gz").endswith(_SUFFIXES)]
