@@ -12,7 +12,7 @@ demo: $(INSTALLED)
 	@$(BIN)/python examples/demo.py $(if $(CI),--check)
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .
