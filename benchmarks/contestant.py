@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ class Text:
         return np.ascontiguousarray(rows[:, :-1]), np.ascontiguousarray(rows[:, 1:])
 
 
-class Trainer:
+class Trainer(ABC):
     """Steps over a text, counted and timed; a subclass says how to begin, how to take one and how to judge."""
 
     def __init__(self, asked: dict[str, Any]) -> None:
@@ -90,17 +91,17 @@ class Trainer:
         self._next_step = 0
         self.begin(self._asked["model"], self._asked["train"])
 
+    @abstractmethod
     def begin(self, model: dict[str, Any], train: dict[str, Any]) -> None:
         """Make a new model with a new optimiser."""
-        raise NotImplementedError
 
+    @abstractmethod
     def step(self, number: int, inputs: Tokens, targets: Tokens) -> float:
         """Take a step, counted from 0, and return its loss."""
-        raise NotImplementedError
 
     def loss(self, batches: Iterator[tuple[Tokens, Tokens]]) -> float:
-        """Nats per token over batches."""
-        raise NotImplementedError
+        """Nats per token over batches, of those that are compared by it."""
+        raise SystemExit(f"{type(self).__name__} is not judged by held-out text.")
 
     def run(self, steps: int) -> dict[str, Any]:
         """Take steps; the batches are made within the time, as in a real training."""

@@ -3,24 +3,29 @@
 import hashlib
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from contestant import arguments, peak_memory, serve
+from numpy.typing import NDArray
+
+Encode = Callable[[], NDArray[Any]]
 
 asked = arguments()
 folder, text = Path(asked["gpt2"]), Path(asked["text"])
 out = Path(tempfile.mkdtemp()) / "tokens.npz"
 
 
-def textmill():
+def textmill() -> Encode:
     """Ours as Preprocess uses it, once loaded; numbers of two bytes, as in its cache."""
     from textmill.gpt2 import tokenizer
 
     loaded = tokenizer.gpt2(folder)
     loaded.encode_arrays(["load"])
 
-    def encode():
+    def encode() -> NDArray[Any]:
         tokens = loaded.encode_arrays([text.read_text(encoding="utf-8")])[0]
         np.savez(out, tokens.astype(np.uint16))
         return tokens
@@ -28,14 +33,14 @@ def textmill():
     return encode
 
 
-def gpt_2_simple():
+def gpt_2_simple() -> Encode:
     """The lines of its `encode_dataset` after the one that loads the encoder, whose cache of words is new in each call."""
     from gpt_2_simple.src import encoder
     from gpt_2_simple.src.load_dataset import load_dataset
 
     loaded = encoder.get_encoder(str(folder))
 
-    def encode():
+    def encode() -> NDArray[Any]:
         loaded.cache = {}
         chunks = load_dataset(loaded, str(text), 50000)
         np.savez_compressed(out, *chunks)
@@ -44,13 +49,13 @@ def gpt_2_simple():
     return encode
 
 
-def tokenizers():
+def tokenizers() -> Encode:
     """Hugging Face's, over lines, on all cores."""
     from textmill.gpt2 import tokenizer
 
     loaded = tokenizer.gpt2(folder)._tokenizer
 
-    def encode():
+    def encode() -> NDArray[Any]:
         whole = text.read_text(encoding="utf-8")
         pieces = [whole[at : at + 65536] for at in range(0, len(whole), 65536)]
         encoded = loaded.encode_batch_fast(pieces, add_special_tokens=False)
@@ -64,7 +69,7 @@ def tokenizers():
 encode = {"textmill": textmill, "gpt-2-simple": gpt_2_simple, "tokenizers": tokenizers}[asked["kind"]]()
 
 
-def run(steps):
+def run(steps: int) -> dict[str, Any]:
     start = time.perf_counter()
     for _ in range(steps):
         tokens = encode()

@@ -1,8 +1,10 @@
 """Contestant: gpt-2-simple's own graph, session and optimiser, as its `finetune` sets them up."""
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
-from contestant import Trainer, arguments
+from contestant import Tokens, Trainer, arguments
 
 tf.compat.v1.disable_eager_execution()
 
@@ -13,7 +15,7 @@ asked = arguments()
 
 
 class Gpt2Simple(Trainer):
-    def begin(self, model, train):
+    def begin(self, model: dict[str, Any], train: dict[str, Any]) -> None:
         sizes = gpt_2.default_hparams()
         sizes.override_from_dict(
             {
@@ -36,7 +38,7 @@ class Gpt2Simple(Trainer):
         self._update = optimiser.apply_gradients(list(zip(gradients, trained, strict=True)))
         self._session.run(tf.compat.v1.global_variables_initializer())
 
-    def step(self, number, inputs, targets):
+    def step(self, number: int, inputs: Tokens, targets: Tokens) -> float:
         # a window's last token has no target there: one prediction in 256 fewer than the others make
         _, loss = self._session.run((self._update, self._loss), feed_dict={self._tokens: inputs})
         return float(np.float32(loss))

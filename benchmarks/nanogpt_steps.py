@@ -3,9 +3,11 @@
 import contextlib
 import math
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import torch
-from contestant import Trainer, arguments
+from contestant import Tokens, Trainer, arguments
 
 asked = arguments()
 sys.path.insert(0, asked["nanogpt"])
@@ -16,7 +18,7 @@ from model import GPT, GPTConfig  # noqa: E402
 class NanoGPT(Trainer):
     """train.py's loop: its order of calls, without its logging."""
 
-    def begin(self, model, train):
+    def begin(self, model: dict[str, Any], train: dict[str, Any]) -> None:
         device = asked.get("device", "cpu")
         self._train, self._device = train, device
         torch.manual_seed(1337)
@@ -28,7 +30,7 @@ class NanoGPT(Trainer):
         bfloat16 = torch.amp.autocast("cuda", torch.bfloat16) if device == "cuda" else contextlib.nullcontext()
         self._precision = bfloat16
 
-    def step(self, number, inputs, targets):
+    def step(self, number: int, inputs: Tokens, targets: Tokens) -> float:
         for group in self._optimiser.param_groups:
             group["lr"] = self._learning_rate(number)
         with self._precision:
@@ -39,7 +41,7 @@ class NanoGPT(Trainer):
         self._optimiser.zero_grad(set_to_none=True)
         return loss.item()
 
-    def loss(self, batches):
+    def loss(self, batches: Iterator[tuple[Tokens, Tokens]]) -> float:
         self._model.eval()
         with torch.no_grad():
             losses = [self._model(self._tensor(x), self._tensor(y))[1].item() for x, y in batches]

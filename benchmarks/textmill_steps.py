@@ -2,13 +2,15 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 from textmill.gpt2 import allocation
 
 if not allocation.ENVIRONMENT.items() <= os.environ.items():  # glibc reads it when a process starts
     os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **allocation.ENVIRONMENT})
 
-from contestant import Trainer, arguments
+from contestant import Tokens, Trainer, arguments
 
 asked = arguments()
 os.environ["KERAS_BACKEND"] = asked["train"].get("backend", "tensorflow")  # Keras reads it when it is imported
@@ -22,14 +24,14 @@ from textmill.settings import Train  # noqa: E402
 
 
 class Textmill(Trainer):
-    def begin(self, model, train):
+    def begin(self, model: dict[str, Any], train: dict[str, Any]) -> None:
         settings = Train.model_validate({"dropout": 0.0, **train})
         self._step = TrainingStep(gpt2.build(Architecture(**model), seed=settings.seed), settings)
 
-    def step(self, number, inputs, targets):
+    def step(self, number: int, inputs: Tokens, targets: Tokens) -> float:
         return self._step.train(number, inputs, targets)[0]
 
-    def loss(self, batches):
+    def loss(self, batches: Iterator[tuple[Tokens, Tokens]]) -> float:
         return self._step.held_out_loss((x, y, np.ones(x.shape, np.float32)) for x, y in batches)
 
 

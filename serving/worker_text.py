@@ -25,7 +25,7 @@ ENGINES: dict[str, type[OnnxEngine] | type[CTranslate2Engine]] = {
     "ctranslate2": CTranslate2Engine,
 }
 _SETTINGS = ("max_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "seed")
-# what a text grows by within this time is one event: an event for each token costs a tenth of a core's time
+# what a text grows by within this time is one event: nobody reads faster, and each costs two processes some work
 _GATHERED_S = 0.04
 _SILENCE_S = 15  # after which an empty piece goes out: whoever reads would take a silent worker for lost
 

@@ -28,58 +28,34 @@ _CRC = struct.Struct("<I")
 def _example_class() -> Any:
     """A message class wire-compatible with `tensorflow.Example`, in a package name of our own so both can be loaded."""
     field = descriptor_pb2.FieldDescriptorProto
-    file = descriptor_pb2.FileDescriptorProto(
-        name="textmill/example.proto", package="textmill.records", syntax="proto3"
-    )
+    package = "textmill.records"
+    file = descriptor_pb2.FileDescriptorProto(name="textmill/example.proto", package=package, syntax="proto3")
 
     def message(name: str) -> descriptor_pb2.DescriptorProto:
         return file.message_type.add(name=name)
 
-    for name, kind in (
-        ("BytesList", field.TYPE_BYTES),
-        ("FloatList", field.TYPE_FLOAT),
-        ("Int64List", field.TYPE_INT64),
-    ):
+    def add(to: descriptor_pb2.DescriptorProto, name: str, number: int, of: str, **more: Any) -> None:
+        """A field whose values are messages of a type."""
+        more = {"label": field.LABEL_OPTIONAL, **more}
+        to.field.add(name=name, number=number, type=field.TYPE_MESSAGE, type_name=f".{package}.{of}", **more)
+
+    lists = {"BytesList": field.TYPE_BYTES, "FloatList": field.TYPE_FLOAT, "Int64List": field.TYPE_INT64}
+    for name, kind in lists.items():
         message(name).field.add(name="value", number=1, type=kind, label=field.LABEL_REPEATED)
     feature = message("Feature")
     feature.oneof_decl.add(name="kind")
-    for number, name in enumerate(("BytesList", "FloatList", "Int64List"), start=1):
-        feature.field.add(
-            name=name.replace("List", "_list").lower(),
-            number=number,
-            type=field.TYPE_MESSAGE,
-            type_name=f".textmill.records.{name}",
-            label=field.LABEL_OPTIONAL,
-            oneof_index=0,
-        )
+    for number, name in enumerate(lists, start=1):
+        add(feature, name.replace("List", "_list").lower(), number, name, oneof_index=0)
     features = message("Features")
     entry = features.nested_type.add(name="FeatureEntry")
     entry.options.map_entry = True
     entry.field.add(name="key", number=1, type=field.TYPE_STRING, label=field.LABEL_OPTIONAL)
-    entry.field.add(
-        name="value",
-        number=2,
-        type=field.TYPE_MESSAGE,
-        type_name=".textmill.records.Feature",
-        label=field.LABEL_OPTIONAL,
-    )
-    features.field.add(
-        name="feature",
-        number=1,
-        type=field.TYPE_MESSAGE,
-        type_name=".textmill.records.Features.FeatureEntry",
-        label=field.LABEL_REPEATED,
-    )
-    message("Example").field.add(
-        name="features",
-        number=1,
-        type=field.TYPE_MESSAGE,
-        type_name=".textmill.records.Features",
-        label=field.LABEL_OPTIONAL,
-    )
+    add(entry, "value", 2, "Feature")
+    add(features, "feature", 1, "Features.FeatureEntry", label=field.LABEL_REPEATED)
+    add(message("Example"), "features", 1, "Features")
     pool = descriptor_pool.Default()
     pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("textmill.records.Example"))
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.Example"))
 
 
 _Example = _example_class()

@@ -31,7 +31,7 @@ from textmill.gpt2.session import Session
 from textmill.gpt2.tokenizer import Tokenizer
 
 _log = logging.getLogger(__name__)
-_PIECE = 128  # tokens of a prompt read between two steps of the others; 0.15 s of two cores with 124M
+_PIECE = 128  # tokens of a prompt read between two steps of the others; 0.1 s of two cores with 124M in int8
 
 
 class QueueFull(TextmillError):
