@@ -87,7 +87,7 @@ def test_a_seed_kept_writes_the_same_text_again(page: Page) -> None:
 
 @pytest.mark.parametrize("how", ["button", "escape"])
 def test_writing_can_be_stopped(page: Page, how: str) -> None:
-    page.run("const l = document.querySelector('#length'); l.max = l.value = 100000; 0")
+    page.run("const l = document.querySelector('#length'); l.max = 100000; l.value = 100000; 0")
     page.run("document.querySelector('#temperature').value = 0; 0")
     page.click("#topic")
     page.type("abc")
