@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 import sys
 import threading
 import uuid
@@ -10,12 +11,18 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hypothesis import settings
 from local_servers import free_port, start_store, stop
 
 from textmill import local
 from textmill.articles import ArticleStore
 
 ROOT = Path(__file__).resolve().parent.parent
+# the same examples in every run, and none too slow on a busy machine
+settings.load_profile("ci")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # as in a script's background; the processes that tests start would ignore Ctrl-C too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +40,8 @@ def mlflow_uri(tmp_path_factory: pytest.TempPathFactory, mongodb_uri: str) -> It
     data = tmp_path_factory.mktemp("servers")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TEXTMILL_MONGODB_URI", mongodb_uri)
-        yield local.up(data, tensorboard=False).mlflow
+        addresses = local.up(data, tensorboard=False)
+    yield addresses.mlflow
     local.down(data)
 
 

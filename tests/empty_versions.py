@@ -11,7 +11,7 @@ from textmill.registry import ModelRegistry
 
 def mlflow(registry: ModelRegistry, method: str, path: str, **values: Any) -> dict[str, Any]:
     """Call MLflow as its own page does, past Textmill."""
-    answer = requests.request(method, f"{registry.tracking_uri}/api/2.0/mlflow/{path}", json=values, timeout=10)
+    answer = requests.request(method, f"{registry.tracking_uri}/api/2.0/mlflow/{path}", json=values, timeout=60)
     answer.raise_for_status()
     return dict(answer.json())
 
@@ -28,7 +28,7 @@ def register_bundle(registry: ModelRegistry, directory: Path, tags: dict[str, st
     root = run["artifact_uri"].removeprefix("mlflow-artifacts:/")
     for file in filter(Path.is_file, directory.rglob("*")):
         path = f"mlflow-artifacts/artifacts/{root}/artifacts/bundle/{file.relative_to(directory)}"
-        answer = requests.put(f"{registry.tracking_uri}/api/2.0/{path}", data=file.read_bytes(), timeout=10)
+        answer = requests.put(f"{registry.tracking_uri}/api/2.0/{path}", data=file.read_bytes(), timeout=60)
         answer.raise_for_status()
     checksum = bundle.read_json(directory, bundle.MANIFEST)["checksum"]
     return registry.register(run["artifact_uri"], run["run_id"], "", {"checksum": checksum} | (tags or {})).number

@@ -1,6 +1,5 @@
 """Servers that tests start as processes of their own and end by the id they were started under."""
 
-import socket
 import subprocess
 import sys
 import time
@@ -9,21 +8,18 @@ from pathlib import Path
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-PATIENCE_S = 30  # for a server to start
+from textmill.local import free_port
 
+__all__ = ["free_port", "start_store", "stop"]
 
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+PATIENCE_S = 120  # for a server to start
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
     """End a child process and wait until it has ended."""
     process.terminate()
     try:
-        process.wait(10)
+        process.wait(30)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

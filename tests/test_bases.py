@@ -98,7 +98,7 @@ def test_a_folder_that_cannot_be_used_is_refused(hugging_face: Path, tmp_path: P
 def test_run_says_at_once_that_the_base_is_wrong(tmp_path: Path) -> None:
     _config(tmp_path, "base: checkpoint/run1")
     command = [Path(sys.executable).with_name("textmill"), "run"]
-    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=180)
     assert ran.returncode == 2
     assert ran.stderr.startswith(f"textmill: There is no {tmp_path / 'checkpoint' / 'run1'} to start from;")
     assert ran.stderr.count("\n") == 1
@@ -208,13 +208,13 @@ def _put(registry: ModelRegistry, directory: Path) -> int:
     """Register a bundle as Register does, without importing mlflow; gives its version."""
     checksum = bundle.verify(directory)
     address = f"{registry.tracking_uri}/api/2.0"
-    run = requests.post(f"{address}/mlflow/runs/create", json={"experiment_id": "0"}, timeout=30).json()["run"]["info"]
+    run = requests.post(f"{address}/mlflow/runs/create", json={"experiment_id": "0"}, timeout=60).json()["run"]["info"]
     source = f"{run['artifact_uri']}/model"
     for path in directory.rglob("*"):
         if path.is_file():
             place = f"{source.removeprefix('mlflow-artifacts:/')}/artifacts/bundle/{path.relative_to(directory)}"
             url = f"{address}/mlflow-artifacts/artifacts/{place}"
-            requests.put(url, data=path.read_bytes(), timeout=30).raise_for_status()
+            requests.put(url, data=path.read_bytes(), timeout=60).raise_for_status()
     return registry.register(source, run["run_id"], "", {"checksum": checksum}).number
 
 
@@ -292,7 +292,7 @@ def test_a_checkpoint_of_openais_that_comes_damaged_is_not_kept(tmp_path: Path) 
         code = "import sys; from pathlib import Path; from textmill.base_downloads import openai; openai('124M', Path(sys.argv[1]))"
         command = [sys.executable, "-c", code, str(tmp_path / "bases")]
         environment = os.environ | {"PYTHONPATH": f"{site}:{ROOT}", "TF_CPP_MIN_LOG_LEVEL": "3"}
-        ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+        ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
     assert "The base 124M could not be downloaded (what came is damaged)" in ran.stderr
     assert {Path(path).name for path in asked} == {*files, *names}
     assert not list((tmp_path / "bases").iterdir())

@@ -54,7 +54,7 @@ def test_an_application_imports_only_what_is_its_own(application: str, others: s
 
 def _loaded(statement: str) -> set[str]:
     code = f"import sys; {statement}; print(*{{name.partition('.')[0] for name in sys.modules}})"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=240)
     return set(ran.stdout.split())
 
 

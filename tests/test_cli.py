@@ -18,7 +18,7 @@ def _type(folder: Path, *arguments: str, **environment: str) -> tuple[int, str, 
         name: value for name, value in os.environ.items() if name not in ("TEXTMILL_MONGODB_URI", "MLFLOW_TRACKING_URI")
     }
     ran = subprocess.run(
-        [TEXTMILL, *arguments], cwd=folder, env=kept | environment, capture_output=True, text=True, timeout=120
+        [TEXTMILL, *arguments], cwd=folder, env=kept | environment, capture_output=True, text=True, timeout=240
     )
     return ran.returncode, ran.stdout, ran.stderr
 

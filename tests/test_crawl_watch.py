@@ -39,7 +39,7 @@ def test_a_store_that_does_not_answer_is_tried_again_within_a_minute(tmp_path: P
             said += line
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=20)
+        process.communicate(timeout=120)
     assert "does not answer" in said
     due = datetime.strptime(found[1], "%Y-%m-%d %H:%M").replace(tzinfo=UTC)
     assert due - datetime.now(UTC) < timedelta(minutes=2)

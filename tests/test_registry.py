@@ -133,7 +133,7 @@ def test_two_processes_that_promote_at_once_leave_one_version_in_production_and_
             assert_agreement(registry)
     finally:
         for promoter in promoters:
-            promoter.communicate(timeout=10)
+            promoter.communicate(timeout=60)
     commanded = [(move.version, move.why) for move in registry.history() if not move.observed]
     assert sorted(commanded) == sorted((number, str(turn)) for number in numbers for turn in range(ROUNDS))
 

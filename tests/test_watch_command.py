@@ -1,6 +1,7 @@
 """Watching with the real parts: store, MLflow, ratings, and a model that reads what was crawled since it learned."""
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -41,6 +42,7 @@ class World:
 
     def crawl(self, letter: str, numbers: range) -> None:
         self.store.upsert([_article(number, letter) for number in numbers])
+        time.sleep(0.005)  # a snapshot leaves out what was stored in its own millisecond
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ the environment names (TEXTMILL_MONGODB_URI, MLFLOW_TRACKING_URI) is used instea
 import fcntl
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -124,7 +125,7 @@ def _mirror(name: str) -> _Server:
 
 def free_port(preferred: int = 0) -> int:
     """A loopback port that nothing listens on: the preferred one, if it is free."""
-    for port in (preferred, 0):
+    for port in (preferred or _unasked_port(), _unasked_port(), 0):
         with socket.socket() as server:
             server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -133,6 +134,15 @@ def free_port(preferred: int = 0) -> int:
                 continue
             return int(server.getsockname()[1])
     raise UserError("This machine has no free loopback port; close some programs and try again.")
+
+
+def _unasked_port() -> int:
+    """One below those that Linux gives to whoever asks for any, as a server may take long to listen; 0: not known."""
+    try:
+        lowest_given = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return 20_000 + secrets.randbelow(lowest_given - 20_000) if lowest_given > 20_000 else 0
 
 
 def up(data: Path, tensorboard: bool = True, mirrored: str = "") -> Addresses:

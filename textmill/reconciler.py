@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from textmill.errors import TextmillError
-from textmill.promotion_log import Move
+from textmill.promotion_log import Move, following
 from textmill.registry import ModelRegistry, moved
 from textmill.settling import aliases_moved
 from textmill.versions import HELD_BY_ONE, Standing
@@ -72,6 +72,8 @@ class Reconciler:
         if version is None or found not in _page_moves(standing):  # another reconciler was quicker
             return None
         move = moved(version, standing.logged(version.number), found.stage, WHY, WHO, observed=True)
+        # after what was seen: two observers of one move name the same entry, though one of them writes first
+        move = following(move, standing.log)
         return self._registry.move(version, move, None if found.by_alias else version.updated)
 
 

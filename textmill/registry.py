@@ -190,11 +190,13 @@ class ModelRegistry:
     def move(self, version: Version, move: Move, when: datetime | None = None) -> Move:
         """Move a version to a stage, whether it was refused or not, log that, and settle.
 
-        The entry is written last: a process that dies before leaves a moved stage, which the reconciler finds.
+        A move that was observed says itself which entry it follows. The entry is written last: a process that dies
+        before leaves a moved stage, which the reconciler finds.
         """
         if len(move.why) > _REASON:
             raise UserError(f"The reason has {len(move.why)} characters; {_REASON} are the most that the log takes.")
-        move = promotion_log.following(move, self.history())
+        if not move.observed:
+            move = promotion_log.following(move, self.history())
         if not (move.observed and version.stage == move.stage):
             self._transition(version.number, move.stage)
         if move.former in ALIASED and move.former != move.stage:

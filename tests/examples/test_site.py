@@ -94,15 +94,15 @@ def test_command_serves_the_site_until_it_is_told_to_stop() -> None:
         assert process.stdout
         line = process.stdout.readline()
         address = line.rpartition(" ")[2].strip()
-        with urllib.request.urlopen(address, timeout=10) as answer:
+        with urllib.request.urlopen(address, timeout=60) as answer:
             modified = answer.headers["Last-Modified"]
             assert "The Millpond" in answer.read().decode()
         request = urllib.request.Request(address, headers={"If-Modified-Since": modified})
         with pytest.raises(urllib.error.HTTPError, match="304"):
-            urllib.request.urlopen(request, timeout=10)
+            urllib.request.urlopen(request, timeout=60)
     finally:
         process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0
 
 
 def test_port_in_use_is_named(site: str) -> None:
@@ -111,7 +111,7 @@ def test_port_in_use_is_named(site: str) -> None:
         [sys.executable, ROOT / "examples" / "site.py", "--port", port],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 2

@@ -41,7 +41,7 @@ def simple(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "tokens.json").write_text(json.dumps(TOKENS), encoding="utf-8")
     command = [sys.executable, str(REFERENCES / "gpt_2_simple_run.py"), str(folder)]
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUTF8": "1"}
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=550)
     assert ran.returncode == 0, ran.stderr
     return folder
 
@@ -81,7 +81,7 @@ def test_transformers_reads_ours_and_ours_reads_what_it_saves(tmp_path: Path) ->
     checkpoint.write_hugging_face(tmp_path / "ours", random_weights(shape), shape, own)
     (tmp_path / "tokens.json").write_text(json.dumps({"tokens": TOKENS, "text": TEXT}), encoding="utf-8")
     command = [PEERS, REFERENCES / "transformers_logits.py", "ours", "tokens.json", "saved", "10KB"]
-    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=550)
     assert ran.returncode == 0, ran.stderr
     found = json.loads(ran.stdout.splitlines()[-1])
     assert np.abs(_logits(checkpoint.read(tmp_path / "ours")) - np.array(found["logits"])).max() < CLOSE

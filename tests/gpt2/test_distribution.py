@@ -11,6 +11,8 @@ import pytest
 
 SCRIPT = Path(__file__).with_name("distributed_training.py")
 
+pytestmark = pytest.mark.timeout(1800)  # the first test of a backend compiles all that the others look at
+
 
 @cache
 def found(backend: str) -> dict[str, Any]:

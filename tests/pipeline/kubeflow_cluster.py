@@ -52,7 +52,7 @@ class Cluster:
         container, environment = self._container(name, pod)
         command = [*container["command"], *container["args"]]
         command = [part.replace("{{$}}", json.dumps(invocation)) for part in command]
-        ran = subprocess.run(command, cwd=pod, env=environment, capture_output=True, text=True, timeout=300)
+        ran = subprocess.run(command, cwd=pod, env=environment, capture_output=True, text=True, timeout=900)
         self.logs[name] = ran.stdout + ran.stderr
         assert ran.returncode == 0, f"{name}: {self.logs[name][-3000:]}"
         said = json.loads(Path(invocation["outputs"]["outputFile"]).read_text(encoding="utf-8"))

@@ -22,6 +22,10 @@ store:
   database: {name}
 crawl:
   delay_s: 0
+# articles are split by their addresses, and the site's port differs each time: no split is to come out empty
+corpus:
+  eval_percent: 20
+  validation_percent: 20
 tokenizer:
   vocabulary: 400
 model:
@@ -34,7 +38,7 @@ train:
   batch: 8
   warmup_steps: 5
   learning_rate: 0.005
-  checkpoint_every_s: 0.5
+  checkpoint_every: 20
 evaluate:
   samples: 2
   sample_tokens: 20
@@ -53,7 +57,7 @@ class Project:
     def type(self, *arguments: str) -> str:
         """Run a command that succeeds, and return what it printed."""
         ran = subprocess.run(
-            [TEXTMILL, *arguments], cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=300
+            [TEXTMILL, *arguments], cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=900
         )
         assert ran.returncode == 0, ran.stdout + ran.stderr
         return ran.stdout

@@ -13,7 +13,10 @@ from projects import Project, project
 ROOT = Path(__file__).resolve().parents[2]
 AIRFLOW = Path(os.environ.get("TEXTMILL_AIRFLOW", ROOT / ".venv-airflow")) / "bin" / "airflow"
 
-pytestmark = pytest.mark.skipif(not AIRFLOW.exists(), reason="no Airflow; docs/airflow.md says how to install it")
+pytestmark = [
+    pytest.mark.skipif(not AIRFLOW.exists(), reason="no Airflow; docs/airflow.md says how to install it"),
+    pytest.mark.timeout(1800),  # eight tasks one after another import TFX
+]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +38,7 @@ def _airflow(project: Project, *arguments: str) -> subprocess.CompletedProcess[s
         "TEXTMILL_RETRIES": "0",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
-    return subprocess.run([AIRFLOW, *arguments], env=environment, capture_output=True, text=True, timeout=580)
+    return subprocess.run([AIRFLOW, *arguments], env=environment, capture_output=True, text=True, timeout=1700)
 
 
 def test_the_dag_runs_to_the_end_and_registers_a_version(crawled: Project) -> None:

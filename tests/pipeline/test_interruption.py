@@ -12,6 +12,8 @@ from projects import Project, project
 
 from textmill.gpt2 import bundle
 
+pytestmark = pytest.mark.timeout(1800)  # five runs one after another
+
 
 @pytest.fixture(scope="module")
 def crawled(
@@ -19,6 +21,9 @@ def crawled(
 ) -> Iterator[Project]:
     """A project that has been crawled, with a training long enough to be interrupted."""
     with project("interrupted", tmp_path_factory.mktemp("stop"), 800, mongodb_uri, mlflow_uri, millpond) as crawled:
+        file = crawled.folder / "textmill.yaml"
+        longer = file.read_text("utf-8").replace("samples: 2", "samples: 10").replace("tokens: 20", "tokens: 100")
+        file.write_text(longer, "utf-8")  # so that Evaluate, too, is still under way when Ctrl-C comes
         crawled.type("crawl")
         yield crawled
 
@@ -33,11 +38,12 @@ def _interrupt_in(project: Project, step: str) -> tuple[int, list[str], str]:
         if line.startswith(f"  {step} …"):
             break
     while step == "FineTune" and not list(project.folder.glob(".textmill/checkpoints/*/last.safetensors")):
-        time.sleep(0.1)  # until it is in the middle of it
+        assert command.poll() is None, command.communicate()
+        time.sleep(0.02)  # until it is in the middle of it
     children = psutil.Process(command.pid).children(recursive=True)
     command.send_signal(signal.SIGINT)
-    _, error = command.communicate(timeout=60)
-    _, alive = psutil.wait_procs(children, timeout=10)
+    _, error = command.communicate(timeout=180)  # the command itself gives its child a minute
+    _, alive = psutil.wait_procs(children, timeout=60)
     assert not alive, "a child outlived the command"
     return command.returncode, printed, error
 
@@ -70,7 +76,7 @@ def test_a_killed_command_leaves_no_child(crawled: Project) -> None:
     children = psutil.Process(command.pid).children(recursive=True)
     assert children
     os.kill(command.pid, signal.SIGKILL)
-    command.wait(10)
-    _, alive = psutil.wait_procs(children, timeout=60)
+    command.wait(60)
+    _, alive = psutil.wait_procs(children, timeout=180)  # it may have to import TensorFlow before it looks
     assert not alive
     command.stdout.close()

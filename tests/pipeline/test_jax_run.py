@@ -9,6 +9,8 @@ from types import ModuleType
 import pytest
 from projects import Project, project
 
+pytestmark = pytest.mark.timeout(1800)
+
 
 @pytest.fixture(scope="module")
 def on_jax(

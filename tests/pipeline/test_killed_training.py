@@ -4,6 +4,7 @@ import hashlib
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +21,8 @@ from textmill.gpt2.training_checkpoints import LAST
 
 # a locale without UTF-8, as in a bare container; what is printed is UTF-8 so that it can be read here
 ASCII_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "utf-8"}
+
+pytestmark = pytest.mark.timeout(1800)  # three runs one after another
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +53,8 @@ def _kill_in_the_middle(project: Project) -> int:
         assert command.poll() is None, command.communicate()
         time.sleep(0.05)
     for process in [*psutil.Process(command.pid).children(recursive=True), command]:
-        process.send_signal(signal.SIGKILL)
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGKILL)
     command.communicate()
     return _last_step(project.folder)
 
@@ -65,21 +69,21 @@ def _train(project: Project) -> tuple[str, str]:
         if line.startswith("✓ FineTune"):
             break
     command.send_signal(signal.SIGINT)
-    _, error = command.communicate(timeout=60)
+    _, error = command.communicate(timeout=180)
     assert "✓ FineTune" in printed, printed + error
     (weights,) = project.folder.glob(".textmill/pipeline/artifacts/FineTune/model/*/model.safetensors")
     return printed, hashlib.sha256(weights.read_bytes()).hexdigest()
 
 
 def _mlflow(project: Project, path: str, **parameters: str) -> dict[str, Any]:
-    answer = requests.get(f"{project.registry.tracking_uri}/api/2.0/mlflow/{path}", parameters, timeout=10)
+    answer = requests.get(f"{project.registry.tracking_uri}/api/2.0/mlflow/{path}", parameters, timeout=60)
     return dict(answer.json())
 
 
 def _runs(project: Project) -> list[dict[str, Any]]:
     experiment = _mlflow(project, "experiments/get-by-name", experiment_name=project.registry.name)["experiment"]
     url = f"{project.registry.tracking_uri}/api/2.0/mlflow/runs/search"
-    return list(requests.post(url, json={"experiment_ids": [experiment["experiment_id"]]}, timeout=10).json()["runs"])
+    return list(requests.post(url, json={"experiment_ids": [experiment["experiment_id"]]}, timeout=60).json()["runs"])
 
 
 def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(crawled: Project, tmp_path: Path) -> None:

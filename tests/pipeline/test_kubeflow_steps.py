@@ -19,6 +19,8 @@ from textmill.environment import MLFLOW, MONGODB
 STEPS = 40
 IMAGE = "registry.example/textmill@sha256:" + "ab" * 32
 
+pytestmark = pytest.mark.timeout(1800)  # seven processes one after another import TFX
+
 
 @pytest.fixture(scope="module")
 def crawled(
@@ -56,7 +58,7 @@ def test_the_run_in_mlflow_has_the_name_of_the_one_on_kubeflow(cluster: Cluster,
 
     run = crawled.registry.version(1).run_id
     answer = requests.get(
-        f"{crawled.registry.tracking_uri}/api/2.0/mlflow/runs/get", {"run_id": run}, timeout=10
+        f"{crawled.registry.tracking_uri}/api/2.0/mlflow/runs/get", {"run_id": run}, timeout=60
     ).json()["run"]
     assert answer["info"]["run_name"] == RUN
 
@@ -72,7 +74,7 @@ def test_the_model_is_the_one_that_a_local_run_makes(cluster: Cluster, crawled: 
         env={**os.environ, **crawled.environment},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert len(crawled.registry.versions()) == 1  # it is the very model that is registered already

@@ -103,7 +103,7 @@ def test_watching_submits_a_pipeline_when_a_training_is_due(
                 env=os.environ | addresses,
                 capture_output=True,
                 text=True,
-                timeout=300,
+                timeout=900,
             )
             for _ in range(2)
         ]

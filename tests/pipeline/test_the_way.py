@@ -12,6 +12,8 @@ from projects import Project, project
 
 from textmill import local
 
+pytestmark = pytest.mark.timeout(1800)  # a test may run the whole pipeline
+
 
 @pytest.fixture(scope="module")
 def way(
@@ -59,10 +61,10 @@ def test_a_promoted_version_is_served(way: Project) -> None:
         assert any(f"http://127.0.0.1:{port}" in line for line in server.stdout)
         question = {"topic": "The mill", "seed": 3, "max_tokens": 20}
         address = f"http://127.0.0.1:{port}/v1/articles"
-        answers = [requests.post(address, json=question, timeout=60).json() for _ in range(2)]
+        answers = [requests.post(address, json=question, timeout=120).json() for _ in range(2)]
     finally:
         server.terminate()
-        server.communicate(timeout=30)
+        server.communicate(timeout=120)
     assert answers[0]["text"] == answers[1]["text"]
     assert answers[0]["model"]["version"] == 1
     with pytest.raises(requests.ConnectionError):

@@ -66,7 +66,7 @@ def run_crawl(folder: Path, mongodb_uri: str, config: dict[str, Any]) -> CrawlRu
             pass_fds=[pipe.fileno()],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=120,
+            timeout=300,
             check=False,
         )
     events = [json.loads(line) for line in progress.read_text(encoding="utf-8").splitlines()]

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from local_servers import stop
 from websockets.sync.client import ClientConnection, connect
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-_PATIENCE_S = 20
+_PATIENCE_S = 60
 
 
 def chromium() -> str | None:
@@ -85,7 +86,9 @@ class Page:
     def _click(self, element: str) -> None:
         """Wait for an element to be there and at rest, and click it."""
         script = (
-            f"(() => {{ const e = {element}; if (!e) return null; e.scrollIntoView({{block: 'center'}});"
+            f"(async () => {{ const e = {element}; if (!e) return null; e.scrollIntoView({{block: 'center'}});"
+            # what moves does so from frame to frame, however long a busy machine takes for one
+            "for (let n = 0; n < 2; n++) await new Promise(requestAnimationFrame);"
             "const r = e.getBoundingClientRect(); return {x: r.x + r.width / 2, y: r.y + r.height / 2}; })()"
         )
         end = time.monotonic() + _PATIENCE_S
@@ -147,13 +150,12 @@ def opened(profile: Path) -> Iterator[Page]:
     )
     try:
         port = _port(profile / "DevToolsActivePort", process)
-        tabs = httpx.get(f"http://127.0.0.1:{port}/json/list").json()
-        address = next(tab["webSocketDebuggerUrl"] for tab in tabs if tab["type"] == "page")
-        with connect(address, max_size=None) as connection:
+        address = _tab(f"http://127.0.0.1:{port}/json/list")
+        # no pings: a browser that is busy with a page answers late
+        with connect(address, max_size=None, open_timeout=_PATIENCE_S, ping_interval=None) as connection:
             yield Page(connection)
     finally:
-        process.terminate()
-        process.wait(timeout=10)
+        stop(process)
 
 
 def _port(file: Path, process: "subprocess.Popen[bytes]") -> int:
@@ -163,3 +165,14 @@ def _port(file: Path, process: "subprocess.Popen[bytes]") -> int:
             return int(lines[0])
         time.sleep(0.05)
     raise AssertionError("the browser did not start")
+
+
+def _tab(tabs: str) -> str:
+    """The address of the first tab's protocol; the browser listens before it has one."""
+    end = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < end:
+        for tab in httpx.get(tabs, timeout=_PATIENCE_S).json():
+            if tab["type"] == "page":
+                return str(tab["webSocketDebuggerUrl"])
+        time.sleep(0.05)
+    raise AssertionError("the browser has no tab")

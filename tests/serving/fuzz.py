@@ -215,7 +215,7 @@ def no_server_error(case: Any) -> None:
 
 def main(count: int, seed: int) -> None:
     """Ask so many requests and print what became of them."""
-    from conftest import write_model
+    from tiny_models import write_model
 
     with tempfile.TemporaryDirectory() as folder:
         router = EngineRouter({7: write_model(Path(folder) / "bundle", seed=3)}, max_tokens=4)

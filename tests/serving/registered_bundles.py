@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+from local_servers import free_port
 
 from textmill.gpt2 import bundle
 from textmill.registry import ModelRegistry
@@ -14,7 +15,7 @@ from textmill.registry import ModelRegistry
 
 def register(registry: ModelRegistry, directory: Path) -> int:
     """Upload a bundle, make it the model's next version, and return its number; it is in no stage yet."""
-    with httpx.Client(base_url=f"{registry.tracking_uri}/api/2.0", timeout=30) as mlflow:
+    with httpx.Client(base_url=f"{registry.tracking_uri}/api/2.0", timeout=60) as mlflow:
         run = mlflow.post("/mlflow/runs/create", json={"experiment_id": "0"}).raise_for_status().json()["run"]["info"]
         root = run["artifact_uri"].removeprefix("mlflow-artifacts:/")
         for file in directory.rglob("*"):
@@ -33,8 +34,8 @@ class Relay:
         parts = urlsplit(target)
         self._target = (parts.hostname, parts.port)
         self._connections: list[socket.socket] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
+        self.port = free_port()
+        self._listener = socket.create_server(("127.0.0.1", self.port))
         self.url = f"http://127.0.0.1:{self.port}"
         self._up(self._listener)
 
@@ -62,6 +63,10 @@ class Relay:
                 client, _ = listener.accept()
                 server = socket.create_connection(self._target)
                 self._connections += [client, server]
+                if listener.fileno() < 0:  # it went away meanwhile
+                    client.close()
+                    server.close()
+                    return
                 for source, sink in ((client, server), (server, client)):
                     threading.Thread(target=_copy, args=(source, sink), daemon=True).start()
 

@@ -17,6 +17,7 @@ import httpx
 import psutil
 import pytest
 from aiohttp import web
+from local_servers import free_port
 from server_processes import Server
 from worker_pools import Loop, order, text_of, until
 
@@ -27,12 +28,13 @@ from textmill.gpt2 import bundle
 from textmill.settings import Serve
 
 TOKENS = 1000
+KILLS = 2  # a text is given up when it has lost three workers
 
 
 def ask(server: Server, seed: int, stream: bool = False) -> str:
     """A text's words, whichever way they come."""
     request = {"topic": "abc", "seed": seed, "max_tokens": TOKENS, "temperature": 0.9, "stream": stream}
-    answer = httpx.post(f"{server.url}/v1/articles", json=request, timeout=60)
+    answer = httpx.post(f"{server.url}/v1/articles", json=request, timeout=180)
     assert answer.status_code == 200, answer.text
     if not stream:
         return str(answer.json()["text"])
@@ -45,6 +47,13 @@ def pids(server: Server) -> list[int]:
     return [worker["pid"] for worker in server.readiness().get("workers", []) if worker["ready"]]
 
 
+def alive(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def test_workers_killed_under_load_cost_no_request_and_change_no_text(start: Callable[..., Server]) -> None:
     server = start(workers=2, max_tokens=TOKENS)
     alone = [ask(server, seed) for seed in range(4)]
@@ -52,36 +61,48 @@ def test_workers_killed_under_load_cost_no_request_and_change_no_text(start: Cal
     killed: list[int] = []
 
     def kill() -> None:
-        # one at a time: a text is given up when it has lost three workers
-        while not ended.wait(0.2):
-            if len(running := pids(server)) == 2 and len(killed) < 4:
-                killed.append(random.choice(running))
+        # one at a time, and only while both are there and it writes
+        while len(killed) < KILLS and not ended.wait(0.2):
+            workers = server.readiness().get("workers", [])
+            if sum(worker["ready"] for worker in workers) == 2 and (
+                busy := [w["pid"] for w in workers if w["running"]]
+            ):
+                killed.append(random.choice(busy))
                 os.kill(killed[-1], signal.SIGKILL)
 
+    def client(number: int) -> list[tuple[int, str]]:
+        """Texts until enough workers were killed, and four at least."""
+        found: list[tuple[int, str]] = []
+        while len(found) < 4 or (killer.is_alive() and time.monotonic() < end):
+            seed = (number + len(found)) % 4
+            found.append((seed, ask(server, seed, stream=len(found) % 2 == 0)))
+        return found
+
+    end = time.monotonic() + 120
     killer = threading.Thread(target=kill)
     killer.start()
     try:
         with ThreadPoolExecutor(4) as clients:
-            answers = list(clients.map(lambda number: ask(server, number % 4, stream=number % 2 == 0), range(16)))
+            answers = [answer for found in clients.map(client, range(4)) for answer in found]
     finally:
         ended.set()
         killer.join()
-    assert len(killed) > 1
-    assert answers == [alone[number % 4] for number in range(16)]
+    assert len(killed) == KILLS
+    assert [(seed, text) for seed, text in answers if text != alone[seed]] == []
     assert server.metric("textmill_retries_total") > 0
-    began = time.monotonic()
     server.wait_until(lambda said: len([w for w in said["workers"] if w["ready"]]) == 2)
-    assert time.monotonic() - began < 5
 
 
 def test_a_killed_server_leaves_no_worker_behind(start: Callable[..., Server]) -> None:
     server = start(workers=2)
-    workers = pids(server)
+    workers = [psutil.Process(pid) for pid in pids(server)]
     assert len(workers) == 2
     server.process.kill()
     server.process.wait()
-    _, alive = psutil.wait_procs([psutil.Process(pid) for pid in workers if psutil.pid_exists(pid)], timeout=5)
-    assert not alive
+    end = time.monotonic() + 60
+    while any(map(alive, workers)):
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 class Foreign:
@@ -164,7 +185,7 @@ def test_remote_workers_of_ours_come_and_go_and_may_change_their_version(
 ) -> None:
     started: list[subprocess.Popen[bytes]] = []
 
-    def worker(directory: Path, port: int = 0) -> str:
+    def worker(directory: Path, port: int) -> str:
         command = [sys.executable, "-m", "serving.worker", "--follow-parent", "--name", "tiny", "--threads", "1"]
         command += ["--bundle", str(directory), "--port", str(port)]
         started.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
@@ -172,8 +193,8 @@ def test_remote_workers_of_ours_come_and_go_and_may_change_their_version(
         assert output
         return str(json.loads(output.readline())["url"])
 
-    url = worker(model)
-    port = int(url.rsplit(":", 1)[1])
+    port = free_port()  # one that nobody is given while no worker has it
+    url = worker(model, port)
 
     async def change() -> None:
         router = WorkerRouter(100)

@@ -20,7 +20,7 @@ def narrow(start: Callable[..., Server]) -> Server:
 
 def open_endless(stack: ExitStack, url: str) -> None:
     """Begin a stream that does not end by itself."""
-    response = stack.enter_context(httpx.stream("POST", f"{url}/v1/articles", json=ENDLESS, timeout=30))
+    response = stack.enter_context(httpx.stream("POST", f"{url}/v1/articles", json=ENDLESS, timeout=60))
     assert response.status_code == 200
     lines = response.iter_lines()
     stack.callback(lines.close)  # a dropped iterator would close the connection
@@ -59,18 +59,18 @@ def test_a_full_queue_answers_429_and_when_to_come_back(narrow: Server) -> None:
         narrow.wait_for_metric("textmill_running", 1)
         for _ in range(8):  # as many as may wait for one slot
             open_endless(stack, narrow.url)
-        response = httpx.post(f"{narrow.url}/v1/articles", json={"topic": "abc"})
+        response = narrow.post("/v1/articles", json={"topic": "abc"})
         assert response.status_code == 429
         assert int(response.headers["retry-after"]) > 0
         assert response.json()["error"]["type"] == "too_many_requests"
     narrow.wait_for_metric("textmill_running", 0)
-    assert httpx.post(f"{narrow.url}/v1/articles", json={"topic": "abc", "max_tokens": 5}).status_code == 200
+    assert narrow.post("/v1/articles", json={"topic": "abc", "max_tokens": 5}).status_code == 200
 
 
 def test_clients_at_once_get_what_each_would_get_alone(server: Server) -> None:
     def ask(seed: int) -> str:
         request = {"topic": "abcde"[: seed % 5 + 1], "seed": seed, "max_tokens": 20 + seed}
-        return str(httpx.post(f"{server.url}/v1/articles", json=request, timeout=30).json()["text"])
+        return str(httpx.post(f"{server.url}/v1/articles", json=request, timeout=60).json()["text"])
 
     alone = [ask(seed) for seed in range(12)]
     with ThreadPoolExecutor(12) as pool:

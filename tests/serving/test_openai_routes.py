@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 
-import httpx
 import openai
 import pytest
 from server_processes import Server
@@ -13,7 +12,7 @@ from textmill.gpt2 import bundle
 
 @pytest.fixture(scope="module")
 def client(server: Server) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=30) as made:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=60) as made:
         yield made
 
 
@@ -48,7 +47,7 @@ def test_a_stream_ends_with_a_reason_the_usage_and_done(server: Server, client: 
     assert [chunk.choices[0].finish_reason for chunk in texts] == [None] * (len(texts) - 1) + ["length"]
     assert usage.choices == []
     assert usage.usage and usage.usage.completion_tokens == 6
-    raw = httpx.post(f"{server.url}/v1/completions", json=asked)
+    raw = server.post("/v1/completions", json=asked)
     assert raw.headers["content-type"].startswith("text/event-stream")
     blocks = raw.text.split("\n\n")
     assert blocks[-2:] == ["data: [DONE]", ""]

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from registered_bundles import register
@@ -19,7 +20,7 @@ from textmill.registry import ModelRegistry
 
 def _pull(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-P", "-m", "serving.pull", "--into", str(folder), *options]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180)
 
 
 def test_it_waits_for_a_version_and_fetches_it_verified(mlflow_uri: str, model: Path, tmp_path: Path) -> None:
@@ -31,7 +32,7 @@ def test_it_waits_for_a_version_and_fetches_it_verified(mlflow_uri: str, model: 
     time.sleep(0.5)
     assert not found
     registry.promote(number, "a test", force=True)
-    waiting.join(30)
+    waiting.join(120)
     assert found == [number]
     for old in range(3):
         (tmp_path / f"other-{old}-0123456789ab").mkdir()
@@ -53,17 +54,14 @@ def test_a_model_that_cannot_be_named_is_said_at_once(tmp_path: Path) -> None:
             pull.wait_for(ModelRegistry("http://127.0.0.1:9", "m"), wrong)
 
 
-def test_a_name_stands_for_all_its_addresses_and_an_unknown_one_for_none() -> None:
+def test_a_name_stands_for_all_its_addresses_and_an_unknown_one_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
     here = asyncio.run(discovery.look_up("http://localhost:8100"))
     assert here
     assert "http://127.0.0.1:8100" in here
-    try:
-        socket.getaddrinfo("nobody.invalid", 80)
-    except socket.gaierror as error:
-        if error.errno == socket.EAI_NONAME:  # a resolver that answers
-            assert asyncio.run(discovery.look_up("http://nobody.invalid:8100")) == set()
-        else:
-            assert asyncio.run(discovery.look_up("http://nobody.invalid:8100")) is None
+    for said, found in ((socket.EAI_NONAME, set()), (socket.EAI_AGAIN, None)):
+        # whether a resolver answers here, and how soon, is the machine's affair
+        monkeypatch.setattr(socket, "getaddrinfo", Mock(side_effect=socket.gaierror(said, "as a resolver says it")))
+        assert asyncio.run(discovery.look_up("http://nobody.invalid:8100")) == found
 
 
 def test_names_and_single_addresses_are_told_apart() -> None:

@@ -60,15 +60,15 @@ def remote(start: Callable[..., Server], worker: Refusing) -> Server:
 def test_a_refusal_has_the_workers_words_and_its_field(remote: Server, worker: Refusing, param: str | None) -> None:
     worker.status, worker.param = 400, param
     for route, asked, status in (("articles", {"topic": "abc"}, 422), ("completions", {"prompt": "abc"}, 400)):
-        answer = httpx.post(f"{remote.url}/v1/{route}", json=asked, timeout=30)
+        answer = httpx.post(f"{remote.url}/v1/{route}", json=asked, timeout=60)
         assert answer.status_code == status
         assert (answer.json()["error"]["message"], answer.json()["error"]["param"]) == (MESSAGE, param)
-    streamed = httpx.post(f"{remote.url}/v1/articles", json={"topic": "abc", "stream": True}, timeout=30).text
+    streamed = httpx.post(f"{remote.url}/v1/articles", json={"topic": "abc", "stream": True}, timeout=60).text
     assert MESSAGE in streamed.partition("event: error")[2]
 
 
 def test_a_worker_that_knows_no_such_model_is_not_the_requests_fault(remote: Server, worker: Refusing) -> None:
     worker.status, worker.param = 404, "model"
-    answer = httpx.post(f"{remote.url}/v1/articles", json={"topic": "abc"}, timeout=30)
+    answer = httpx.post(f"{remote.url}/v1/articles", json={"topic": "abc"}, timeout=60)
     assert (answer.status_code, answer.json()["error"]["type"]) == (503, "not_ready")
     assert MESSAGE not in answer.text

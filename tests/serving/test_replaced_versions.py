@@ -10,9 +10,9 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import write_model
 from registered_bundles import register
-from server_processes import Server
+from server_processes import PATIENCE_S, Server
+from tiny_models import write_model
 
 from textmill.kept_bundles import Hold
 from textmill.registry import ModelRegistry
@@ -42,14 +42,18 @@ def server(start: Callable[..., Server], registry: ModelRegistry) -> Server:
 
 
 def answering(server: Server, version: int) -> dict[str, Any]:
-    """What /readyz says once this version answers, and no other has a worker any more."""
-    return server.wait_until(lambda said: [worker["version"] for worker in said["workers"]] == [str(version)])
+    """What /readyz says once this version answers, no other has a worker any more, and all is well."""
+
+    def alone(said: dict[str, Any]) -> bool:
+        return [worker["version"] for worker in said["workers"]] == [str(version)] and not said["problems"]
+
+    return server.wait_until(alone)
 
 
 @contextmanager
 def reading(server: Server) -> Iterator[Iterator[tuple[float, str, dict[str, Any]]]]:
     """An endless text's events as they come: when, name, data."""
-    with httpx.stream("POST", f"{server.url}/v1/articles", json={**ENDLESS, "stream": True}, timeout=60) as answer:
+    with httpx.stream("POST", f"{server.url}/v1/articles", json={**ENDLESS, "stream": True}, timeout=180) as answer:
 
         def events() -> Iterator[tuple[float, str, dict[str, Any]]]:
             name = ""
@@ -66,34 +70,46 @@ def test_a_text_longer_than_drain_s_ends_with_an_error_and_costs_no_other(
     server: Server, registry: ModelRegistry
 ) -> None:
     def whole() -> httpx.Response:
-        return httpx.post(f"{server.url}/v1/articles", json=ENDLESS, timeout=60)
+        return httpx.post(f"{server.url}/v1/articles", json=ENDLESS, timeout=180)
 
     with ThreadPoolExecutor() as clients, reading(server) as events:
         assert next(events)[1] == "start"
         refused = clients.submit(whole)
         server.wait_until(lambda said: sum(worker["running"] for worker in said["workers"]) == 2)
+        began = time.monotonic()
         registry.promote(2, "better")
-        server.wait_until(lambda said: said["model"]["version"] == 2)
-        changed = time.monotonic()
+        unchanged = last_seen(server, 1, began)
         meanwhile = clients.submit(ask_until_ended, server, refused.done)
         *texts, last = events
         assert last[1] == "error"
         assert last[2]["error"]["type"] == "server_error"
         assert "ask again" in last[2]["error"]["message"]
-        # the text went on for as long as it was promised, and not much longer
-        assert GRACE_S + DRAIN_S - 0.5 < last[0] - changed < GRACE_S + DRAIN_S + 5
-        assert texts[-1][0] > changed + GRACE_S
+        # the text went on for as long as it was promised, and not much longer, but on a machine that runs other tests
+        assert GRACE_S + DRAIN_S < last[0] - unchanged < GRACE_S + DRAIN_S + 60
+        assert texts[-1][0] > unchanged + GRACE_S
         answer = refused.result()
         assert (answer.status_code, answer.json()["error"]["type"]) == (503, "not_ready")
         assert int(answer.headers["retry-after"]) > 0
         assert set(meanwhile.result()) == {2}
-    assert answering(server, 2)["problems"] == []
+    answering(server, 2)
+
+
+def last_seen(server: Server, version: int, since: float) -> float:
+    """Wait until another version answers; a time, just before that, at which this one still did, as it did `since`."""
+    end = time.monotonic() + PATIENCE_S
+    asked = since
+    while True:
+        before, asked = asked, time.monotonic()
+        if server.readiness()["model"]["version"] != version:
+            return before
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def ask_until_ended(server: Server, ended: Callable[[], bool]) -> list[int]:
-    """The versions that answered short requests."""
-    versions = []
-    while not ended():
+    """The versions that answered short requests, one at least."""
+    versions: list[int] = []
+    while not versions or not ended():
         asked = {"topic": "abc", "max_tokens": 5}
         answer = httpx.post(f"{server.url}/v1/articles", json=asked, timeout=60).raise_for_status()
         versions.append(int(answer.json()["model"]["version"]))
@@ -115,4 +131,4 @@ def test_old_bundles_go_unless_someone_uses_them(server: Server, registry: Model
     other.release()
     registry.rollback("it was not")
     answering(server, 2)
-    assert numbers() == [2, 3]
+    server.wait_until(lambda _: numbers() == [2, 3])

@@ -129,7 +129,7 @@ def test_a_text_goes_on_where_its_worker_was_killed_as_if_nothing_had_happened(
     found = whole(loop.run(killed()))
     assert found == whole(loop.run(pieces_of(router, asked)))
     assert len(found[1]) == 6000
-    loop.run(until(lambda: all(worker.ready for worker in process_workers(router)), within_s=5))
+    loop.run(until(lambda: all(worker.ready for worker in process_workers(router))))
 
 
 def test_a_user_keeps_to_one_version_and_the_shares_are_kept() -> None:

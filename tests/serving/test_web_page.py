@@ -1,6 +1,7 @@
 """The web page in a real browser: what a reader clicks, types and sees."""
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -10,12 +11,12 @@ import pytest
 import uvicorn
 from browser import Page, chromium, opened
 from engine_router import EngineRouter, config
-from local_servers import free_port
 
 from serving.api import create_app
 from serving.outbox import Undelivered
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium on this machine (apt-get install chromium)")
+ENDLESS = 10_000_000  # tokens, which no machine writes before somebody stops it
 READY = "document.querySelector('#write')?.disabled === false"
 IDLE = "document.querySelector('#write').textContent === 'Write'"
 DONE = f"{IDLE} && [...document.querySelectorAll('article:not([hidden]) footer')].every(each => !each.hidden)"
@@ -28,14 +29,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def url(model: Path, other_model: Path, data: Path) -> Iterator[str]:
-    """A server of two versions that write slowly enough to be stopped."""
-    router = EngineRouter({7: model, 8: other_model}, max_tokens=100_000)
-    server = uvicorn.Server(uvicorn.Config(create_app(router, config(data)), port=free_port(), log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    yield f"http://127.0.0.1:{server.config.port}/"
-    server.should_exit = True
-    thread.join(10)
+    """A server of two versions that write without end where they are let."""
+    router = EngineRouter({7: model, 8: other_model}, max_tokens=ENDLESS)
+    server = uvicorn.Server(uvicorn.Config(create_app(router, config(data)), log_level="warning"))
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # whoever comes before the server is there waits for it
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        server.should_exit = True
+        thread.join(60)
     router.close()
 
 
@@ -51,7 +53,7 @@ def page(browser: Page, url: str) -> Page:
     browser.look(1280, 900)
     browser.open(url)
     browser.wait(READY)
-    # texts of forty tokens, not of a hundred thousand
+    # texts of forty tokens, not of ten million
     browser.run("document.querySelector('#length').max = 400; document.querySelector('#length').value = 40; 0")
     return browser
 
@@ -87,7 +89,7 @@ def test_a_seed_kept_writes_the_same_text_again(page: Page) -> None:
 
 @pytest.mark.parametrize("how", ["button", "escape"])
 def test_writing_can_be_stopped(page: Page, how: str) -> None:
-    page.run("const l = document.querySelector('#length'); l.max = 100000; l.value = 100000; 0")
+    page.run(f"const l = document.querySelector('#length'); l.max = {ENDLESS}; l.value = {ENDLESS}; 0")
     page.run("document.querySelector('#temperature').value = 0; 0")
     page.click("#topic")
     page.type("abc")

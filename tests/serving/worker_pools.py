@@ -30,7 +30,7 @@ class Loop:
         self._thread.start()
         self.http: aiohttp.ClientSession = self.run(_session())
 
-    def run(self, work: Coroutine[Any, Any, T], within_s: float = 30) -> T:
+    def run(self, work: Coroutine[Any, Any, T], within_s: float = 180) -> T:
         """The coroutine's result."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(within_s)
 
@@ -88,7 +88,7 @@ async def text_of(router: WorkerRouter, given: Order) -> str:
     return "".join(piece.text for piece in await pieces_of(router, given))
 
 
-async def until(true: Any, within_s: float = 10) -> None:
+async def until(true: Any, within_s: float = 60) -> None:
     """Wait until something is so."""
     async with asyncio.timeout(within_s):
         while not true():
