@@ -89,7 +89,7 @@ class PackShard(beam.DoFn):
         target = Path(self._out) / f"Split-{split}" / Path(path).name.replace("articles", "windows").removesuffix(".gz")
         with records.writing(target) as write:
             for window in windows_of(self._documents(Path(path), counts), self._window, self._tokenizer.end):
-                write(records.encode_example({"tokens": window.tolist()}))
+                write(records.encode_integers("tokens", window))
                 counts[f"tokens:{split}"] += len(window)
         write_beside(Path(self._work) / f"packed-{number}.json", json.dumps(counts))
         progress.report(number + 1, self._files, "files tokenised")

@@ -6,7 +6,6 @@ gzip around the whole file where its name ends in `.gz`; the payload is a `tenso
 importing TensorFlow costs 10 to 20 seconds.
 """
 
-import gzip
 import os
 import struct
 import threading
@@ -16,11 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import google_crc32c
+import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from isal import igzip, isal_zlib
+from numpy.typing import NDArray
 
 from textmill.errors import TextmillError
 
-_COMPRESSION = 1  # gzip's: these files are read a few times at most; 4 takes two thirds longer for a tenth less
+_COMPRESSION = 2  # ISA-L's: as small as zlib's level 2 to 3, in a third of the time of its level 1
 _LENGTH = struct.Struct("<Q")
 _CRC = struct.Struct("<I")
 
@@ -79,6 +81,40 @@ def encode_example(features: Mapping[str, Feature]) -> bytes:
     return bytes(example.SerializeToString(deterministic=True))
 
 
+def encode_integers(name: str, integers: NDArray[np.integer]) -> bytes:
+    """Serialise a tf.Example of one int64 feature, shape (n,), to the bytes that `encode_example` gives, in half its time.
+
+    The message class takes one Python integer after the other.
+    """
+    packed = _field(1, _varints(integers.astype(np.uint64))) if len(integers) else b""
+    entry = _field(1, name.encode()) + _field(2, _field(3, packed))  # 3: `int64_list` of a Feature
+    return _field(1, _field(1, entry))
+
+
+def _field(number: int, payload: bytes) -> bytes:
+    """A protocol buffer's field of bytes: number and kind, length, payload."""
+    head, left = bytearray([number << 3 | 2]), len(payload)
+    while left > 0x7F:
+        head.append(left & 0x7F | 0x80)
+        left >>= 7
+    head.append(left)
+    return bytes(head) + payload
+
+
+def _varints(left: NDArray[np.uint64]) -> bytes:
+    """Numbers in base 128, lowest digits first; the eighth bit of a digit says that more follow."""
+    digits = -(-int(left.max(initial=1)).bit_length() // 7)
+    coded = np.empty((len(left), digits), np.uint8)
+    there = np.ones(coded.shape, bool)
+    for digit in range(digits):
+        coded[:, digit] = left & 0x7F
+        left = left >> np.uint64(7)
+        if digit + 1 < digits:
+            there[:, digit + 1] = more = left != 0
+            coded[:, digit] |= more.view(np.uint8) << 7
+    return coded[there].tobytes()
+
+
 def text_feature(record: bytes, name: str) -> str:
     """The named bytes feature of a serialised tf.Example, as text; empty where the record lacks it."""
     return text_features(record, [name])[0]
@@ -111,20 +147,27 @@ def read_records(path: Path) -> Iterator[bytes]:
     """Stream the payloads of one TFRecord file, checking every checksum.
 
     Raises:
-        TextmillError: the file is truncated or a checksum fails; the file and the byte offset are named.
+        TextmillError: the file is truncated or a checksum fails; the file and the byte offset (before compression) are named.
     """
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rb") as file:
-        offset = 0
-        while header := file.read(12):
-            if len(header) < 12 or _masked_crc(header[:8]) != _CRC.unpack(header[8:])[0]:
-                raise TextmillError(f"{path} is damaged at byte {offset}; delete it and run the step again.")
-            (length,) = _LENGTH.unpack(header[:8])
-            payload, crc = file.read(length), file.read(4)
-            if len(payload) < length or len(crc) < 4 or _masked_crc(payload) != _CRC.unpack(crc)[0]:
-                raise TextmillError(f"{path} is damaged at byte {offset}; delete it and run the step again.")
-            offset += length + 16
-            yield payload
+    opener = igzip.open if path.suffix == ".gz" else open
+    offset = 0
+
+    def damaged() -> TextmillError:
+        return TextmillError(f"{path} is damaged at byte {offset}; delete it and run the step again.")
+
+    try:
+        with opener(path, "rb") as file:
+            while header := file.read(12):
+                if len(header) < 12 or _masked_crc(header[:8]) != _CRC.unpack(header[8:])[0]:
+                    raise damaged()
+                (length,) = _LENGTH.unpack(header[:8])
+                payload, crc = file.read(length), file.read(4)
+                if len(payload) < length or len(crc) < 4 or _masked_crc(payload) != _CRC.unpack(crc)[0]:
+                    raise damaged()
+                offset += length + 16
+                yield payload
+    except (EOFError, igzip.BadGzipFile, isal_zlib.error):  # type: ignore[misc]  # its stub calls it an instance
+        raise damaged() from None
 
 
 @contextmanager
@@ -146,7 +189,7 @@ def writing_frames(path: Path) -> Iterator[Callable[[bytes], object]]:
         with ExitStack() as opened:
             file: Any = opened.enter_context(partial.open("wb"))
             if path.suffix == ".gz":
-                file = opened.enter_context(gzip.GzipFile("", "wb", _COMPRESSION, file, mtime=0))
+                file = opened.enter_context(igzip.IGzipFile("", "wb", _COMPRESSION, file, mtime=0))
             yield file.write
         partial.replace(path)
     finally:

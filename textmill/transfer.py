@@ -20,6 +20,7 @@ from typing import Any
 
 import fsspec
 from fsspec import AbstractFileSystem
+from isal import isal_zlib
 
 from textmill.articles import Article, ArticleStore, Snapshot, now
 from textmill.errors import UserError
@@ -33,6 +34,8 @@ _ARTICLES_A_FILE = 10_000
 _BATCH = 200
 _LARGEST = 12_000_000  # bytes of an article; MongoDB takes documents of 16 MiB
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}  # protocols and the extras that bring them
+# fsspec decompresses by isal, which is installed with it, where Python's own errors are zlib's
+_FAILURES: tuple[Any, ...] = (OSError, EOFError, zlib.error, isal_zlib.error)
 _CLIENTS = {"aiobotocore", "aiohttp", "botocore", "gcsfs", "google", "s3fs"}  # packages that talk to object stores
 _SUFFIXES = (".jsonl", ".txt", ".text", ".md")
 _TIMES = ("fetched", "published")
@@ -58,7 +61,7 @@ def filesystem(uri: str) -> Iterator[tuple[AbstractFileSystem, str]]:
         yield files, path
     except Exception as error:
         # of object stores' packages, most errors are OSErrors; those of credentials and addresses are their clients' own
-        if not isinstance(error, OSError | EOFError | zlib.error) and _package(error) not in _CLIENTS:
+        if not isinstance(error, _FAILURES) and _package(error) not in _CLIENTS:
             raise
         raise UserError(
             f"{uri} cannot be read or written ({type(error).__name__}: {error}); see that it is there and that you may use it."

@@ -82,7 +82,10 @@ def hidden(
     drop = dropout or Dropout(0, None)
     batch, length = tokens.shape
     embedded = ops.take(backbone.token_embedding.embeddings, tokens, axis=0)  # (B, T, E)
-    x = drop(embedded + backbone.position_embedding.position_embeddings[:length])
+    # taken by rows, not added to each text: XLA would sum that gradient over texts in one thread, in a loop that adds up
+    # every layer's share anew
+    places = np.tile(np.arange(length, dtype=np.int32), (batch, 1))
+    x = drop(embedded + ops.take(backbone.position_embedding.position_embeddings, places, axis=0))
     x = ops.reshape(x, (batch * length, -1))  # one matrix for all tokens: (B*T, E)
     for number, block in enumerate(backbone.transformer_layers):
         layer = _Block(block, batch, length, drop.after(1 + _CALLS * number), compute)
