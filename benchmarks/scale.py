@@ -1,13 +1,14 @@
 """Export and preprocessing of ten thousand, a hundred thousand and, where asked, a million articles: time and memory.
 
-    python benchmarks/scale.py [--million] [--dask]
+    python benchmarks/scale.py [--million] [--processes N] [--dask]
 
 Articles are made up from their number, the same on every machine: 100 to 900 words in sentences of a Zipf vocabulary; one in fifty
 copies another, one in fifty nearly. Each size runs in processes of its own, and the peak is that of all of them
 together (proportional set size). The last line is JSON: seconds and peak memory per size, seconds per article of the
 largest by those of the smallest, and what a run after 1% of the articles changed takes by what the first took: Export
-and Preprocess together in CPU time (`again_vs_first`), and Preprocess alone in time. With --dask the same code runs on
-Dask's LocalCluster, of as many processes as there are cores.
+and Preprocess together in CPU time (`again_vs_first`), and Preprocess alone in time. Beam starts as many processes
+as there are cores for each of the two steps, which costs about 3 s of CPU time a process whatever there is to do; with
+--processes 1 it starts none. With --dask the same code runs on Dask's LocalCluster.
 """
 
 import argparse
@@ -37,7 +38,7 @@ sys.path.insert(0, str(ROOT))
 from textmill.articles import Article, Snapshot, digest_of, digest_term, key_of, key_ranges  # noqa: E402
 
 TIME = datetime(2026, 1, 1, tzinfo=UTC)
-WORKERS = [f"--direct_num_workers={os.cpu_count()}", "--direct_running_mode=multi_processing"]
+PROCESSES = os.cpu_count() or 1
 
 
 @cache
@@ -61,6 +62,14 @@ def article(number: int, changed: bool = False) -> Article:
         sentences[len(sentences) // 2] += " Nearly."
     text = "\n\n".join(" ".join(sentences[at : at + 5]) for at in range(0, len(sentences), 5))
     return Article(f"https://mill.example/{number}", f"site{number % 20}", sentences[0], text, TIME, language="en")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What Beam's code runs on."""
+
+    processes: int
+    dask: bool
 
 
 @dataclass(frozen=True)
@@ -102,13 +111,15 @@ def digest_in(store: MadeUp, keys: tuple[str, str]) -> int:
     return sum(digest_term(each.key, each.content_hash) for each in store.read(snapshot, keys))
 
 
-def steps(articles: int, folder: Path, changed: bool, digest: str, dask: bool) -> None:
+def steps(articles: int, folder: Path, changed: bool, digest: str, engine: "Engine") -> None:
     """Export and preprocess, and print what came of it; runs in a process of its own."""
-    if not dask:
-        return run(articles, folder, changed, digest, ["--runner=FnApiRunner", *WORKERS])
+    if not engine.dask:
+        workers = [f"--direct_num_workers={engine.processes}", "--direct_running_mode=multi_processing"]
+        options = ["--runner=FnApiRunner", *(workers if engine.processes > 1 else [])]
+        return run(articles, folder, changed, digest, options)
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=os.cpu_count(), threads_per_worker=1, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=engine.processes, threads_per_worker=1, dashboard_address=None) as cluster:
         address = f"--dask_client_address={cluster.scheduler_address}"
         run(articles, folder, changed, digest, ["--runner=apache_beam.runners.dask.dask_runner.DaskRunner", address])
         sys.stdout.flush()
@@ -178,10 +189,11 @@ def proportional_bytes(root: int) -> int:
     return total
 
 
-def measure(articles: int, folder: Path, changed: bool, digest: str, dask: bool) -> dict[str, Any]:
+def measure(articles: int, folder: Path, changed: bool, digest: str, engine: Engine) -> dict[str, Any]:
     """Run `steps` in a process and watch its memory."""
     program = (
-        f"import scale, pathlib; scale.steps({articles}, pathlib.Path({str(folder)!r}), {changed}, {digest!r}, {dask})"
+        f"import scale, pathlib; scale.steps({articles}, pathlib.Path({str(folder)!r}), {changed}, {digest!r}, "
+        f"scale.{engine!r})"
     )
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{Path(__file__).parent}"}
     command = [sys.executable, "-c", program]
@@ -207,13 +219,14 @@ def main() -> None:
         "--million", action="store_true", help="a million articles as well: half an hour or more, 15 GB of disk"
     )
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--processes", type=int, default=PROCESSES, help="as many as there are cores if left out")
     parser.add_argument("--dask", action="store_true", help="on Dask's LocalCluster instead of Beam's own runner")
     parser.add_argument("--once", action="store_true", help="leave out the run after 1%% of the articles changed")
     parser.add_argument("--folder", type=Path, help="where to work; a temporary folder if left out")
     asked = parser.parse_args()
     sizes = [*asked.sizes, 1_000_000] if asked.million else asked.sizes
     found: dict[int, dict[str, Any]] = {}
-    print(f"{os.cpu_count()} cores, load average at the start {os.getloadavg()[0]:.1f}\n")
+    print(f"{os.cpu_count()} cores, {asked.processes} processes, load average at the start {os.getloadavg()[0]:.1f}\n")
     print(
         "| articles | export, s | preprocess, s | ms an article | CPU, s | peak memory, MB "
         "| after 1% changed, s (tokenised) | CPU, s |"
@@ -221,7 +234,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|", flush=True)
     for size in sizes:
         with tempfile.TemporaryDirectory(dir=asked.folder) as name:
-            found[size] = row(size, Path(name), asked.dask, asked.once)
+            found[size] = row(size, Path(name), Engine(asked.processes, asked.dask), asked.once)
     first, last = found[sizes[0]], found[sizes[-1]]
     result = {
         "seconds": {size: round(each["seconds"], 1) for size, each in found.items()},
@@ -235,10 +248,10 @@ def main() -> None:
     print(f"\n{json.dumps(result)}")
 
 
-def row(size: int, folder: Path, dask: bool, once: bool) -> dict[str, Any]:
+def row(size: int, folder: Path, engine: Engine, once: bool) -> dict[str, Any]:
     """Measure one size, and the run after a change unless `once`, and print its line."""
     lay_out(size, folder)
-    first = measure(size, folder, False, digest(MadeUp(size, str(folder))), dask)
+    first = measure(size, folder, False, digest(MadeUp(size, str(folder))), engine)
     seconds = first["export_s"] + first["preprocess_s"]
     found = {**first, "seconds": seconds, "cpu_s": first["export_cpu_s"] + first["preprocess_cpu_s"]}
     line = (
@@ -248,7 +261,7 @@ def row(size: int, folder: Path, dask: bool, once: bool) -> dict[str, Any]:
     if once:
         line += "| | |"
     else:
-        again = measure(size, folder, True, digest(MadeUp(size, str(folder), True)), dask)
+        again = measure(size, folder, True, digest(MadeUp(size, str(folder), True)), engine)
         found |= {
             "again": again["preprocess_s"],
             "again_cpu_s": again["export_cpu_s"] + again["preprocess_cpu_s"],

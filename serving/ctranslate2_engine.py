@@ -15,10 +15,9 @@ from typing import Any
 from serving import ctranslate2_model
 from textmill.errors import TextmillError, UserError
 from textmill.gpt2 import bundle
-from textmill.gpt2.generation import Chunk, Finish
+from textmill.gpt2.generation import Chunk, Text
 from textmill.gpt2.inference import QueueFull
 from textmill.gpt2.sampling import Settings
-from textmill.gpt2.text_stream import TextStream
 from textmill.gpt2.tokenizer import Tokenizer
 
 _log = logging.getLogger(__name__)
@@ -142,74 +141,36 @@ class CTranslate2Engine:
         self._threads.shutdown()
 
 
-class _Text:
-    """One text under way."""
+class _Text(Text):
+    """One text under way, whose tokens CTranslate2 draws."""
 
     def __init__(
         self, engine: CTranslate2Engine, prompt: list[int], settings: Settings, deliver: Callable[[Chunk], None]
     ) -> None:
-        self._context = prompt  # tokens before the model, the newest last
+        super().__init__(prompt, settings, engine.tokenizer.decode, deliver)
         self._window, self._end = engine.window, engine.tokenizer.end
-        self._settings = settings
-        self._deliver = deliver
-        self._stream = TextStream(engine.tokenizer.decode, settings.stop)
-        self._cancelled = threading.Event()
-        self._written = 0
-        self._finish: Finish | None = None
-
-    def cancel(self) -> None:
-        """Stop before the next token; from any thread."""
-        self._cancelled.set()
 
     def write(self, generator: Any) -> None:
         """Write the text to its end, each time up to the end of the window, and then on from the last half of it."""
         how = self._settings
-        while not self._finish:
-            if self._cancelled.is_set():
+        while not self.ended:
+            if self.cancelled.is_set():
                 self.finish("cancelled")
                 return
             generator.generate_batch(
-                [[str(token) for token in self._context]],
-                max_length=min(how.max_tokens - self._written, self._window - len(self._context) + 1),
+                [[str(token) for token in self.context]],
+                max_length=min(how.max_tokens - self.written, self._window - len(self.context) + 1),
                 sampling_topk=1 if how.temperature == 0 else how.top_k,
                 sampling_topp=how.top_p,
                 sampling_temperature=how.temperature or 1.0,
                 repetition_penalty=how.repetition_penalty,
                 include_prompt_in_result=False,
                 return_end_token=True,
-                callback=lambda step: self._advance(int(step.token_id)),
+                callback=lambda step: self._drawn(int(step.token_id)),
             )
-            if len(self._context) > self._window:
-                self._context = self._context[-(self._window // 2) :]
+            if len(self.context) > self._window:
+                self.context = self.context[-(self._window // 2) :]
 
-    def _advance(self, token: int) -> bool:
-        """Take a token that was drawn; true if the text has ended with it."""
-        if self._finish or self._cancelled.is_set():
-            return True
-        self._written += 1
-        if token == self._end:
-            self.finish("end")
-            return True
-        text = self._stream.push(token)
-        if self._stream.stopped or self._written == self._settings.max_tokens:
-            self.finish("length", text)
-            return True
-        self._context.append(token)
-        if text:
-            self._tell(Chunk(text, self._written))
-        return False
-
-    def finish(self, finish: Finish, text: str = "") -> None:
-        """Hand on the last chunk, once."""
-        if self._finish:
-            return
-        text += self._stream.close()
-        self._finish = "stop" if self._stream.stopped else finish
-        self._tell(Chunk(text, self._written, self._finish))
-
-    def _tell(self, chunk: Chunk) -> None:
-        try:
-            self._deliver(chunk)
-        except Exception:  # whatever a listener does wrong, the other texts go on
-            _log.exception("A listener failed; its text is cancelled.")
-            self.cancel()
+    def _drawn(self, token: int) -> bool:
+        """Take a token; true where no more are wanted."""
+        return self.ended or self.cancelled.is_set() or self.take(token, self._end)

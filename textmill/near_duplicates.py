@@ -7,6 +7,7 @@ An article's number is its key range's and its place in it, so numbers are in th
 with the lowest number stays.
 """
 
+import mmap
 import os
 import threading
 from collections.abc import Iterator
@@ -125,7 +126,7 @@ def copies_in(folder: Path, part: int, parts: int, ranges: int, threshold: float
     low, high = (np.uint64(min((number << 64) // parts, (1 << 64) - 1)) for number in (part, part + 1))
     slices = []
     for key_range in range(ranges):
-        rows = np.load(_file(folder, key_range, "buckets"), mmap_mode="r")
+        rows = _mapped(_file(folder, key_range, "buckets"), BUCKET)
         start = np.searchsorted(rows["hash"], low)
         end = np.searchsorted(rows["hash"], high) if part + 1 < parts else len(rows)
         slices.append(np.array(rows[start:end]))
@@ -137,7 +138,7 @@ def copies_in(folder: Path, part: int, parts: int, ranges: int, threshold: float
     copies = np.concatenate(found) if found else np.empty(0, COPY)
     copies = copies[np.lexsort((copies["near"], copies["id"]))]
     _, first = np.unique(copies["id"], return_index=True)
-    _write(folder / f"copies-{part}.npy", copies[first])
+    _write(_file(folder, part, "copies"), copies[first])
 
 
 def _by_hash(rows: NDArray[np.void]) -> NDArray[np.void]:
@@ -184,7 +185,7 @@ def _marks_of(folder: Path, ids: Ids) -> NDArray[np.void]:
     for key_range in np.unique(key_ranges):
         chosen = key_ranges == key_range
         # opened for this alone: pages that stay mapped would count as this process's memory
-        file = np.load(_file(folder, int(key_range), "marks"), mmap_mode="r")
+        file = _mapped(_file(folder, int(key_range), "marks"), MARK)
         marks[chosen] = file[(numbers[chosen] & np.uint64(0xFFFFFFFF)).astype(np.int64)]
     return marks[inverse]
 
@@ -194,7 +195,7 @@ def copies_of(folder: Path, key_range: int, parts: int) -> dict[int, bool]:
     low, high = numbered(key_range, 0), numbered(key_range + 1, 0)
     places: dict[int, bool] = {}
     for part in range(parts):
-        copies = np.load(folder / f"copies-{part}.npy", mmap_mode="r")
+        copies = _mapped(_file(folder, part, "copies"), COPY)
         start, end = np.searchsorted(copies["id"], [low, high])
         for number, near in copies[start:end].tolist():
             place = number & 0xFFFFFFFF
@@ -202,13 +203,20 @@ def copies_of(folder: Path, key_range: int, parts: int) -> dict[int, bool]:
     return places
 
 
-def _file(folder: Path, key_range: int, what: str) -> Path:
-    return folder / f"{what}-{key_range}.npy"
+def _file(folder: Path, number: int, what: str) -> Path:
+    return folder / f"{what}-{number}"
 
 
 def _write(path: Path, array: NDArray[np.void]) -> None:
     """Write an array so that a file that is there is whole, whichever other worker does the same work meanwhile."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    with partial.open("wb") as file:
-        np.save(file, array)
+    partial.write_bytes(array.tobytes())
     partial.replace(path)
+
+
+def _mapped(path: Path, kind: np.dtype[np.void]) -> NDArray[np.void]:
+    """What `_write` wrote, read where it is used. Each part looks into each range: NumPy's format takes longer to open."""
+    with path.open("rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            return np.empty(0, kind)
+        return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), kind)

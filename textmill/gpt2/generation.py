@@ -28,8 +28,64 @@ class Chunk:
     scores: tuple[Scored, ...] = ()  # of the tokens since the chunk before, where they were asked for
 
 
-class Generation:
-    """One text under way. Whoever asked for it may `cancel`; the rest belongs to the engine's thread."""
+class Text:
+    """One text under way. Whoever asked for it may `cancel`; the rest belongs to the engine."""
+
+    def __init__(
+        self,
+        prompt: list[int],
+        settings: Settings,
+        decode: Callable[[list[int]], str],
+        deliver: Callable[[Chunk], None],
+    ) -> None:
+        self.cancelled = threading.Event()
+        self.context = prompt  # the tokens before the model, the newest last
+        self.written = 0  # tokens
+        self.ended = False
+        self._settings = settings
+        self._deliver = deliver
+        self._stream = TextStream(decode, settings.stop)
+
+    def cancel(self) -> None:
+        """Stop before the next token; from any thread."""
+        self.cancelled.set()
+
+    def take(self, token: int, end: int) -> bool:
+        """Take the next token and hand on the text it makes; true if the text has ended with it."""
+        self.written += 1
+        if token == end:
+            self.finish("end")
+            return True
+        text = self._stream.push(token)
+        if self._stream.stopped or self.written == self._settings.max_tokens:
+            self.finish("length", text)
+            return True
+        self.context.append(token)
+        if text:
+            self._tell(text)
+        return False
+
+    def finish(self, finish: Finish, text: str = "") -> None:
+        """Hand on the last chunk, unless that is done: this text and what was held back."""
+        if not self.ended:
+            self.ended = True
+            text += self._stream.close()
+            self._tell(text, "stop" if self._stream.stopped else finish)
+
+    def _tell(self, text: str, finish: Finish | None = None) -> None:
+        try:
+            self._deliver(Chunk(text, self.written, finish, self._scores_so_far()))
+        except Exception:  # whatever a listener does wrong, the other texts go on
+            _log.exception("A listener failed; its text is cancelled.")
+            self.cancel()
+
+    def _scores_so_far(self) -> tuple[Scored, ...]:
+        """Of the tokens since the chunk before."""
+        return ()
+
+
+class Generation(Text):
+    """A text whose tokens are drawn here, by a random generator of its own."""
 
     def __init__(
         self,
@@ -40,21 +96,12 @@ class Generation:
         score: Callable[[NDArray[np.float32], int, int], Scored] | None = None,
     ) -> None:
         """Prepare; `score` is given the logits, the token drawn and the characters before it."""
-        self.cancelled = threading.Event()
-        self.context = prompt  # the tokens before the model, the newest last
-        self.read = 0  # how many of these the text's row holds
-        self._settings = settings
-        self._deliver = deliver
-        self._stream = TextStream(decode, settings.stop)
+        super().__init__(prompt, settings, decode, deliver)
+        self.read = 0  # how many tokens of the context the text's row holds
         self._generator = np.random.Generator(np.random.PCG64(settings.seed))
         self._seen = dict.fromkeys(prompt)  # a set in order, so that equal requests see equal arrays
-        self._written = 0
         self._score = score
         self._scores: list[Scored] = []  # not yet handed on
-
-    def cancel(self) -> None:
-        """Stop before the next token; from any thread."""
-        self.cancelled.set()
 
     @property
     def unread(self) -> int:
@@ -70,33 +117,15 @@ class Generation:
             end: the end token.
         """
         token = choose(logits, self._seen, self._settings, self._generator)
-        self._written += 1
         if self._score:
             self._scores.append(self._score(logits, token, self._stream.length))
-        if token == end:
-            self.finish("end")
-            return True
-        text = self._stream.push(token)
-        if self._stream.stopped or self._written == self._settings.max_tokens:
-            self.finish("length", text)
+        if self.take(token, end):
             return True
         self._seen[token] = None
-        self.context.append(token)
         if len(self.context) > window:
             self.context, self.read = self.context[-(window // 2) :], 0
-        if text:
-            self._tell(text)
         return False
 
-    def finish(self, finish: Finish, text: str = "") -> None:
-        """Hand on the last chunk: this text and what was held back."""
-        text += self._stream.close()
-        self._tell(text, "stop" if self._stream.stopped else finish)
-
-    def _tell(self, text: str, finish: Finish | None = None) -> None:
+    def _scores_so_far(self) -> tuple[Scored, ...]:
         scores, self._scores = tuple(self._scores), []
-        try:
-            self._deliver(Chunk(text, self._written, finish, scores))
-        except Exception:  # whatever a listener does wrong, the other texts go on
-            _log.exception("A listener failed; its text is cancelled.")
-            self.cancel()
+        return scores
