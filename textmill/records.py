@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from textmill.errors import TextmillError
 
-_COMPRESSION = 2  # ISA-L's: as small as zlib's level 2 to 3, in a third of the time of its level 1
+_COMPRESSION = 2  # ISA-L's: smaller than zlib's level 1, in a third of its time (11 against 34 us for 3 kB of text)
 _LENGTH = struct.Struct("<Q")
 _CRC = struct.Struct("<I")
 
