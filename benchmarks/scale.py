@@ -111,7 +111,7 @@ def digest_in(store: MadeUp, keys: tuple[str, str]) -> int:
     return sum(digest_term(each.key, each.content_hash) for each in store.read(snapshot, keys))
 
 
-def steps(articles: int, folder: Path, changed: bool, digest: str, engine: "Engine") -> None:
+def steps(articles: int, folder: Path, changed: bool, digest: str, engine: Engine) -> None:
     """Export and preprocess, and print what came of it; runs in a process of its own."""
     if not engine.dask:
         workers = [f"--direct_num_workers={engine.processes}", "--direct_running_mode=multi_processing"]
