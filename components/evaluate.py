@@ -6,9 +6,10 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArti
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
-from textmill import environment, judging, progress
+from textmill import judging, progress
 from textmill import settings as groups
 from textmill.gpt2.base import Base
+from textmill.ground import environment
 from textmill.registry import ModelRegistry
 
 

@@ -10,9 +10,10 @@ from tfx.dsl.component.experimental.annotations import BeamComponentParameter, O
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
-from textmill import corpus, environment, progress
+from textmill import corpus, progress
 from textmill.articles import Snapshot
-from textmill.errors import UserError
+from textmill.ground import environment
+from textmill.ground.errors import UserError
 from textmill.selection import Selection
 
 

@@ -7,9 +7,10 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArti
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
-from textmill import environment, live_tracking, progress
+from textmill import live_tracking, progress
 from textmill.gpt2.base import Base
 from textmill.gpt2.fine_tuning import Folders, fine_tune
+from textmill.ground import environment
 from textmill.settings import Model, Train
 
 

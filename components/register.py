@@ -6,8 +6,9 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
-from textmill import environment, progress, tracking
-from textmill.errors import UserError
+from textmill import progress, tracking
+from textmill.ground import environment
+from textmill.ground.errors import UserError
 from textmill.registry import ModelRegistry
 from textmill.versions import HELD_BY_ONE
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from textmill.files import write_beside
+from textmill.ground.files import write_beside
 
 HERE = Path(__file__).resolve().parent
 CONFIG = HERE / "custom_language.yaml"

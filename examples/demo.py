@@ -17,8 +17,8 @@ from pathlib import Path
 import requests
 
 from textmill import console, local, steps
-from textmill.environment import without_password
-from textmill.files import write_beside
+from textmill.ground.environment import without_password
+from textmill.ground.files import write_beside
 
 HERE = Path(__file__).parent
 DATA = HERE.parent / ".textmill" / "demo"

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import requests
 
-from textmill.files import write_beside
+from textmill.ground.files import write_beside
 
 HERE = Path(__file__).resolve().parent
 CONFIG = HERE / "shakespeare.yaml"

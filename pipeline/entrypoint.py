@@ -21,10 +21,11 @@ from tfx.utils import import_utils
 import textmill
 from pipeline.kubeflow_platform import MODEL_VARIABLE, VOLUME_VARIABLE
 from pipeline.workers import package
-from textmill import bases, environment
-from textmill.errors import UserError
-from textmill.files import hash_of_sources, write_beside
+from textmill import bases
 from textmill.gpt2.base import Base
+from textmill.ground import environment
+from textmill.ground.errors import UserError
+from textmill.ground.files import hash_of_sources, write_beside
 from textmill.registry import ModelRegistry
 from textmill.settings import Config, Model
 

@@ -23,9 +23,9 @@ from pipeline.parameters import Choices, Resolved
 from pipeline.resolving import resolve
 from textmill import child_process, progress
 from textmill import config as configuration
-from textmill.errors import UserError
-from textmill.files import write_beside
 from textmill.gpt2.base import Base
+from textmill.ground.errors import UserError
+from textmill.ground.files import write_beside
 from textmill.settings import Config
 
 COMMAND = ("python", "-m", "pipeline.entrypoint")

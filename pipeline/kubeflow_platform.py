@@ -9,8 +9,8 @@ from typing import Any
 
 from kubernetes.utils.quantity import parse_quantity
 
-from textmill.environment import MLFLOW, MONGODB
 from textmill.gpt2.base import Base
+from textmill.ground.environment import MLFLOW, MONGODB
 from textmill.settings import Config, Kubeflow
 
 VOLUME = "/checkpoints"  # where the volume is mounted

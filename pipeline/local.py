@@ -22,7 +22,7 @@ from pipeline.resolving import resolve
 from pipeline.workers import package
 from textmill import child_process, progress
 from textmill import config as configuration
-from textmill.errors import UserError
+from textmill.ground.errors import UserError
 from textmill.settings import Config
 
 RUNNERS = {"local": LocalDagRunner, "beam": BeamDagRunner}

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import textmill
 from pipeline.parameters import Resolved
-from textmill import bases, environment
-from textmill.files import hash_of_sources
+from textmill import bases
+from textmill.ground import environment
+from textmill.ground.files import hash_of_sources
 from textmill.registry import ModelRegistry
 from textmill.settings import Config
 

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.types.channel import BaseChannel
 
-from textmill.errors import UserError
+from textmill.ground.errors import UserError
 
 
 def statistics_steps(examples: BaseChannel) -> list[BaseComponent]:

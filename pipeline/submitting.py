@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import requests
 
-from textmill.environment import without_password
-from textmill.errors import TextmillError, UserError
+from textmill.ground.environment import without_password
+from textmill.ground.errors import TextmillError, UserError
 from textmill.settings import Kubeflow
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from textmill import progress
 from textmill.config import DEFAULT_FILE, load
-from textmill.errors import TextmillError, UserError
+from textmill.ground.errors import TextmillError, UserError
 from textmill.settings import Config, Source
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from typing import NoReturn
 from scraper.crawl import store_address
 from textmill.articles import ArticleStore
 from textmill.config import DEFAULT_FILE, load
-from textmill.errors import TextmillError, UserError
+from textmill.ground.errors import TextmillError, UserError
 
 _log = logging.getLogger(__name__)
 _STORE_AGAIN_S = 10.0

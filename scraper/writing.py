@@ -14,7 +14,7 @@ from scraper.items import Found, Known, NotModified
 from scraper.repeated import REFUSED, clean, paragraph_hashes, repeated_in, without
 from scraper.storing import CrawlStore
 from textmill.articles import key_of, now
-from textmill.errors import UserError
+from textmill.ground.errors import UserError
 from textmill.settings import Source
 
 BATCH = 50  # articles in one write: a crawl that is killed loses no more

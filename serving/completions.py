@@ -18,8 +18,8 @@ from typing import Any, Literal, Protocol
 
 from serving.metrics import Metrics
 from serving.schemas import ModelIdentity
-from textmill.errors import TextmillError
 from textmill.gpt2.sampling import Settings
+from textmill.ground.errors import TextmillError
 
 Finish = Literal["", "end", "length", "stop"]
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from serving import ctranslate2_model
-from textmill.errors import TextmillError, UserError
 from textmill.gpt2 import bundle
 from textmill.gpt2.generation import Chunk, Text
 from textmill.gpt2.inference import QueueFull
 from textmill.gpt2.sampling import Settings
 from textmill.gpt2.tokenizer import Tokenizer
+from textmill.ground.errors import TextmillError, UserError
 
 _log = logging.getLogger(__name__)
 

@@ -4,10 +4,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from textmill.errors import UserError
 from textmill.gpt2 import bundle
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.weights import Weights
+from textmill.ground.errors import UserError
 
 _COMPUTE = {"float32": "float32", "float16": "float16", "int8": "int8_float32"}  # CTranslate2's words
 

@@ -20,8 +20,8 @@ import requests
 
 from serving.outbox import Undelivered
 from textmill import feedback, progress
-from textmill.environment import MLFLOW, MONGODB, address
-from textmill.errors import TextmillError
+from textmill.ground.environment import MLFLOW, MONGODB, address
+from textmill.ground.errors import TextmillError
 
 _log = logging.getLogger("serving.delivery")
 _LOOK_EVERY_S = 1.0

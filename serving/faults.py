@@ -14,7 +14,7 @@ from serving.metrics import Metrics
 from serving.ratings import NotTakenDown
 from serving.schemas import ErrorAnswer, ErrorDetail
 from serving.templates import WrongParameters
-from textmill.errors import TextmillError
+from textmill.ground.errors import TextmillError
 
 _log = logging.getLogger(__name__)
 _RETRY_AFTER_S = 5  # about the time of one article

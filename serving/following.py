@@ -10,7 +10,7 @@ from serving.models_folder import remember, remembered, tidy
 from serving.schemas import ModelIdentity
 from serving.split import Target
 from serving.versions import Versions, served_from
-from textmill.errors import TextmillError, UserError
+from textmill.ground.errors import TextmillError, UserError
 from textmill.registry import ModelRegistry, Version
 
 _log = logging.getLogger(__name__)

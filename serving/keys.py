@@ -22,8 +22,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving import faults
-from textmill.api_keys import NAME, hash_of
-from textmill.errors import UserError
+from textmill.ground.api_keys import NAME, hash_of
+from textmill.ground.errors import UserError
 
 _log = logging.getLogger(__name__)
 OPEN_PATHS = ("/healthz", "/readyz")  # for probes; without a key, readiness says no more than yes or no

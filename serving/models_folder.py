@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.split import Target
-from textmill.files import write_beside
+from textmill.ground.files import write_beside
 from textmill.kept_bundles import prune
 from textmill.registry import Version
 

@@ -20,9 +20,9 @@ from serving.schemas import ModelIdentity
 from serving.shadow import Shadow
 from serving.split import Route, Target, targets
 from serving.versions import Versions, served_from
-from textmill.environment import MLFLOW, address
-from textmill.errors import UserError
 from textmill.gpt2 import bundle
+from textmill.ground.environment import MLFLOW, address
+from textmill.ground.errors import UserError
 from textmill.reconciler import Reconciler
 from textmill.registry import ModelRegistry, Version
 from textmill.settings import Config, Serve

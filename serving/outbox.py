@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from textmill.feedback import Rating
-from textmill.files import write_beside
+from textmill.ground.files import write_beside
 
 _SEGMENT_BYTES = 1 << 20
 _BATCH = 500  # ratings

@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 
 from serving.upstream import Upstream
-from textmill.errors import TextmillError
+from textmill.ground.errors import TextmillError
 
 _log = logging.getLogger(__name__)
 _BEAT_S = 2  # between two looks at a worker's health

@@ -16,9 +16,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from textmill.environment import MLFLOW, address
-from textmill.errors import TextmillError, UserError
 from textmill.gpt2 import bundle
+from textmill.ground.environment import MLFLOW, address
+from textmill.ground.errors import TextmillError, UserError
 from textmill.kept_bundles import prune
 from textmill.registry import ModelRegistry, Version
 

@@ -27,7 +27,7 @@ from serving.api import create_app
 from serving.operation import Operation
 from textmill import config as configuration
 from textmill import progress
-from textmill.errors import TextmillError, UserError
+from textmill.ground.errors import TextmillError, UserError
 from textmill.settings import Config
 
 _GRACE_S = 5  # for articles under way when the server is told to end

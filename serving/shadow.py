@@ -12,8 +12,8 @@ from serving.completions import Order, Served
 from serving.metrics import Metrics
 from serving.split import Route
 from serving.writing import Writing
-from textmill.errors import TextmillError
 from textmill.gpt2 import bundle
+from textmill.ground.errors import TextmillError
 
 
 class Shadow:

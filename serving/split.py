@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from serving.deployment import Deployment
-from textmill.errors import UserError
+from textmill.ground.errors import UserError
 from textmill.registry import STAGES
 
 _VERSION = "version:"

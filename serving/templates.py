@@ -26,7 +26,7 @@ from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from serving.completions import WrongField
-from textmill.errors import UserError
+from textmill.ground.errors import UserError
 
 SHIPPED = Path(__file__).parent / "article_templates"
 _LONGEST_TITLE = 300  # characters, as of a topic

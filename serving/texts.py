@@ -10,7 +10,7 @@ from typing import Any, Literal
 from serving.completions import Completion, Order, Piece, Router, Served
 from serving.guard import Guard, Withheld
 from serving.schemas import LARGEST_SEED, CopiedPassage, GuardReport
-from textmill.errors import TextmillError
+from textmill.ground.errors import TextmillError
 
 _log = logging.getLogger(__name__)
 _NEXT_SEED = (

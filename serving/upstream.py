@@ -10,8 +10,8 @@ from urllib.parse import quote
 import aiohttp
 
 from serving.completions import Order, Piece, WorkerRefused
-from textmill.errors import TextmillError
 from textmill.gpt2.sampling import Settings
+from textmill.ground.errors import TextmillError
 
 _CONNECT_S = 2
 _SILENCE_S = 60  # without a word from a worker that writes: it is taken for lost

@@ -18,9 +18,9 @@ from serving.pool import Launch, Placement, ProcessWorker, Worker, WorkerFailed
 from serving.router import WorkerRouter
 from serving.schemas import ModelIdentity
 from serving.split import Route
-from textmill.errors import TextmillError
 from textmill.gpt2 import bundle
 from textmill.gpt2.sampling import Settings
+from textmill.ground.errors import TextmillError
 from textmill.kept_bundles import Hold
 
 _log = logging.getLogger(__name__)

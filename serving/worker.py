@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         threading.Thread(target=_end_with_parent, daemon=True).start()
     # read by CUDA when it is loaded, so before anything that loads it is imported
     os.environ["CUDA_VISIBLE_DEVICES"] = "" if options.device == CPU else options.device
-    from textmill.errors import TextmillError
+    from textmill.ground.errors import TextmillError
 
     try:
         asyncio.run(_serve(options))
@@ -77,7 +77,7 @@ async def _serve(options: argparse.Namespace) -> None:
 
     from serving.worker_routes import create_app
     from serving.worker_text import load
-    from textmill.errors import TextmillError, UserError
+    from textmill.ground.errors import TextmillError, UserError
 
     model = load(
         options.bundle,

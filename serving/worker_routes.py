@@ -12,9 +12,9 @@ from typing import Any
 from aiohttp import web
 
 from serving.worker_text import Model, Text, joined
-from textmill.errors import TextmillError, UserError
 from textmill.gpt2 import bundle
 from textmill.gpt2.inference import QueueFull
+from textmill.ground.errors import TextmillError, UserError
 
 _WEIGHTS = "model."  # files whose names begin so are for the worker alone
 _LARGEST_BODY = 1 << 20  # bytes; a prompt of token numbers that fills the window has some ten thousand

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from serving.ctranslate2_engine import CTranslate2Engine
-from textmill.errors import TextmillError, UserError
 from textmill.gpt2 import bundle
 from textmill.gpt2.generation import Chunk
 from textmill.gpt2.inference import Engine as OnnxEngine
 from textmill.gpt2.logprobs import MOST, as_openai
 from textmill.gpt2.sampling import Settings
+from textmill.ground.errors import TextmillError, UserError
 
 Engine = OnnxEngine | CTranslate2Engine
 ENGINES: dict[str, type[OnnxEngine] | type[CTranslate2Engine]] = {

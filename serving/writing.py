@@ -12,7 +12,7 @@ from serving.deployment import Deployment, Place
 from serving.metrics import Metrics
 from serving.pool import Worker
 from serving.upstream import Busy, Lost
-from textmill.errors import TextmillError
+from textmill.ground.errors import TextmillError
 
 _log = logging.getLogger(__name__)
 _ATTEMPTS = 3  # workers that one text may lose: a text that ends every worker must not end them all

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textmill.articles import Article, ArticleStore, UpsertCounts, digest_of, digest_term, key_of, key_ranges, now
-from textmill.errors import UserError
 from textmill.forgetting import Forgotten, forget
+from textmill.ground.errors import UserError
 from textmill.sources import release
 
 

@@ -18,10 +18,10 @@ import requests
 
 from textmill import base_downloads, bases
 from textmill import config as configuration
-from textmill.errors import UserError
 from textmill.gpt2 import bundle, checkpoint, tokenizer, weights
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.base import SCRATCH
+from textmill.ground.errors import UserError
 from textmill.registry import ModelRegistry
 from textmill.settings import Config
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from textmill import config as configuration
-from textmill.errors import UserError
+from textmill.ground.errors import UserError
 from textmill.settings import Config, Settings, Source, Train
 
 MINIMAL = "name: handbook\nsources:\n  - name: handbook\n    start: https://handbook.example/\n"

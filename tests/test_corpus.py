@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from textmill import corpus, records
 from textmill.articles import Article, ArticleStore, Snapshot, key_of
-from textmill.errors import UserError
 from textmill.gpt2 import tokenizer
+from textmill.ground.errors import UserError
 from textmill.selection import Selection
 
 FIFTHS = Selection(eval_percent=20, validation_percent=20, near_duplicates=0)

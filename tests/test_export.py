@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from textmill import corpus, export, exported
 from textmill.articles import Article, ArticleStore, Snapshot, digest_of, digest_term
-from textmill.errors import UserError
 from textmill.gpt2 import tokenizer
+from textmill.ground.errors import UserError
 from textmill.selection import Selection
 from textmill.settings import Corpus
 

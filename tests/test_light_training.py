@@ -10,9 +10,9 @@ import pytest
 
 from textmill import light_training, plain_text, records
 from textmill.articles import Article, ArticleStore, now
-from textmill.errors import UserError
 from textmill.gpt2 import bundle, tokenizer
 from textmill.gpt2.tokenizer import END
+from textmill.ground.errors import UserError
 from textmill.plain_text import TextFile
 
 LINES = "".join(f"In line {number} the miller counts sacks of rye and wheat.\n" for number in range(4000))

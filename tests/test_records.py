@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from textmill import records
-from textmill.errors import TextmillError
+from textmill.ground.errors import TextmillError
 
 
 def test_records_that_are_copied_as_they_stand_make_the_file_that_their_payloads_make(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from textmill.articles import Article, ArticleStore, now
 from textmill.cli import app
-from textmill.errors import UserError
+from textmill.ground.errors import UserError
 from textmill.source_report import _models
 from textmill.steps import seconds_in
 from textmill.versions import Version

@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 from textmill import snapshots, transfer
 from textmill.articles import Article, ArticleStore, Snapshot
 from textmill.cli import app
-from textmill.errors import UserError
 from textmill.gpt2.tokenizer import END
+from textmill.ground.errors import UserError
 from textmill.selection import Selection
 from textmill.snapshots import Change
 

@@ -5,9 +5,9 @@ import math
 
 import pytest
 
-from textmill.errors import TextmillError
 from textmill.gpt2.evaluation import Scores
 from textmill.gpt2.memorisation import Canary, Memory
+from textmill.ground.errors import TextmillError
 from textmill.settings import Evaluate
 from textmill.verdict import Verdict, decide
 

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 import requests
 
 from textmill import progress
-from textmill.errors import UserError
-from textmill.files import write_beside
 from textmill.gpt2 import checkpoint, hugging_face, tokenizer
 from textmill.gpt2.architecture import SIZES
+from textmill.ground.errors import UserError
+from textmill.ground.files import write_beside
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo

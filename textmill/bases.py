@@ -13,10 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from textmill import base_downloads
-from textmill.errors import UserError
 from textmill.gpt2 import checkpoint, tokenizer
 from textmill.gpt2.architecture import OLD_NAMES, SIZES, Architecture
 from textmill.gpt2.base import SCRATCH, Base
+from textmill.ground.errors import UserError
 from textmill.registry import ModelRegistry, Version
 from textmill.settings import Config, Model
 

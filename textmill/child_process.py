@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from textmill import progress
-from textmill.errors import TextmillError
+from textmill.ground.errors import TextmillError
 
 _INTERRUPTED = 130  # what shells give for SIGINT
 

@@ -12,8 +12,8 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from textmill.errors import UserError
-from textmill.files import write_beside
+from textmill.ground.errors import UserError
+from textmill.ground.files import write_beside
 from textmill.settings import Config, Name, Settings, Source, host_of
 
 DEFAULT_FILE = Path("textmill.yaml")

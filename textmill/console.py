@@ -17,7 +17,7 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
 
-from textmill.errors import TextmillError, UserError
+from textmill.ground.errors import TextmillError, UserError
 
 console = Console(highlight=False)
 _LINE_EVERY_S = 10  # where output is no terminal

@@ -5,9 +5,9 @@ import tempfile
 from pathlib import Path
 
 from textmill import console
-from textmill.errors import UserError
 from textmill.gpt2 import bundle, checkpoint
 from textmill.gpt2.checkpoint import BUNDLE, GPT_2_SIMPLE, HUGGING_FACE
+from textmill.ground.errors import UserError
 from textmill.registry import ModelRegistry, Version
 from textmill.steps import Project
 

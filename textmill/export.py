@@ -20,9 +20,9 @@ import apache_beam as beam
 from textmill import near_duplicates, progress, records, signatures
 from textmill.articles import Article, Snapshot, digest_of, digest_term, key_ranges
 from textmill.content_cache import Cache
-from textmill.errors import UserError
-from textmill.files import write_beside
 from textmill.gpt2.document import document
+from textmill.ground.errors import UserError
+from textmill.ground.files import write_beside
 from textmill.near_duplicates import Bands
 from textmill.selection import Selection
 

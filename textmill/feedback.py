@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from textmill.environment import without_password
-from textmill.errors import UserError
+from textmill.ground.environment import without_password
+from textmill.ground.errors import UserError
 
 if TYPE_CHECKING:
     from pymongo.collection import Collection

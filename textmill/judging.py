@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from textmill import evaluation_page, exported
-from textmill.files import write_beside
 from textmill.gpt2 import bundle, evaluation, memorisation
 from textmill.gpt2.base import Base
 from textmill.gpt2.tokenizer import Tokenizer
+from textmill.ground.files import write_beside
 from textmill.judgement import Judged, Judgement
 from textmill.registry import ModelRegistry
 from textmill.settings import Evaluate

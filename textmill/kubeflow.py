@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from textmill import bases, console
-from textmill.errors import UserError
+from textmill.ground.errors import UserError
 from textmill.steps import Project, take_snapshot
 
 

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 import textmill
 from textmill import bases, child_process, console, plain_text, progress
 from textmill import config as configuration
-from textmill.errors import UserError
-from textmill.files import hash_of_sources
 from textmill.gpt2 import allocation, tokenizer
 from textmill.gpt2.base import Base
 from textmill.gpt2.document import document
 from textmill.gpt2.tokenizer import END
+from textmill.ground.errors import UserError
+from textmill.ground.files import hash_of_sources
 from textmill.plain_text import TextFile
 from textmill.registry import ModelRegistry
 from textmill.settings import Config

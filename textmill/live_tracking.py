@@ -16,11 +16,12 @@ from urllib.parse import quote
 
 import requests
 
-from textmill import environment, progress
-from textmill.environment import without_password
-from textmill.errors import UserError
-from textmill.files import write_beside
+from textmill import progress
 from textmill.gpt2.training_log import SAMPLES, Point, Samples
+from textmill.ground import environment
+from textmill.ground.environment import without_password
+from textmill.ground.errors import UserError
+from textmill.ground.files import write_beside
 
 RUN_FILE = "mlflow_run_id"  # in the folder of a training's logs: the run that Register goes on in
 _ANSWER_WITHIN_S = 5

@@ -23,9 +23,9 @@ from typing import Any
 import psutil
 import requests
 
-from textmill.environment import MLFLOW, MONGODB
-from textmill.errors import TextmillError, UserError
-from textmill.files import write_beside
+from textmill.ground.environment import MLFLOW, MONGODB
+from textmill.ground.errors import TextmillError, UserError
+from textmill.ground.files import write_beside
 
 _START_WITHIN_S = 120  # MLflow's first start creates its database
 _STOP_WITHIN_S = 10

@@ -6,8 +6,8 @@ from typing import Any
 
 import requests
 
-from textmill.environment import without_password
-from textmill.errors import TextmillError, UserError
+from textmill.ground.environment import without_password
+from textmill.ground.errors import TextmillError, UserError
 
 _ANSWER_WITHIN_S = 5
 _SILENCE_S = 60  # of a server that sends a file

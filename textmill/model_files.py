@@ -8,9 +8,9 @@ from urllib.parse import quote
 
 import requests
 
-from textmill.environment import without_password
-from textmill.errors import UserError
 from textmill.gpt2 import bundle
+from textmill.ground.environment import without_password
+from textmill.ground.errors import UserError
 from textmill.kept_bundles import Hold
 from textmill.mlflow_rest import MlflowServer
 from textmill.versions import Version

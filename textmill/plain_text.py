@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from textmill import records
-from textmill.errors import UserError
 from textmill.gpt2 import tokenizer as tokenizers
 from textmill.gpt2.tokenizer import END, Tokenizer
+from textmill.ground.errors import UserError
 
 _PIECE = 1 << 18  # characters tokenised at once
 _TOKENIZER_SAMPLE = 200_000_000  # characters; enough text for any vocabulary

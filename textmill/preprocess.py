@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from textmill import exported, progress, records, token_cache
 from textmill.content_cache import CONTENTS_AT_ONCE, Cache
-from textmill.errors import TextmillError, UserError
 from textmill.export import FACTS_FILE
-from textmill.files import write_beside
 from textmill.gpt2.document import document
 from textmill.gpt2.tokenizer import Tokenizer
+from textmill.ground.errors import TextmillError, UserError
+from textmill.ground.files import write_beside
 from textmill.token_cache import TokenCache
 
 WINDOWED = ("train", "validation")  # what FineTune reads; `eval` is for Evaluate alone, which reads its text

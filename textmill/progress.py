@@ -14,7 +14,7 @@ import signal
 import sys
 from typing import Any
 
-from textmill.errors import TextmillError, UserError
+from textmill.ground.errors import TextmillError, UserError
 
 _VARIABLE = "TEXTMILL_PROGRESS_FD"
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h

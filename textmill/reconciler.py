@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from textmill.errors import TextmillError
+from textmill.ground.errors import TextmillError
 from textmill.promotion_log import Move, following
 from textmill.registry import ModelRegistry, moved
 from textmill.settling import aliases_moved

@@ -20,7 +20,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from isal import igzip, isal_zlib
 from numpy.typing import NDArray
 
-from textmill.errors import TextmillError
+from textmill.ground.errors import TextmillError
 
 _COMPRESSION = 2  # ISA-L's: smaller than zlib's level 1, in a third of its time (11 against 34 us for 3 kB of text)
 _LENGTH = struct.Struct("<Q")

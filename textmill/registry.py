@@ -13,8 +13,8 @@ from datetime import datetime
 from pathlib import Path
 
 from textmill import model_files, promotion_log
-from textmill.environment import without_password
-from textmill.errors import TextmillError, UserError
+from textmill.ground.environment import without_password
+from textmill.ground.errors import TextmillError, UserError
 from textmill.kept_bundles import Hold
 from textmill.mlflow_rest import MlflowRefusal, MlflowServer
 from textmill.model_files import BUNDLE

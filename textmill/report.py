@@ -17,8 +17,8 @@ from rich.table import Table
 from textmill import config as configuration
 from textmill.articles import ArticleStore
 from textmill.console import console, say
-from textmill.environment import MLFLOW, MONGODB, without_password
-from textmill.errors import TextmillError
+from textmill.ground.environment import MLFLOW, MONGODB, without_password
+from textmill.ground.errors import TextmillError
 from textmill.local import addresses
 from textmill.promotion_log import Move
 from textmill.registry import ModelRegistry, Version

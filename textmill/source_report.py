@@ -6,8 +6,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from textmill import console, sources
-from textmill.errors import TextmillError, UserError
 from textmill.forgetting import forget
+from textmill.ground.errors import TextmillError, UserError
 from textmill.registry import Version
 from textmill.steps import Project
 

@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 from textmill.articles import ArticleStore, now
-from textmill.errors import UserError
+from textmill.ground.errors import UserError
 
 _CRAWLS = 10  # of the past, that say what is usual
 

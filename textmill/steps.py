@@ -16,9 +16,9 @@ from typing import Any, NoReturn, TextIO
 from textmill import bases, console, local
 from textmill import config as configuration
 from textmill.articles import ArticleStore, Snapshot
-from textmill.environment import MLFLOW, MONGODB
-from textmill.errors import TextmillError, UserError
 from textmill.gpt2 import allocation
+from textmill.ground.environment import MLFLOW, MONGODB
+from textmill.ground.errors import TextmillError, UserError
 from textmill.registry import ModelRegistry
 from textmill.settings import Config
 

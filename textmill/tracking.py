@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from textmill import __version__, version_page
-from textmill.environment import without_password
 from textmill.gpt2 import bundle
+from textmill.ground.environment import without_password
 from textmill.live_tracking import RUN_FILE, flat
 from textmill.registry import BUNDLE, ModelRegistry, Version
 

@@ -23,9 +23,9 @@ from fsspec import AbstractFileSystem
 from isal import isal_zlib
 
 from textmill.articles import Article, ArticleStore, Snapshot, now
-from textmill.errors import UserError
 from textmill.gpt2.document import document
 from textmill.gpt2.tokenizer import END
+from textmill.ground.errors import UserError
 from textmill.selection import Selection
 
 MANIFEST = "manifest.json"

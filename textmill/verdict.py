@@ -3,9 +3,9 @@
 import math
 from dataclasses import dataclass
 
-from textmill.errors import TextmillError
 from textmill.gpt2.evaluation import Scores
 from textmill.gpt2.memorisation import Memory
+from textmill.ground.errors import TextmillError
 from textmill.settings import Evaluate
 
 

@@ -8,8 +8,8 @@ from threading import Event
 from pymongo.errors import PyMongoError
 
 from textmill import console, kubeflow, local, steps
-from textmill.errors import TextmillError
 from textmill.feedback import FeedbackStore
+from textmill.ground.errors import TextmillError
 from textmill.steps import Project
 from textmill.watch_figures import Observer
 from textmill.watch_log import WatchLog

@@ -3,8 +3,8 @@
 import secrets
 from pathlib import Path
 
-from textmill.errors import UserError
 from textmill.gpt2 import bundle, inference
+from textmill.ground.errors import UserError
 from textmill.steps import Project
 
 

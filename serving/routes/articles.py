@@ -20,7 +20,7 @@ from serving.schemas import (
     TemplateParameter,
 )
 from serving.templates import ArticleTemplate
-from textmill.errors import TextmillError
+from textmill.ground.errors import TextmillError
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
     code: {"model": ErrorAnswer} for code in (400, 401, 404, 413, 422, 429, 500, 503, 504)

@@ -11,7 +11,7 @@ from manifests import KUBERNETES, containers, documents, pod, rendered
 
 from serving import worker
 from textmill import config as configuration
-from textmill.environment import MLFLOW, MONGODB
+from textmill.ground.environment import MLFLOW, MONGODB
 from textmill.settings import Kubeflow
 
 OVERLAYS = ("cpu", "gpu")

@@ -26,10 +26,10 @@ if sys.argv[1] == "tensorflow":
 
 import numpy as np
 
-from textmill.errors import UserError
 from textmill.gpt2 import model as gpt2
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.training_step import TrainingStep
+from textmill.ground.errors import UserError
 from textmill.settings import Train
 
 TINY = Architecture(vocabulary=50, window=8, layers=1, heads=2, width=16)

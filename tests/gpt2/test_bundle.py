@@ -4,11 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from textmill.errors import TextmillError, UserError
 from textmill.gpt2 import bundle, verbatim_index, weights
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.tokenizer import Tokenizer, train_bpe
 from textmill.gpt2.verbatim import Verbatim
+from textmill.ground.errors import TextmillError, UserError
 
 TINY = Architecture(vocabulary=300, window=32, layers=2, heads=2, width=16)
 

@@ -11,11 +11,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from small_checkpoints import TEXT, bpe, random_weights, small
 
-from textmill.errors import UserError
 from textmill.gpt2 import bundle, checkpoint, tensorflow_checkpoint, tokenizer
 from textmill.gpt2.base import SCRATCH, Base
 from textmill.gpt2.checkpoint import Checkpoint
 from textmill.gpt2.weights import Weights
+from textmill.ground.errors import UserError
 
 SMALL = small()
 WEIGHTS = random_weights(SMALL)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from textmill import records
-from textmill.errors import TextmillError, UserError
 from textmill.gpt2.dataset import Batches, TokenStream, held_out_batches
+from textmill.ground.errors import TextmillError, UserError
 
 
 def write_windows(path: Path, tokens: list[int], window: int) -> Path:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from parrots import write_parrot
 
-from textmill.errors import TextmillError, UserError
 from textmill.exported import Exported
 from textmill.gpt2 import bundle, evaluation, verbatim_index, weights
 from textmill.gpt2.architecture import Architecture
@@ -14,6 +13,7 @@ from textmill.gpt2.evaluation import judge
 from textmill.gpt2.session import Session
 from textmill.gpt2.tokenizer import Tokenizer, characters, train_bpe
 from textmill.gpt2.verbatim import Run
+from textmill.ground.errors import TextmillError, UserError
 
 SHAPE = Architecture(vocabulary=290, window=16, layers=2, heads=2, width=16)
 ARTICLES = [

@@ -8,12 +8,12 @@ import pytest
 from safetensors.numpy import load_file
 
 from textmill import records
-from textmill.errors import UserError
 from textmill.gpt2 import checkpoint, fine_tuning, weights
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.base import Base
 from textmill.gpt2.tokenizer import Tokenizer, characters
 from textmill.gpt2.training_log import Point, Samples
+from textmill.ground.errors import UserError
 from textmill.settings import Model, Train
 
 TEXT = "Über the weir the water runs, and the wheel turns, and the stones grind the wheat to flour. " * 5

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from textmill.errors import TextmillError
 from textmill.gpt2 import bundle, inference, weights
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.generation import Chunk
@@ -17,6 +16,7 @@ from textmill.gpt2.logprobs import TokenNames
 from textmill.gpt2.sampling import Settings
 from textmill.gpt2.session import Session
 from textmill.gpt2.tokenizer import Tokenizer, train_bpe
+from textmill.ground.errors import TextmillError
 
 SHAPE = Architecture(vocabulary=320, window=96, layers=2, heads=4, width=32)
 GREEDY = Settings(temperature=0, max_tokens=20)

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from parrots import write_parrot
 
-from textmill.errors import UserError
 from textmill.exported import Exported
 from textmill.gpt2 import memorisation, verbatim_index
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.session import Session
 from textmill.gpt2.tokenizer import characters
+from textmill.ground.errors import UserError
 
 LETTERS = characters(["abcdefghijklmnopqrstuvwxyz \n"])
 SHAPE = Architecture(LETTERS.vocabulary, 64, 1, 1, 32)

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from textmill.errors import UserError
 from textmill.gpt2 import forward
 from textmill.gpt2 import model as gpt2
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.weights import Weights, initial, shapes
+from textmill.ground.errors import UserError
 
 import keras  # isort: skip
 import tensorflow as tf  # isort: skip

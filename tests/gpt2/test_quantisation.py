@@ -6,12 +6,12 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from textmill.errors import UserError
 from textmill.gpt2 import bundle, weights
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.quantisation import to_bytes, to_nibbles
 from textmill.gpt2.session import Session
 from textmill.gpt2.tokenizer import characters
+from textmill.ground.errors import UserError
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz "
 SHAPE = Architecture(vocabulary=len(ALPHABET) + 2, window=24, layers=2, heads=5, width=80)  # no multiple of a block

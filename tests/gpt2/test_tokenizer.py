@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import tokenizers
 
-from textmill.errors import UserError
 from textmill.gpt2 import tokenizer
 from textmill.gpt2.tokenizer import END, Tokenizer
+from textmill.ground.errors import UserError
 
 TEXTS = [
     f"The miller’s {noun} number {i}\n\nIt stands by the {noun}, and the water – naïvely – turns it. 🌾\tÜber {i}."

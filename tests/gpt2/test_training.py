@@ -9,7 +9,6 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from textmill import records
-from textmill.errors import UserError
 from textmill.gpt2 import training_state, weights
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.dataset import TokenStream
@@ -18,6 +17,7 @@ from textmill.gpt2.training import Task, Trained, train
 from textmill.gpt2.training_checkpoints import BEST, LAST, Checkpoints
 from textmill.gpt2.training_log import Point, Samples
 from textmill.gpt2.training_step import learning_rate
+from textmill.ground.errors import UserError
 from textmill.settings import Train
 
 TEXT = "Über the weir the water runs, and the wheel turns, and the stones grind the wheat to flour. " * 20

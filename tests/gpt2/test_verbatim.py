@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textmill.errors import UserError
 from textmill.gpt2 import verbatim_index
 from textmill.gpt2.tokenizer import Tokenizer, characters, train_bpe
 from textmill.gpt2.verbatim import PASSAGE, Run, Verbatim
+from textmill.ground.errors import UserError
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz \n"
 ARTICLES = 40

@@ -15,9 +15,9 @@ import pytest
 import requests
 from projects import Project, project
 
-from textmill.errors import UserError
 from textmill.gpt2 import training_state
 from textmill.gpt2.training_checkpoints import LAST
+from textmill.ground.errors import UserError
 
 # a locale without UTF-8, as in a bare container; what is printed is UTF-8 so that it can be read here
 ASCII_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "utf-8"}

@@ -18,10 +18,10 @@ from pipeline import entrypoint, kubeflow
 from pipeline.graph import STEPS, Resolved
 from pipeline.workers import package
 from textmill import bases
-from textmill.errors import UserError
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.base import SCRATCH, Base
 from textmill.gpt2.tokenizer import characters
+from textmill.ground.errors import UserError
 from textmill.registry import ModelRegistry
 from textmill.settings import Beam, Config, Kubeflow, Model, Source, Train
 

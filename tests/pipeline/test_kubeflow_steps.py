@@ -14,7 +14,7 @@ from projects import Project, project
 
 from textmill import config as configuration
 from textmill.articles import ArticleStore
-from textmill.environment import MLFLOW, MONGODB
+from textmill.ground.environment import MLFLOW, MONGODB
 
 STEPS = 40
 IMAGE = "registry.example/textmill@sha256:" + "ab" * 32

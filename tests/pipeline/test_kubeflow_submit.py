@@ -12,7 +12,7 @@ from kubeflow_server import Kubeflow, serving
 from pipeline import kubeflow, submitting
 from pipeline.graph import Choices, Resolved
 from textmill.articles import Article, ArticleStore, now
-from textmill.errors import TextmillError, UserError
+from textmill.ground.errors import TextmillError, UserError
 from textmill.settings import Config, Source
 from textmill.settings import Kubeflow as Settings
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.graph import Resolved, graph
-from textmill.errors import UserError
+from textmill.ground.errors import UserError
 from textmill.settings import Config, Corpus, Source
 
 SITE = Source(name="mill", start="http://mill.example/")

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from serving.ctranslate2_engine import CTranslate2Engine
-from textmill.errors import UserError
 from textmill.gpt2.generation import Chunk
 from textmill.gpt2.inference import Engine, QueueFull
 from textmill.gpt2.sampling import Settings
+from textmill.ground.errors import UserError
 
 pytest.importorskip("ctranslate2")
 

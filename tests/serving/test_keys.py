@@ -13,9 +13,9 @@ from starlette.routing import BaseRoute
 from typer.testing import CliRunner
 
 from serving import keys
-from textmill.api_keys import make
 from textmill.cli import app
-from textmill.errors import UserError
+from textmill.ground.api_keys import make
+from textmill.ground.errors import UserError
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import pytest
 from registered_bundles import register
 
 from serving import discovery, pull
-from textmill.errors import UserError
 from textmill.gpt2 import bundle
+from textmill.ground.errors import UserError
 from textmill.registry import ModelRegistry
 
 

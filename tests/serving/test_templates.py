@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from serving.templates import Opening, WrongParameters, load
-from textmill.errors import UserError
+from textmill.ground.errors import UserError
 
 
 def write(folder: Path, text: str, name: str = "own") -> Path:

@@ -13,8 +13,8 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 from textmill.articles.article import Article, now
 from textmill.articles.snapshot import Snapshot, digest_of, digest_term
 from textmill.articles.writes import LATEST, UpsertCounts, forgotten_query, writes_for
-from textmill.environment import without_password
-from textmill.errors import UserError
+from textmill.ground.environment import without_password
+from textmill.ground.errors import UserError
 
 ANSWER_WITHIN_S = 3  # how long a store may take to answer; with the start of a command, a person waits five seconds
 

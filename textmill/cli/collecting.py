@@ -87,7 +87,7 @@ def export(
 ) -> None:
     """Write a snapshot's articles to files."""
     from textmill import console, steps, transfer
-    from textmill.errors import UserError
+    from textmill.ground.errors import UserError
     from textmill.selection import Selection
 
     if form not in transfer.FORMS:

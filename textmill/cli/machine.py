@@ -22,7 +22,7 @@ def init(
 def up(config: ConfigFile = DEFAULT) -> None:
     """Start the local servers: article store, MLflow, TensorBoard."""
     from textmill import console, local
-    from textmill.environment import without_password
+    from textmill.ground.environment import without_password
 
     project = project_of(config)
     with console.waiting("Starting the article store, MLflow and TensorBoard"):

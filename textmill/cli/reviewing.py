@@ -24,7 +24,7 @@ def promote(
 ) -> None:
     """Move a version to a stage."""
     from textmill import console
-    from textmill.errors import UserError
+    from textmill.ground.errors import UserError
     from textmill.registry import STAGES
 
     if stage not in STAGES:

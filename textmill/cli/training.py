@@ -17,7 +17,7 @@ def run(
 ) -> None:
     """Run the pipeline: export, preprocess, fine-tune, evaluate, register."""
     from textmill import console, steps
-    from textmill.errors import UserError
+    from textmill.ground.errors import UserError
 
     if runner not in ("local", "beam"):
         raise UserError(f"There is no runner '{runner}'; choose local or beam.")

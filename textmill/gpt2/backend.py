@@ -3,7 +3,7 @@
 import os
 import sys
 
-from textmill.errors import UserError
+from textmill.ground.errors import UserError
 
 
 def choose(backend: str) -> None:

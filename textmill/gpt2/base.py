@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from textmill.errors import UserError
 from textmill.gpt2 import checkpoint
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.checkpoint import Checkpoint
+from textmill.ground.errors import UserError
 
 SCRATCH_NAME = "scratch"
 

@@ -26,11 +26,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textmill.errors import TextmillError, UserError
 from textmill.gpt2 import quantisation
 from textmill.gpt2 import weights as tensors
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.tokenizer import Tokenizer
+from textmill.ground.errors import TextmillError, UserError
 
 if TYPE_CHECKING:
     from textmill.gpt2 import graph

@@ -22,12 +22,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from textmill.errors import UserError
 from textmill.gpt2 import bundle, hugging_face, tensorflow_checkpoint, tokenizer
 from textmill.gpt2 import weights as tensors
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.tokenizer import Tokenizer
 from textmill.gpt2.weights import Weights
+from textmill.ground.errors import UserError
 
 OPENAI = "openai"
 GPT_2_SIMPLE = "gpt-2-simple"

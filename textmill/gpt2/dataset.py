@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textmill import records
-from textmill.errors import TextmillError, UserError
+from textmill.ground.errors import TextmillError, UserError
 
 Tokens = NDArray[np.int32]
 _READ_BYTES = 1 << 20

@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textmill.errors import TextmillError
 from textmill.exported import Exported
 from textmill.gpt2 import bundle, inference, weights
 from textmill.gpt2.architecture import Architecture
@@ -32,6 +31,7 @@ from textmill.gpt2.sampling import Settings
 from textmill.gpt2.session import Session
 from textmill.gpt2.tokenizer import Tokenizer
 from textmill.gpt2.verbatim import Run, Verbatim
+from textmill.ground.errors import TextmillError
 
 _ROWS_AT_ONCE = 64  # of logits turned into probabilities; 26 MB of float64 with GPT-2's vocabulary
 _REPEATED = 4  # words; four in a row seldom come again by chance

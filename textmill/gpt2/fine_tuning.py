@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from textmill import exported
-from textmill.errors import UserError
 from textmill.gpt2 import backend, bundle, verbatim_index
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.base import SCRATCH, Base
@@ -16,6 +15,7 @@ from textmill.gpt2.tokenizer import Tokenizer
 from textmill.gpt2.training_checkpoints import TOKENS
 from textmill.gpt2.training_task import Task
 from textmill.gpt2.windows import Windows
+from textmill.ground.errors import UserError
 from textmill.settings import Model, Train
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from textmill.errors import UserError
+from textmill.ground.errors import UserError
 
 Shape = tuple[int, ...]
 

@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 
-from textmill.errors import TextmillError, UserError
 from textmill.gpt2 import bundle
 from textmill.gpt2.document import document, topic_prompt, whole_sentences
 from textmill.gpt2.generation import Chunk, Finish, Generation
@@ -29,6 +28,7 @@ from textmill.gpt2.logprobs import TokenNames, score
 from textmill.gpt2.sampling import Settings
 from textmill.gpt2.session import Session
 from textmill.gpt2.tokenizer import Tokenizer
+from textmill.ground.errors import TextmillError, UserError
 
 _log = logging.getLogger(__name__)
 _PIECE = 128  # tokens of a prompt read between two steps of the others; 0.1 s of two cores with 124M in int8

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from textmill.errors import UserError
 from textmill.exported import Exported
 from textmill.gpt2 import bundle
 from textmill.gpt2.document import document
 from textmill.gpt2.session import Session
 from textmill.gpt2.tokenizer import Tokenizer
 from textmill.gpt2.verbatim import PASSAGE, Verbatim
+from textmill.ground.errors import UserError
 
 _PROMPT = 20  # tokens of a passage that a probe gives away
 _BEFORE = ("", " ", "\n\n")  # what may stand before a canary in a text; it decides how it falls into tokens

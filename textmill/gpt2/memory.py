@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from textmill.errors import UserError
 from textmill.gpt2.architecture import SIZES, Architecture
 from textmill.gpt2.device_memory import Devices
+from textmill.ground.errors import UserError
 from textmill.settings import Train
 
 LARGEST_BATCH = 64  # windows that `batch: auto` takes, at most

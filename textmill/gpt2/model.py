@@ -16,9 +16,9 @@ import keras
 import keras_hub
 from keras import ops
 
-from textmill.errors import TextmillError, UserError
 from textmill.gpt2 import weights as tensors
 from textmill.gpt2.architecture import Architecture
+from textmill.ground.errors import TextmillError, UserError
 
 Tensor = Any  # of the Keras backend
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textmill.errors import UserError
+from textmill.ground.errors import UserError
 
 _BLOCK = 256  # weights summed at once; running over 200 sums and one block is quicker than over all
 _TRIES = 8  # draws that may fall outside a small nucleus before it is sorted out

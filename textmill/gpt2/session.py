@@ -12,10 +12,10 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from textmill.errors import UserError
 from textmill.gpt2 import bundle
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.rows import DeviceRows, HostRows, Rows
+from textmill.ground.errors import UserError
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _QUIET = 3  # ONNX Runtime's log level: errors only

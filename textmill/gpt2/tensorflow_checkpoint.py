@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from textmill.errors import UserError
 from textmill.gpt2 import fitting
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.weights import Weights, shapes
+from textmill.ground.errors import UserError
 
 STATE = "checkpoint"
 HPARAMS = "hparams.json"

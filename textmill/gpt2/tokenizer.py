@@ -15,10 +15,10 @@ import tokenizers
 from numpy.typing import NDArray
 from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 
-from textmill.errors import UserError
-from textmill.files import write_beside
 from textmill.gpt2 import byte_pairs
 from textmill.gpt2.byte_pairs import BytePairs
+from textmill.ground.errors import UserError
+from textmill.ground.files import write_beside
 
 END = "<|endoftext|>"
 _UNKNOWN = "\ufffd"  # stands for a character that a characters tokenizer has not seen

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from textmill import progress
-from textmill.errors import UserError
 from textmill.gpt2 import memory, training_checkpoints, weights
 from textmill.gpt2 import model as gpt2
 from textmill.gpt2.dataset import Batches, held_out_batches
@@ -19,6 +18,7 @@ from textmill.gpt2.training_record import Meter, Record
 from textmill.gpt2.training_samples import Sampler
 from textmill.gpt2.training_step import TrainingStep, learning_rate
 from textmill.gpt2.training_task import Task
+from textmill.ground.errors import UserError
 from textmill.settings import Train
 
 _POINT_EVERY = 10  # steps; a point costs a few hundred bytes

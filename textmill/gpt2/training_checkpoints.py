@@ -14,10 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from textmill.errors import UserError
-from textmill.files import write_beside
 from textmill.gpt2 import training_state
 from textmill.gpt2.training_state import Arrays, Checkpoint
+from textmill.ground.errors import UserError
+from textmill.ground.files import write_beside
 
 LAST = "last.safetensors"
 BEST = "best.safetensors"

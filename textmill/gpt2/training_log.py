@@ -19,7 +19,7 @@ from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
 
 from textmill import records
-from textmill.files import write_beside
+from textmill.ground.files import write_beside
 
 HISTORY = "history.json"
 SAMPLES = "samples.txt"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from textmill.errors import UserError
+from textmill.ground.errors import UserError
 
 Arrays = dict[str, NDArray[Any]]
 _BLOCK = 1 << 20  # bytes

@@ -11,11 +11,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from textmill.errors import UserError
 from textmill.gpt2 import allocation
 from textmill.gpt2 import model as gpt2  # before Keras: it chooses the backend
 from textmill.gpt2.optimiser import AdamW
 from textmill.gpt2.weights import Weights
+from textmill.ground.errors import UserError
 from textmill.settings import Train
 
 import keras  # isort: skip

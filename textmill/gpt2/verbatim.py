@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textmill.errors import UserError
 from textmill.gpt2 import bundle
 from textmill.gpt2.tokenizer import Tokenizer
+from textmill.ground.errors import UserError
 
 PASSAGE = 30  # tokens; a shorter agreement is often chance or a common phrase
 GRAM = 16  # tokens under one fingerprint

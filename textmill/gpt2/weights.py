@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from textmill.errors import TextmillError
 from textmill.gpt2.architecture import Architecture
+from textmill.ground.errors import TextmillError
 
 Weights = dict[str, NDArray[np.float32]]
 

@@ -3,7 +3,7 @@
 import os
 from typing import TYPE_CHECKING
 
-from textmill.errors import UserError
+from textmill.ground.errors import UserError
 
 if TYPE_CHECKING:
     from textmill.articles import ArticleStore

@@ -5,7 +5,7 @@ import re
 import secrets
 from dataclasses import dataclass
 
-from textmill.errors import UserError
+from textmill.ground.errors import UserError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
