@@ -6,8 +6,9 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArti
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
-from textmill import judging, progress
+from textmill import judging
 from textmill import settings as groups
+from textmill.console import progress
 from textmill.gpt2.base import Base
 from textmill.ground import environment
 from textmill.registry import ModelRegistry

@@ -10,8 +10,9 @@ from tfx.dsl.component.experimental.annotations import BeamComponentParameter, O
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
-from textmill import corpus, progress
+from textmill import corpus
 from textmill.articles import Snapshot
+from textmill.console import progress
 from textmill.ground import environment
 from textmill.ground.errors import UserError
 from textmill.selection import Selection

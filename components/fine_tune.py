@@ -7,7 +7,8 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArti
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
-from textmill import live_tracking, progress
+from textmill import live_tracking
+from textmill.console import progress
 from textmill.gpt2.base import Base
 from textmill.gpt2.fine_tuning import Folders, fine_tune
 from textmill.ground import environment

@@ -8,7 +8,8 @@ from tfx.dsl.component.experimental.annotations import BeamComponentParameter, I
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
-from textmill import corpus, progress
+from textmill import corpus
+from textmill.console import progress
 from textmill.gpt2 import tokenizer
 from textmill.gpt2.base import Base
 

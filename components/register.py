@@ -6,7 +6,8 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
-from textmill import progress, tracking
+from textmill import tracking
+from textmill.console import progress
 from textmill.ground import environment
 from textmill.ground.errors import UserError
 from textmill.registry import ModelRegistry

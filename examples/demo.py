@@ -16,7 +16,8 @@ from pathlib import Path
 
 import requests
 
-from textmill import console, local, steps
+from textmill import local, steps
+from textmill.console import child_process, output
 from textmill.ground.environment import without_password
 from textmill.ground.files import write_beside
 
@@ -39,7 +40,7 @@ def site() -> Iterator[str]:
             time.sleep(0.1)
         yield f"http://127.0.0.1:{port}/"
     finally:
-        console.stop(child)
+        child_process.stop(child)
 
 
 def project(start: str) -> steps.Project:
@@ -55,15 +56,15 @@ def review(demo: steps.Project) -> None:
     staged = registry.resolve("Staging")
     present = registry.resolve("Production")
     if staged:
-        console.say(
+        output.say(
             f"  A reviewer reads {without_password(registry.tracking_uri)}/#/models/{registry.name}/versions/{staged.number}"
         )
         move = registry.promote(staged.number, "the demo promotes what Evaluate blessed")
-        console.done(f"Version {move.version}", f"{move.former} -> {move.stage}")
+        output.done(f"Version {move.version}", f"{move.former} -> {move.stage}")
     elif present:
-        console.done(f"Version {present.number}", "is in Production already; nothing waits for review")
+        output.done(f"Version {present.number}", "is in Production already; nothing waits for review")
     else:
-        raise console.StepFailed("No version was blessed, so there is none to promote; see 'textmill status'.", 1)
+        raise child_process.StepFailed("No version was blessed, so there is none to promote; see 'textmill status'.", 1)
 
 
 def ask(server: str) -> str:
@@ -71,11 +72,11 @@ def ask(server: str) -> str:
     answer = requests.post(f"{server}/v1/articles", json={"topic": TOPIC, "seed": 7}, timeout=120)
     answer.raise_for_status()
     article = answer.json()
-    console.say(f"\n  {TOPIC}\n")
+    output.say(f"\n  {TOPIC}\n")
     for paragraph in re.split(r"\n\s*\n", article["text"].strip()):
-        console.say(f"  {paragraph}\n")
+        output.say(f"  {paragraph}\n")
     model = article["model"]
-    console.say(f"  — {model['name']} version {model['version']}, seed {article['seed']}, {article['seconds']:.1f} s\n")
+    output.say(f"  — {model['name']} version {model['version']}, seed {article['seed']}, {article['seconds']:.1f} s\n")
     return str(article["text"])
 
 
@@ -85,33 +86,33 @@ def check(text: str) -> None:
     known, words = set(re.findall(r"\w+", pages.lower())), re.findall(r"\w+", text.lower())
     share = sum(word in known for word in words) / max(len(words), 1)
     if len(words) < 30 or share < 0.8:
-        raise console.StepFailed(f"The article has {len(words)} words and {share:.0%} of them are the site's.", 1)
-    console.done("Checked", f"{len(words)} words, {share:.0%} of them the site's")
+        raise child_process.StepFailed(f"The article has {len(words)} words and {share:.0%} of them are the site's.", 1)
+    output.done("Checked", f"{len(words)} words, {share:.0%} of them the site's")
 
 
 def demo(checking: bool) -> None:
     """Run the six steps."""
-    console.say(f"Textmill, from a web site to a served article. Everything is kept in {DATA}.\n")
+    output.say(f"Textmill, from a web site to a served article. Everything is kept in {DATA}.\n")
     with site() as start:
         demo = project(start)
-        with console.waiting("Starting the article store, MLflow and TensorBoard"):
+        with output.waiting("Starting the article store, MLflow and TensorBoard"):
             servers = local.up(DATA, mirrored=demo.config.name)
-        console.done(
+        output.done(
             "Servers", f"article store {without_password(servers.mongodb)}, MLflow {without_password(servers.mlflow)}"
         )
-        console.done("Web site", f"The Millpond, a small blog, at {start}")
+        output.done("Web site", f"The Millpond, a small blog, at {start}")
         steps.crawl(demo)
         steps.run(demo)
         review(demo)
         with steps.serving(demo, local.free_port(demo.config.serve.port)) as server:
-            console.done("Serving", server.address)
+            output.done("Serving", server.address)
             text = ask(server.address)
             if checking:
                 check(text)
                 return
-            console.say(f"  Web page     {server.address}")
-            console.say(f"  MLflow       {without_password(servers.mlflow)}/#/models/{demo.config.name}")
-            console.say(f"  TensorBoard  {servers.tensorboard}\n\nCtrl-C stops everything.")
+            output.say(f"  Web page     {server.address}")
+            output.say(f"  MLflow       {without_password(servers.mlflow)}/#/models/{demo.config.name}")
+            output.say(f"  TensorBoard  {servers.tensorboard}\n\nCtrl-C stops everything.")
             server.wait()
 
 
@@ -130,7 +131,7 @@ def main() -> int:
     try:
         demo(checking)
     except (Exception, KeyboardInterrupt) as error:
-        return console.exit_with(error)
+        return output.exit_with(error)
     finally:
         local.down(DATA)
     return 0

@@ -20,8 +20,8 @@ from pipeline.graph import STEPS, graph
 from pipeline.parameters import Resolved
 from pipeline.resolving import resolve
 from pipeline.workers import package
-from textmill import child_process, progress
 from textmill import config as configuration
+from textmill.console import child_process, progress
 from textmill.ground.errors import UserError
 from textmill.settings import Config
 

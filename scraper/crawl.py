@@ -3,7 +3,7 @@
     python -m scraper.crawl --config textmill.yaml
 
 The store's address comes from TEXTMILL_MONGODB_URI. Scrapy's log goes to a file, or to stderr; what a person should see is sent as
-`textmill.progress` describes.
+`textmill.console.progress` describes.
 """
 
 import argparse
@@ -15,8 +15,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from textmill import progress
 from textmill.config import DEFAULT_FILE, load
+from textmill.console import progress
 from textmill.ground.errors import TextmillError, UserError
 from textmill.settings import Config, Source
 

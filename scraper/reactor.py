@@ -24,7 +24,7 @@ from scraper.spiders.site import SiteSpider
 from scraper.storing import CrawlStore
 from scraper.urls import site_of
 from scraper.writing import ArticleWriter, store_stopped
-from textmill import progress
+from textmill.console import progress
 from textmill.settings import Config, Crawl, Source
 
 GRACE_S = 5  # for pages under way, when the crawl is interrupted

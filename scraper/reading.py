@@ -14,8 +14,8 @@ from lxml.etree import ParserError
 from scraper.extraction import Answer, Refused, article_of
 from scraper.page import Page
 from scraper.urls import normalise
-from textmill import progress
 from textmill.articles import Article
+from textmill.console import progress
 from textmill.settings import Source
 
 PAGES_ALONE = 200  # read by the crawl itself: for fewer, starting a process takes longer than it saves

@@ -19,7 +19,8 @@ from pathlib import Path
 import requests
 
 from serving.outbox import Undelivered
-from textmill import feedback, progress
+from textmill import feedback
+from textmill.console import progress
 from textmill.ground.environment import MLFLOW, MONGODB, address
 from textmill.ground.errors import TextmillError
 

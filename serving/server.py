@@ -26,7 +26,7 @@ import uvicorn
 from serving.api import create_app
 from serving.operation import Operation
 from textmill import config as configuration
-from textmill import progress
+from textmill.console import progress
 from textmill.ground.errors import TextmillError, UserError
 from textmill.settings import Config
 

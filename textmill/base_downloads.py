@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import requests
 
-from textmill import progress
+from textmill.console import progress
 from textmill.gpt2 import checkpoint, hugging_face, tokenizer
 from textmill.gpt2.architecture import SIZES
 from textmill.ground.errors import UserError

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import google_crc32c
 
-from textmill import progress
+from textmill.console import progress
 
 CONTENTS_AT_ONCE = 500  # SQLite takes a thousand parameters
 _BUSY_S = 60

@@ -4,7 +4,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from textmill import console
+from textmill.console import output
 from textmill.gpt2 import bundle, checkpoint
 from textmill.gpt2.checkpoint import BUNDLE, GPT_2_SIMPLE, HUGGING_FACE
 from textmill.ground.errors import UserError
@@ -24,7 +24,7 @@ def download(project: Project, number: int | None, to: Path, form: str) -> Versi
         raise UserError(f"There is no form '{form}'; choose one of {', '.join(FORMS)}.")
     checkpoint.check_free(to)
     version = _version(project.registry, number)
-    with console.waiting(f"Fetching version {version.number}"):
+    with output.waiting(f"Fetching version {version.number}"):
         directory = project.registry.download(version, project.config.data_dir / "models")
         if form == BUNDLE:
             _copy(directory, to)

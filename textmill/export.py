@@ -17,8 +17,9 @@ from typing import Any, NamedTuple, Protocol
 
 import apache_beam as beam
 
-from textmill import near_duplicates, progress, records, signatures
+from textmill import near_duplicates, records, signatures
 from textmill.articles import Article, Snapshot, digest_of, digest_term, key_ranges
+from textmill.console import progress
 from textmill.content_cache import Cache
 from textmill.gpt2.document import document
 from textmill.ground.errors import UserError

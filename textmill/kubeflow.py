@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from textmill import bases, console
+from textmill import bases
+from textmill.console import child_process
 from textmill.ground.errors import UserError
 from textmill.steps import Project, take_snapshot
 
@@ -38,4 +39,4 @@ def _run(project: Project, out: Path, snapshot: int | None, options: Sequence[st
     command = [sys.executable, "-P", "-m", "pipeline.kubeflow", "--config", str(project.file)]
     command += ["--snapshot", str(number), "--out", str(out.absolute()), *options]
     environment = {**addresses.environment(), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    return console.run_child(command, project.log("kubeflow"), environment, project.verbose, "Loading TFX")
+    return child_process.run_child(command, project.log("kubeflow"), environment, project.verbose, "Loading TFX")

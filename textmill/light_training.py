@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import textmill
-from textmill import bases, child_process, console, plain_text, progress
+from textmill import bases, plain_text
 from textmill import config as configuration
+from textmill.console import child_process, output, progress
 from textmill.gpt2 import allocation, tokenizer
 from textmill.gpt2.base import Base
 from textmill.gpt2.document import document
@@ -77,7 +78,7 @@ def train(config: Config, verbose: bool = False) -> Path:
     TextFile.open(config.text, config.corpus.validation_percent)
     command = [sys.executable, "-P", "-m", "textmill.light_training", config.model_dump_json(exclude_unset=True)]
     environment = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": config.train.backend, **allocation.ENVIRONMENT}
-    console.run_child(command, out / "logs" / "train.log", environment, verbose, "Loading TensorFlow")
+    child_process.run_child(command, out / "logs" / "train.log", environment, verbose, "Loading TensorFlow")
     return out / MODEL
 
 
@@ -100,7 +101,7 @@ def from_store(config: Config, file: Path) -> Path:
         for article in store.read(snapshot):
             out.write(document(article.title, article.text) + END)
     partial.replace(file)
-    console.done("Articles", f"{snapshot.articles} of snapshot {snapshot.number}")
+    output.done("Articles", f"{snapshot.articles} of snapshot {snapshot.number}")
     return file
 
 

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import requests
 
-from textmill import progress
+from textmill.console import progress
 from textmill.gpt2.training_log import SAMPLES, Point, Samples
 from textmill.ground import environment
 from textmill.ground.environment import without_password

@@ -15,7 +15,8 @@ import apache_beam as beam
 import numpy as np
 from numpy.typing import NDArray
 
-from textmill import exported, progress, records, token_cache
+from textmill import exported, records, token_cache
+from textmill.console import progress
 from textmill.content_cache import CONTENTS_AT_ONCE, Cache
 from textmill.export import FACTS_FILE
 from textmill.gpt2.document import document

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from textmill import config as configuration
 from textmill.articles import ArticleStore
-from textmill.console import console, say
+from textmill.console.output import console, say
 from textmill.ground.environment import MLFLOW, MONGODB, without_password
 from textmill.ground.errors import TextmillError
 from textmill.local import addresses

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from rich.markup import escape
 from rich.table import Table
 
-from textmill import console, sources
+from textmill import sources
+from textmill.console import output
 from textmill.forgetting import forget
 from textmill.ground.errors import TextmillError, UserError
 from textmill.registry import Version
@@ -22,12 +23,12 @@ def show(project: Project) -> None:
     found = list(sources.states(project.store, [source.name for source in project.config.sources]))
     for state in found:
         table.add_row(*_row(state))
-    console.console.print(table)
+    output.console.print(table)
     for state in found:
         if state.last and state.last.get("failure"):
-            console.say(state.last["failure"])
+            output.say(state.last["failure"])
         if state.quarantine:
-            console.say(
+            output.say(
                 f"'{state.name}' is quarantined: {state.quarantine}. Its articles are left out of every new snapshot; "
                 f"look at 'textmill sources --refused {state.name}', then 'textmill sources --release {state.name}'."
             )
@@ -71,14 +72,14 @@ def forget_article(project: Project, url: str) -> None:
     """Forget an article and print what had it."""
     done = forget(project.store, url)
     texts = f"{done.versions} text{'' if done.versions == 1 else 's'} taken out of the store; it is not fetched again"
-    console.done(
+    output.done(
         "Forgotten", f"{done.url}: {texts if done.versions else 'the store has no text of it; it is never fetched'}"
     )
     if not done.snapshots:
-        console.say("No snapshot held it.")
+        output.say("No snapshot held it.")
         return
-    console.say(f"Snapshots that held it, and can be read no more: {', '.join(map(str, done.snapshots))}.")
-    console.say(_models(lambda: project.registry.versions(), done.snapshots))
+    output.say(f"Snapshots that held it, and can be read no more: {', '.join(map(str, done.snapshots))}.")
+    output.say(_models(lambda: project.registry.versions(), done.snapshots))
 
 
 def _models(versions: Callable[[], list[Version]], snapshots: list[int]) -> str:

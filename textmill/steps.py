@@ -13,9 +13,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from textmill import bases, console, local
+from textmill import bases, local
 from textmill import config as configuration
 from textmill.articles import ArticleStore, Snapshot
+from textmill.console import child_process, output
 from textmill.gpt2 import allocation
 from textmill.ground.environment import MLFLOW, MONGODB
 from textmill.ground.errors import TextmillError, UserError
@@ -63,7 +64,7 @@ def crawl(project: Project) -> dict[str, Any]:
     _ = project.store  # says within five seconds if it does not answer
     environment = {MONGODB: local.store_address(project.config.data_dir)}
     command = [sys.executable, "-P", "-m", "scraper.crawl", "--config", str(project.file), "--log-file", "-"]
-    return console.run_child(command, project.log("crawl"), environment, project.verbose)
+    return child_process.run_child(command, project.log("crawl"), environment, project.verbose)
 
 
 def seconds_in(duration: str) -> float:
@@ -89,11 +90,11 @@ def watch(project: Project, every_s: float) -> NoReturn:
         try:
             crawl(Project.load(project.file, project.verbose))
         except TextmillError as error:
-            console.say(str(error))
+            output.say(str(error))
             if not _store_answers(project):
                 due_s = min(every_s, _STORE_AGAIN_S)
         wait_s = max(0.0, due_s - (time.monotonic() - began))
-        console.say(f"The next crawl begins at {datetime.now(UTC) + timedelta(seconds=wait_s):%Y-%m-%d %H:%M} UTC.")
+        output.say(f"The next crawl begins at {datetime.now(UTC) + timedelta(seconds=wait_s):%Y-%m-%d %H:%M} UTC.")
         time.sleep(wait_s)
 
 
@@ -132,7 +133,9 @@ def run(project: Project, runner: str = "local") -> dict[str, Any]:
     environment = {**addresses.environment(), "TEXTMILL_RUN": name, "TF_CPP_MIN_LOG_LEVEL": "3"}
     environment["KERAS_BACKEND"] = project.config.train.backend  # TFX imports Keras, which reads it once
     environment |= allocation.ENVIRONMENT
-    return console.run_child(command, project.log("run"), environment, project.verbose, "Loading TFX and TensorFlow")
+    return child_process.run_child(
+        command, project.log("run"), environment, project.verbose, "Loading TFX and TensorFlow"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,7 @@ class Server:
     def wait(self) -> None:
         """Wait until it ends; it should not, so that is an error."""
         code = self.process.wait()
-        raise console.StepFailed(f"The server ended with code {code}; its log is {self.log}.", code or 1)
+        raise child_process.StepFailed(f"The server ended with code {code}; its log is {self.log}.", code or 1)
 
 
 @contextmanager
@@ -167,13 +170,13 @@ def serving(project: Project, port: int | None = None, options: Sequence[str] = 
     environment = {} if without else {MLFLOW: project.registry.tracking_uri}
     with suppress(UserError):  # where no store runs, ratings wait on disk
         environment[MONGODB] = local.store_address(project.config.data_dir)
-    child, events = console.start_child(command, log, environment, project.verbose)
+    child, events = child_process.start_child(command, log, environment, project.verbose)
     try:
-        with console.waiting("Loading the model"):
+        with output.waiting("Loading the model"):
             address = _wait_until_ready(events, log)
         yield Server(address, child, log)
     finally:
-        console.stop(child)
+        child_process.stop(child)
         events.close()
 
 
@@ -182,7 +185,7 @@ def _wait_until_ready(events: TextIO, log: Path) -> str:
     for line in events:
         event = json.loads(line)
         if event["event"] == "failed":
-            raise console.failed(event, log)
+            raise child_process.failed(event, log)
         if event["event"] == "outcome":
             return str(event["values"]["url"])
-    raise console.StepFailed(f"The server ended before it was ready; its log is {log}.", 1)
+    raise child_process.StepFailed(f"The server ended before it was ready; its log is {log}.", 1)

@@ -7,7 +7,8 @@ from threading import Event
 
 from pymongo.errors import PyMongoError
 
-from textmill import console, kubeflow, local, steps
+from textmill import kubeflow, local, steps
+from textmill.console import output
 from textmill.feedback import FeedbackStore
 from textmill.ground.errors import TextmillError
 from textmill.steps import Project
@@ -65,7 +66,7 @@ class Watcher:
         return f"version {outcome['version']} is in {outcome['stage']}"
 
 
-def watch(project: Project, stop: Event, once: bool = False, say: Callable[[str], None] = console.say) -> None:
+def watch(project: Project, stop: Event, once: bool = False, say: Callable[[str], None] = output.say) -> None:
     """Look, decide and act every so often, until `stop` is set; a failure is said, and watching goes on.
 
     Args:

@@ -81,6 +81,6 @@ def _exit_code(command: Callable[..., Any]) -> int:
         return 2
     if code in (0, 2):
         return code
-    from textmill import console
+    from textmill.console import output
 
-    return console.exit_with(error)
+    return output.exit_with(error)

@@ -15,13 +15,14 @@ def crawl(
     verbose: Verbose = False,
 ) -> None:
     """Crawl the sites into the article store."""
-    from textmill import console, steps
+    from textmill import steps
+    from textmill.console import output
 
     project = project_of(config, verbose)
     if watch:
         steps.watch(project, steps.seconds_in(watch))
     steps.crawl(project)
-    console.say("Next: textmill run")
+    output.say("Next: textmill run")
 
 
 def sources(
@@ -30,12 +31,13 @@ def sources(
     config: ConfigFile = DEFAULT,
 ) -> None:
     """Show how each site was last crawled, against what is usual for it, and which are quarantined."""
-    from textmill import console, source_report
+    from textmill import source_report
+    from textmill.console import output
     from textmill.sources import release as let_out
 
     project = project_of(config)
     if release:
-        console.done("Released", f"{release}, which was quarantined for {let_out(project.store, release)}")
+        output.done("Released", f"{release}, which was quarantined for {let_out(project.store, release)}")
     elif refused:
         source_report.show_refused(project, refused)
     else:
@@ -53,12 +55,12 @@ def forget(
 
 def snapshots(config: ConfigFile = DEFAULT) -> None:
     """List the snapshots of the article store."""
-    from textmill import console
     from textmill import snapshots as taken
+    from textmill.console import output
 
     every = taken.every(project_of(config).store)
     for line in taken.table(every) if every else ["There is no snapshot yet; 'textmill run' takes one when it starts."]:
-        console.say(line)
+        output.say(line)
 
 
 def diff(
@@ -67,13 +69,13 @@ def diff(
     config: ConfigFile = DEFAULT,
 ) -> None:
     """Say per source how many articles were added, removed and changed from one snapshot to another."""
-    from textmill import console
     from textmill import snapshots as taken
+    from textmill.console import output
 
     store = project_of(config).store
     changes = taken.diff(store, store.snapshot(before), store.snapshot(after))
     for line in taken.changes_table(changes) if changes else ["The two hold the same articles."]:
-        console.say(line)
+        output.say(line)
 
 
 def export(
@@ -86,7 +88,8 @@ def export(
     config: ConfigFile = DEFAULT,
 ) -> None:
     """Write a snapshot's articles to files."""
-    from textmill import console, steps, transfer
+    from textmill import steps, transfer
+    from textmill.console import output
     from textmill.ground.errors import UserError
     from textmill.selection import Selection
 
@@ -96,11 +99,11 @@ def export(
     store = project.store
     chosen = store.snapshot(snapshot) if snapshot else steps.take_snapshot(project)
     selection = None if everything else Selection.of(project.config.corpus)
-    with console.waiting(f"Writing snapshot {chosen.number}"):
+    with output.waiting(f"Writing snapshot {chosen.number}"):
         manifest, written = transfer.write(store, chosen, selection, to, form)
     left_out = "".join(f"; {count} left out: {reason}" for reason, count in manifest["left_out"].items())
     articles = f"{manifest['articles']:,} articles in {len(manifest['files'])} files{left_out}"
-    console.done(f"Snapshot {chosen.number}", f"{to}: {articles}" if written else f"{to} has it already: {articles}")
+    output.done(f"Snapshot {chosen.number}", f"{to}: {articles}" if written else f"{to} has it already: {articles}")
 
 
 def import_(
@@ -109,16 +112,17 @@ def import_(
     config: ConfigFile = DEFAULT,
 ) -> None:
     """Bring articles from files into the store; what is there already changes nothing."""
-    from textmill import console, transfer
+    from textmill import transfer
+    from textmill.console import output
 
     project = project_of(config)
     named = [*(each.name for each in project.config.sources), *project.config.corpus.imported]
-    with console.waiting("Reading"):
+    with output.waiting("Reading"):
         counts = transfer.bring_in(project.store, transfer.read(uri, source), named)
     said = ", ".join(
         f"{counts[name]:,} {name}" for name in ("new", "changed", "unchanged", "forgotten") if counts[name]
     )
-    console.done("Imported", said or "no article")
+    output.done("Imported", said or "no article")
     found = {name.partition(":")[2] for name in counts if name.startswith("source:")}
     if unlisted := sorted(found - set(named)):
-        console.say(f"To learn from them, put their source into the file: corpus: imported: [{', '.join(unlisted)}]")
+        output.say(f"To learn from them, put their source into the file: corpus: imported: [{', '.join(unlisted)}]")

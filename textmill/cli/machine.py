@@ -21,24 +21,26 @@ def init(
 
 def up(config: ConfigFile = DEFAULT) -> None:
     """Start the local servers: article store, MLflow, TensorBoard."""
-    from textmill import console, local
+    from textmill import local
+    from textmill.console import output
     from textmill.ground.environment import without_password
 
     project = project_of(config)
-    with console.waiting("Starting the article store, MLflow and TensorBoard"):
+    with output.waiting("Starting the article store, MLflow and TensorBoard"):
         addresses = local.up(project.config.data_dir, mirrored=project.config.name)
-    console.done("Article store", without_password(addresses.mongodb))
-    console.done("MLflow", without_password(addresses.mlflow))
-    console.done("TensorBoard", addresses.tensorboard or "")
-    console.say("Next: textmill crawl")
+    output.done("Article store", without_password(addresses.mongodb))
+    output.done("MLflow", without_password(addresses.mlflow))
+    output.done("TensorBoard", addresses.tensorboard or "")
+    output.say("Next: textmill crawl")
 
 
 def down(config: ConfigFile = DEFAULT) -> None:
     """Stop the local servers."""
-    from textmill import console, local
+    from textmill import local
+    from textmill.console import output
 
     stopped = local.down(project_of(config).config.data_dir)
-    console.say(f"Stopped: {', '.join(stopped)}." if stopped else "Nothing was running.")
+    output.say(f"Stopped: {', '.join(stopped)}." if stopped else "Nothing was running.")
 
 
 def doctor(config: ConfigFile = DEFAULT) -> None:

@@ -23,7 +23,7 @@ def promote(
     config: ConfigFile = DEFAULT,
 ) -> None:
     """Move a version to a stage."""
-    from textmill import console
+    from textmill.console import output
     from textmill.ground.errors import UserError
     from textmill.registry import STAGES
 
@@ -38,22 +38,22 @@ def promote(
             raise UserError(f"No version of '{registry.name}' is in Staging; name one: textmill promote VERSION.")
         version = staged.number
     move = registry.promote(version, why or "promoted by hand", stage, force)
-    console.done(f"Version {move.version}", f"{move.former} -> {move.stage}")
+    output.done(f"Version {move.version}", f"{move.former} -> {move.stage}")
     if registry.version(version).stage != stage:
-        console.say("Somebody else has moved it since; see 'textmill history'.")
+        output.say("Somebody else has moved it since; see 'textmill history'.")
 
 
 def rollback(why: Why = "rolled back by hand", config: ConfigFile = DEFAULT) -> None:
     """Put the former Production version back; again, and the one before that."""
-    from textmill import console
+    from textmill.console import output
 
     registry = project_of(config).registry
     move = registry.rollback(why)
-    console.done(f"Version {move.version}", f"{move.former} -> {move.stage}")
+    output.done(f"Version {move.version}", f"{move.former} -> {move.stage}")
     if move.undoes:
-        console.say(f"Version {move.undoes} is out of Production; a rollback does not bring it back, 'promote' does.")
+        output.say(f"Version {move.undoes} is out of Production; a rollback does not bring it back, 'promote' does.")
     further = registry.former_production()
-    console.say(f"Rolling back again restores version {further.number}." if further else "Nothing lies further back.")
+    output.say(f"Rolling back again restores version {further.number}." if further else "Nothing lies further back.")
 
 
 def history(
@@ -70,14 +70,14 @@ def mirror(config: ConfigFile = DEFAULT) -> None:
     """Mirror moves made in MLflow's page to stages, aliases and the log, until Ctrl-C."""
     import threading
 
-    from textmill import console
+    from textmill.console import output
     from textmill.mirror import EVERY_S, sentence
     from textmill.reconciler import Reconciler
 
     registry = project_of(config).registry
     registry.check()
-    console.say(f"Mirroring the moves that are made in MLflow's page for '{registry.name}'; Ctrl-C stops it.")
-    Reconciler(registry, lambda move: console.say(sentence(move))).run(EVERY_S, threading.Event())
+    output.say(f"Mirroring the moves that are made in MLflow's page for '{registry.name}'; Ctrl-C stops it.")
+    Reconciler(registry, lambda move: output.say(sentence(move))).run(EVERY_S, threading.Event())
 
 
 def download(
@@ -87,7 +87,8 @@ def download(
     config: ConfigFile = DEFAULT,
 ) -> None:
     """Write a version to a folder, in the form that other programs read."""
-    from textmill import console, downloading
+    from textmill import downloading
+    from textmill.console import output
 
     written = downloading.download(project_of(config), version, to, form)
-    console.done(f"Version {written.number}", f"{to} has it as a {form} directory")
+    output.done(f"Version {written.number}", f"{to} has it as a {form} directory")

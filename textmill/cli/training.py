@@ -16,7 +16,8 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Run the pipeline: export, preprocess, fine-tune, evaluate, register."""
-    from textmill import console, steps
+    from textmill import steps
+    from textmill.console import output
     from textmill.ground.errors import UserError
 
     if runner not in ("local", "beam"):
@@ -24,7 +25,7 @@ def run(
     project = project_of(config, verbose)
     steps.run(project, runner)
     staged = project.registry.resolve("Staging")
-    console.say(f"Next: textmill promote {staged.number}" if staged else "Next: textmill status")
+    output.say(f"Next: textmill promote {staged.number}" if staged else "Next: textmill status")
 
 
 def watch(
@@ -35,13 +36,13 @@ def watch(
     """Train when articles, time, ratings or drift say so, and deploy what is better; until Ctrl-C."""
     import threading
 
-    from textmill import console
+    from textmill.console import output
     from textmill.watch_loop import watch as keep_watching
 
     project = project_of(config, verbose)
     project.registry.check()
     if not once:
-        console.say(f"Watching '{project.config.name}' every {project.config.watch.every_s:g} s; Ctrl-C stops it.")
+        output.say(f"Watching '{project.config.name}' every {project.config.watch.every_s:g} s; Ctrl-C stops it.")
     keep_watching(project, threading.Event(), once)
 
 
@@ -52,10 +53,11 @@ def kubeflow_compile(
     verbose: Verbose = False,
 ) -> None:
     """Write the pipeline as a file that Kubeflow Pipelines 2 takes."""
-    from textmill import console, kubeflow
+    from textmill import kubeflow
+    from textmill.console import output
 
     kubeflow.compile_for(project_of(config, verbose), out, snapshot)
-    console.say("Next: textmill kubeflow submit, or upload the file in Kubeflow's page")
+    output.say("Next: textmill kubeflow submit, or upload the file in Kubeflow's page")
 
 
 def kubeflow_submit(
@@ -85,7 +87,8 @@ def train(
     verbose: Verbose = False,
 ) -> None:
     """Train on a plain text file, or on the articles in the store: no pipeline, no registry."""
-    from textmill import console, light_training
+    from textmill import light_training
+    from textmill.console import output
 
     model = light_training.train(light_training.plan(config, text, out, base, steps), verbose)
-    console.say(f"The model is in {model}. Next: textmill generate TOPIC --bundle {model}")
+    output.say(f"The model is in {model}. Next: textmill generate TOPIC --bundle {model}")

@@ -19,14 +19,15 @@ def serve(
     verbose: Verbose = False,
 ) -> None:
     """Serve the Production version: web page and HTTP API, until Ctrl-C."""
-    from textmill import console, steps
+    from textmill import steps
+    from textmill.console import output
 
     given = {"workers": workers, "devices": devices, "engine": engine, "worker-urls": worker_urls}
     folder = {"bundle": bundle.absolute()} if bundle else {}
     options = [f"--{name}={value}" for name, value in {**given, **folder}.items() if value]
     with steps.serving(project_of(config, verbose), port, options) as server:
-        console.done("Serving", server.address)
-        console.say("Ctrl-C stops it.")
+        output.done("Serving", server.address)
+        output.say("Ctrl-C stops it.")
         server.wait()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from textmill import progress
+from textmill.console import progress
 from textmill.gpt2 import memory, training_checkpoints, weights
 from textmill.gpt2 import model as gpt2
 from textmill.gpt2.dataset import Batches, held_out_batches

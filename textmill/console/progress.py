@@ -2,7 +2,7 @@
 
 Work that prints hundreds of lines of its own (Scrapy, TFX, TensorFlow) runs in a child process whose output goes to
 a log file. What a person should see travels beside it, one JSON object a line, over the file descriptor named by
-TEXTMILL_PROGRESS_FD; without one, reports go nowhere. `textmill.console` shows them.
+TEXTMILL_PROGRESS_FD; without one, reports go nowhere. `textmill.console.output` shows them.
 """
 
 import ctypes

@@ -1,0 +1,136 @@
+"""What a child process of the command does around its work; `textmill.console.output` starts it and shows what it reports."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from textmill.console import progress
+from textmill.console.display import _Display
+from textmill.console.output import say
+from textmill.ground.errors import TextmillError
+
+_INTERRUPTED = 130  # what shells give for SIGINT
+
+
+def exit_code(work: Callable[[], object]) -> int:
+    """Do the work and return the code to exit with; a failure is reported in one sentence.
+
+    The process ends when the one that started it does.
+    """
+    progress.follow_parent()
+    try:
+        work()
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except Exception as error:
+        progress.failed_with(error)
+        if not isinstance(error, TextmillError):
+            raise  # a mistake of ours: the log is to have the traceback
+        return error.exit_code
+    return 0
+
+
+_STOP_WITHIN_S = 20
+
+
+class StepFailed(TextmillError):
+    """A child process failed and said why, in a sentence of its own."""
+
+    def __init__(self, sentence: str, exit_code: int) -> None:
+        super().__init__(sentence)
+        self.exit_code = exit_code
+
+
+def run_child(
+    command: Sequence[str], log: Path, environment: dict[str, str], verbose: bool = False, first: str = ""
+) -> dict[str, Any]:
+    """Run work in a child process, show its progress, and return the outcome it reports.
+
+    Args:
+        first: what it does before it can report: importing, mostly.
+
+    Raises:
+        StepFailed: the child failed; its sentence, or else where its log is.
+        KeyboardInterrupt: Ctrl-C, after the child has ended.
+    """
+    child, events = start_child(command, log, environment, verbose)
+    try:
+        with events:
+            outcome, failure = _watch(events, first)
+        code = child.wait()
+    except BaseException:
+        stop(child)
+        raise
+    if failure is not None:
+        raise failed(failure, log)
+    if code:
+        raise StepFailed(f"'{' '.join(command[1:4])}' ended with code {code}; its log is {log}.", 1)
+    return outcome
+
+
+def start_child(
+    command: Sequence[str], log: Path, environment: dict[str, str], verbose: bool
+) -> tuple[subprocess.Popen[bytes], TextIO]:
+    """Start work in a child process; gives it, and the events that it sends, one JSON object a line."""
+    reading, writing = os.pipe()
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=None if verbose else output,
+            stderr=None if verbose else output,
+            env={**os.environ, **environment, "TEXTMILL_PROGRESS_FD": str(writing), "PYTHONUNBUFFERED": "1"},
+            pass_fds=(writing,),
+            start_new_session=True,  # Ctrl-C reaches it through us, once
+        )
+    os.close(writing)
+    return child, os.fdopen(reading, encoding="utf-8")
+
+
+def failed(event: dict[str, Any], log: Path) -> StepFailed:
+    """The error that a child's `failed` event stands for."""
+    return StepFailed(f"{event['sentence']} (log: {log})", event["exit_code"])
+
+
+def _watch(events: TextIO, first: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    outcome: dict[str, Any] = {}
+    failure: dict[str, Any] | None = None
+    with _Display() as display:
+        shown: dict[str, Callable[[dict[str, Any]], None]] = {
+            "plan": lambda event: display.plan.extend(event["steps"]),
+            "step": lambda event: display.begin(event["name"]),
+            "progress": lambda event: display.progress(event["done"], event["total"], event["text"]),
+            "note": lambda event: say(f"    {event['text']}"),
+            "result": lambda event: display.results.append(event["text"]),
+            "outcome": lambda event: outcome.update(event["values"]),
+        }
+        if first:
+            display.begin(first)
+        for line in events:
+            event = json.loads(line)
+            if event["event"] == "failed":
+                failure = event
+                display.step = None
+                display.plan.clear()
+            else:
+                shown[event["event"]](event)
+        if failure is None:
+            display.finish()
+    return outcome, failure
+
+
+def stop(child: subprocess.Popen[bytes]) -> None:
+    """End a child and what it started: asked first, then made to."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        if child.poll() is not None:
+            return
+        try:
+            os.killpg(child.pid, number)
+            child.wait(_STOP_WITHIN_S)
+        except (subprocess.TimeoutExpired, ProcessLookupError):
+            continue
