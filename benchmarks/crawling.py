@@ -117,7 +117,7 @@ def extraction(urls: list[str]) -> float:
     from scraper.extraction import Answer, article_of
     from scraper.page import Page
     from textmill.articles import now
-    from textmill.settings import Source
+    from textmill.settings.sites import Source
 
     bodies = [(url, urlopen(url).read().decode()) for url in urls]
     source, began = Source(name="millpond", start=urls[0]), time.perf_counter()

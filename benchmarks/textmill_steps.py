@@ -20,7 +20,7 @@ import numpy as np  # noqa: E402
 from textmill.gpt2 import model as gpt2  # noqa: E402
 from textmill.gpt2.architecture import Architecture  # noqa: E402
 from textmill.gpt2.training_step import TrainingStep  # noqa: E402
-from textmill.settings import Train  # noqa: E402
+from textmill.settings.training import Train  # noqa: E402
 
 
 class Textmill(Trainer):

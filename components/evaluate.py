@@ -7,7 +7,6 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
 from textmill import judging
-from textmill import settings as groups
 from textmill.console import progress
 from textmill.gpt2.base import Base
 from textmill.ground import environment
@@ -41,7 +40,7 @@ def Evaluate(
         registry=ModelRegistry(environment.address(environment.MLFLOW), name),
         production=production,
         base=Base.from_json(base),
-        settings=groups.Evaluate.model_validate_json(settings),
+        settings=evaluation.Evaluate.model_validate_json(settings),
         out=Path(evaluation.uri),
         blessing=Path(blessing.uri),
     )

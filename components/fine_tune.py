@@ -12,7 +12,8 @@ from textmill.console import progress
 from textmill.gpt2.base import Base
 from textmill.gpt2.fine_tuning import Folders, fine_tune
 from textmill.ground import environment
-from textmill.settings import Model, Train
+from textmill.settings.model import Model
+from textmill.settings.training import Train
 
 
 @component

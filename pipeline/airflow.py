@@ -20,7 +20,7 @@ from pipeline import sensors
 from pipeline.local import alone, assembled
 from pipeline.parameters import Resolved
 from pipeline.resolving import resolve
-from textmill import config as configuration
+from textmill.settings import yaml_file as configuration
 from textmill.steps import Project, take_snapshot
 
 _NOT_YET = Resolved(snapshot=0, digest="", production=0, production_checksum="", registry="", code="")

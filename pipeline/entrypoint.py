@@ -27,7 +27,8 @@ from textmill.ground import environment
 from textmill.ground.errors import UserError
 from textmill.ground.files import hash_of_sources, write_beside
 from textmill.registry import ModelRegistry
-from textmill.settings import Config, Model
+from textmill.settings.config import Config
+from textmill.settings.model import Model
 
 MOUNTS = "TEXTMILL_MOUNTS"  # the folder in which the launcher's mounts lie, where it is not the root
 _SCHEMES = {"minio": "minio", "s3": "s3", "gs": "gcs"}  # of URIs, with the launcher's name for each

@@ -11,7 +11,7 @@ from components.preprocess import Preprocess
 from components.register import Register
 from pipeline.parameters import Choices, Parameters, Resolved
 from pipeline.statistics import statistics_steps
-from textmill.settings import Config
+from textmill.settings.config import Config
 
 STEPS = ("ExportArticles", "Preprocess", "FineTune", "Evaluate", "Register")
 

@@ -21,12 +21,12 @@ from pipeline.graph import graph
 from pipeline.kubeflow_platform import VOLUME, equip, platform
 from pipeline.parameters import Choices, Resolved
 from pipeline.resolving import resolve
-from textmill import config as configuration
 from textmill.console import child_process, progress
 from textmill.gpt2.base import Base
 from textmill.ground.errors import UserError
 from textmill.ground.files import write_beside
-from textmill.settings import Config
+from textmill.settings import yaml_file as configuration
+from textmill.settings.config import Config
 
 COMMAND = ("python", "-m", "pipeline.entrypoint")
 _MEANING = {

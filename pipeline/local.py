@@ -20,10 +20,10 @@ from pipeline.graph import STEPS, graph
 from pipeline.parameters import Resolved
 from pipeline.resolving import resolve
 from pipeline.workers import package
-from textmill import config as configuration
 from textmill.console import child_process, progress
 from textmill.ground.errors import UserError
-from textmill.settings import Config
+from textmill.settings import yaml_file as configuration
+from textmill.settings.config import Config
 
 RUNNERS = {"local": LocalDagRunner, "beam": BeamDagRunner}
 

@@ -7,7 +7,8 @@ from typing import Any
 from textmill import bases
 from textmill.gpt2.base import SCRATCH, Base
 from textmill.selection import Selection
-from textmill.settings import Config, Model
+from textmill.settings.config import Config
+from textmill.settings.model import Model
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from textmill import bases
 from textmill.ground import environment
 from textmill.ground.files import hash_of_sources
 from textmill.registry import ModelRegistry
-from textmill.settings import Config
+from textmill.settings.config import Config
 
 
 def resolve(config: Config, snapshot: int) -> Resolved:

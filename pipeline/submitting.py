@@ -14,7 +14,7 @@ import requests
 
 from textmill.ground.environment import without_password
 from textmill.ground.errors import TextmillError, UserError
-from textmill.settings import Kubeflow
+from textmill.settings.pipeline import Kubeflow
 
 if TYPE_CHECKING:
     from kfp import Client

@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from scrapy.http import Response, TextResponse
 
 from scraper.items import PageRecord
-from textmill.settings import Crawl, Source
+from textmill.settings.sites import Crawl, Source
 
 _EXTRACTION = 1  # raised where extraction changes so that unchanged pages should be read again
 _SETTLED = timedelta(seconds=2)  # a page may change twice within a second, which is all that Last-Modified tells

@@ -15,10 +15,11 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from textmill.config import DEFAULT_FILE, load
 from textmill.console import progress
 from textmill.ground.errors import TextmillError, UserError
-from textmill.settings import Config, Source
+from textmill.settings.config import Config
+from textmill.settings.sites import Source
+from textmill.settings.yaml_file import DEFAULT_FILE, load
 
 if TYPE_CHECKING:
     from scraper.counts import CrawlCounts

@@ -23,7 +23,7 @@ from scraper.page import Page, in_chrome
 from scraper.permission import SiteTerms, reservation, robots_tags
 from scraper.selecting import selected, selected_date, selected_text
 from textmill.articles import Article
-from textmill.settings import Source
+from textmill.settings.sites import Source
 
 LIKELY_LISTING_FACTOR = 3  # a home page's welcome is no article unless it is this many times as long as one must be
 MAIN_SHARE = 0.8  # of the paragraphs' text: the element that holds so much of it is the page's main part

@@ -25,7 +25,8 @@ from scraper.storing import CrawlStore
 from scraper.urls import site_of
 from scraper.writing import ArticleWriter, store_stopped
 from textmill.console import progress
-from textmill.settings import Config, Crawl, Source
+from textmill.settings.config import Config
+from textmill.settings.sites import Crawl, Source
 
 GRACE_S = 5  # for pages under way, when the crawl is interrupted
 

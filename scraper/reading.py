@@ -16,7 +16,7 @@ from scraper.page import Page
 from scraper.urls import normalise
 from textmill.articles import Article
 from textmill.console import progress
-from textmill.settings import Source
+from textmill.settings.sites import Source
 
 PAGES_ALONE = 200  # read by the crawl itself: for fewer, starting a process takes longer than it saves
 _STARTING = 100  # pages before that, as a process takes seconds to import what it needs

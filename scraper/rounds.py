@@ -19,8 +19,8 @@ from typing import NoReturn
 
 from scraper.crawl import store_address
 from textmill.articles import ArticleStore
-from textmill.config import DEFAULT_FILE, load
 from textmill.ground.errors import TextmillError, UserError
+from textmill.settings.yaml_file import DEFAULT_FILE, load
 
 _log = logging.getLogger(__name__)
 _STORE_AGAIN_S = 10.0

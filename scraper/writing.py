@@ -15,7 +15,7 @@ from scraper.repeated import REFUSED, clean, paragraph_hashes, repeated_in, with
 from scraper.storing import CrawlStore
 from textmill.articles import key_of, now
 from textmill.ground.errors import UserError
-from textmill.settings import Source
+from textmill.settings.sites import Source
 
 BATCH = 50  # articles in one write: a crawl that is killed loses no more
 FLUSH_S = 10  # the longest that an article waits for its batch to fill

@@ -19,7 +19,7 @@ from serving.protection import BodyLimit, SecurityHeaders, allow_origins
 from serving.routes import articles, feedback, openai, operations, seldon
 from serving.split import targets
 from textmill import __version__
-from textmill.settings import Config
+from textmill.settings.config import Config
 
 KEYS_FILE = "TEXTMILL_API_KEYS_FILE"
 

@@ -25,7 +25,8 @@ from textmill.ground.environment import MLFLOW, address
 from textmill.ground.errors import UserError
 from textmill.reconciler import Reconciler
 from textmill.registry import ModelRegistry, Version
-from textmill.settings import Config, Serve
+from textmill.settings.config import Config
+from textmill.settings.serving import Serve
 
 _RECONCILE_S = 5.0
 

@@ -23,7 +23,7 @@ from serving.schemas import ModelIdentity
 from serving.split import Route, Target
 from serving.upstream import Lost, Upstream
 from textmill.kept_bundles import Hold
-from textmill.settings import Serve
+from textmill.settings.serving import Serve
 
 _log = logging.getLogger(__name__)
 _LOOK_S = 0.5

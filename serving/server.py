@@ -25,10 +25,10 @@ import uvicorn
 
 from serving.api import create_app
 from serving.operation import Operation
-from textmill import config as configuration
 from textmill.console import progress
 from textmill.ground.errors import TextmillError, UserError
-from textmill.settings import Config
+from textmill.settings import yaml_file as configuration
+from textmill.settings.config import Config
 
 _GRACE_S = 5  # for articles under way when the server is told to end
 

@@ -17,13 +17,13 @@ import pytest
 import requests
 
 from textmill import base_downloads, bases
-from textmill import config as configuration
 from textmill.gpt2 import bundle, checkpoint, tokenizer, weights
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.base import SCRATCH
 from textmill.ground.errors import UserError
 from textmill.registry import ModelRegistry
-from textmill.settings import Config
+from textmill.settings import yaml_file as configuration
+from textmill.settings.config import Config
 
 TEXT = "The mill by the river grinds the grain."
 SMALL = Architecture(280, 32, 2, 2, 16)

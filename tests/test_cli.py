@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from textmill import config as configuration
+from textmill.settings import yaml_file as configuration
 
 TEXTMILL = str(Path(sys.executable).with_name("textmill"))
 

@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from textmill import config as configuration
 from textmill.ground.errors import UserError
-from textmill.settings import Config, Settings, Source, Train
+from textmill.settings import yaml_file as configuration
+from textmill.settings.config import Config
+from textmill.settings.group import Settings
+from textmill.settings.sites import Source
+from textmill.settings.training import Train
 
 MINIMAL = "name: handbook\nsources:\n  - name: handbook\n    start: https://handbook.example/\n"
 

@@ -14,7 +14,7 @@ from textmill.gpt2.evaluation import ArticleScore, Sample, Scores, SourceScore
 from textmill.gpt2.memorisation import Canary, Memory, Probe
 from textmill.gpt2.verbatim import Run
 from textmill.judgement import Judged, Judgement
-from textmill.settings import Evaluate
+from textmill.settings.evaluation import Evaluate
 from textmill.verdict import decide
 
 ATTACK = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"

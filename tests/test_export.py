@@ -19,7 +19,7 @@ from textmill.articles import Article, ArticleStore, Snapshot, digest_of, digest
 from textmill.gpt2 import tokenizer
 from textmill.ground.errors import UserError
 from textmill.selection import Selection
-from textmill.settings import Corpus
+from textmill.settings.corpus import Corpus
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 

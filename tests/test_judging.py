@@ -15,7 +15,7 @@ from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.base import SCRATCH, Base
 from textmill.gpt2.tokenizer import characters
 from textmill.registry import ModelRegistry
-from textmill.settings import Evaluate
+from textmill.settings.evaluation import Evaluate
 from textmill.verdict import Verdict
 
 LETTERS = characters(["abcdefghijklmnopqrstuvwxyz \n"])

@@ -10,7 +10,8 @@ import requests
 
 from textmill import live_tracking
 from textmill.gpt2.training_log import Point, Samples, TrainingLog
-from textmill.live_tracking import RUN_FILE, LiveRun, flat
+from textmill.live_tracking import RUN_FILE, LiveRun
+from textmill.settings.group import flat
 
 PATIENCE_S = 60
 PARAMETERS = {"train": {"steps": 20, "batch": "auto"}, "corpus": {"articles": {"train": 57}}}

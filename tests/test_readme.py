@@ -8,7 +8,8 @@ import typer.main
 from typer.testing import CliRunner
 
 from textmill.cli import app
-from textmill.settings import Config, Settings
+from textmill.settings.config import Config
+from textmill.settings.group import Settings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -13,12 +13,12 @@ import pytest
 from empty_versions import mlflow, register_empty
 from typer.testing import CliRunner
 
-from textmill import config as configuration
 from textmill import local
 from textmill.cli import app
 from textmill.mirror import EVERY_S
 from textmill.reconciler import _GRACE_S
 from textmill.registry import ModelRegistry
+from textmill.settings import yaml_file as configuration
 
 NOTICED_WITHIN_S = 15
 PATIENCE_S = 120  # for a machine that has much else to do; the mirror's process has to start, too

@@ -8,7 +8,7 @@ import pytest
 from textmill.gpt2.evaluation import Scores
 from textmill.gpt2.memorisation import Canary, Memory
 from textmill.ground.errors import TextmillError
-from textmill.settings import Evaluate
+from textmill.settings.evaluation import Evaluate
 from textmill.verdict import Verdict, decide
 
 HALF_A_PERCENT = Evaluate(margin_percent=0.5)

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from textmill.settings import Watch
+from textmill.settings.watch import Watch
 from textmill.watching import ASK, DEPLOY, TRAIN, Decision, Figures, State, decide
 
 MONDAY = datetime(2026, 11, 2, tzinfo=UTC)

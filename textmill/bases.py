@@ -18,7 +18,8 @@ from textmill.gpt2.architecture import OLD_NAMES, SIZES, Architecture
 from textmill.gpt2.base import SCRATCH, Base
 from textmill.ground.errors import UserError
 from textmill.registry import ModelRegistry, Version
-from textmill.settings import Config, Model
+from textmill.settings.config import Config
+from textmill.settings.model import Model
 
 _HEAD = 8  # serving wants the width of a head to be a multiple of it
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from textmill.gpt2.evaluation import Scores
 from textmill.gpt2.memorisation import Memory
-from textmill.settings import Evaluate
+from textmill.settings.evaluation import Evaluate
 from textmill.verdict import Verdict
 
 

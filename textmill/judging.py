@@ -12,7 +12,7 @@ from textmill.gpt2.tokenizer import Tokenizer
 from textmill.ground.files import write_beside
 from textmill.judgement import Judged, Judgement
 from textmill.registry import ModelRegistry
-from textmill.settings import Evaluate
+from textmill.settings.evaluation import Evaluate
 from textmill.tracking import EVALUATION_FILE, EVALUATION_PAGE
 from textmill.verdict import Verdict, decide
 

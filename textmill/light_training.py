@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import textmill
 from textmill import bases, plain_text
-from textmill import config as configuration
 from textmill.console import child_process, output, progress
 from textmill.gpt2 import allocation, tokenizer
 from textmill.gpt2.base import Base
@@ -26,7 +25,8 @@ from textmill.ground.errors import UserError
 from textmill.ground.files import hash_of_sources
 from textmill.plain_text import TextFile
 from textmill.registry import ModelRegistry
-from textmill.settings import Config
+from textmill.settings import yaml_file as configuration
+from textmill.settings.config import Config
 
 if TYPE_CHECKING:
     from textmill.gpt2.fine_tuning import Folders

@@ -22,6 +22,7 @@ from textmill.ground import environment
 from textmill.ground.environment import without_password
 from textmill.ground.errors import UserError
 from textmill.ground.files import write_beside
+from textmill.settings.group import flat
 
 RUN_FILE = "mlflow_run_id"  # in the folder of a training's logs: the run that Register goes on in
 _ANSWER_WITHIN_S = 5
@@ -238,11 +239,3 @@ def _metrics(points: list[Point]) -> list[dict[str, Any]]:
         for point in points
         for name, value in point.scalars.items()
     ]
-
-
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted names."""
-    found: dict[str, Any] = {}
-    for key, value in settings.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return found

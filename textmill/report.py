@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from textmill import config as configuration
 from textmill.articles import ArticleStore
 from textmill.console.output import console, say
 from textmill.ground.environment import MLFLOW, MONGODB, without_password
@@ -22,7 +21,8 @@ from textmill.ground.errors import TextmillError
 from textmill.local import addresses
 from textmill.promotion_log import Move
 from textmill.registry import ModelRegistry, Version
-from textmill.settings import Config
+from textmill.settings import yaml_file as configuration
+from textmill.settings.config import Config
 from textmill.steps import Project
 from textmill.watch_log import WatchLog
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from textmill.articles import Article
-    from textmill.settings import Corpus
+    from textmill.settings.corpus import Corpus
 
 _NO_TRAINING = frozenset(("noai",))  # robots words by which a page refuses to be learned from
 

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from textmill import bases, local
-from textmill import config as configuration
 from textmill.articles import ArticleStore, Snapshot
 from textmill.console import child_process, output
 from textmill.gpt2 import allocation
 from textmill.ground.environment import MLFLOW, MONGODB
 from textmill.ground.errors import TextmillError, UserError
 from textmill.registry import ModelRegistry
-from textmill.settings import Config
+from textmill.settings import yaml_file as configuration
+from textmill.settings.config import Config
 
 _KEEP_LOGS = 20  # of each kind
 _STORE_AGAIN_S = 60.0  # after a crawl for which the store did not answer

@@ -12,8 +12,9 @@ from urllib.parse import unquote, urlsplit
 from textmill import __version__, version_page
 from textmill.gpt2 import bundle
 from textmill.ground.environment import without_password
-from textmill.live_tracking import RUN_FILE, flat
+from textmill.live_tracking import RUN_FILE
 from textmill.registry import BUNDLE, ModelRegistry, Version
+from textmill.settings.group import flat
 
 EVALUATION_FILE = "evaluation.json"
 EVALUATION_PAGE = "evaluation.html"  # for a reviewer; MLflow shows it

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from textmill.gpt2.evaluation import Scores
 from textmill.gpt2.memorisation import Memory
 from textmill.ground.errors import TextmillError
-from textmill.settings import Evaluate
+from textmill.settings.evaluation import Evaluate
 
 
 @dataclass(frozen=True, slots=True)

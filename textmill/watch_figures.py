@@ -12,7 +12,7 @@ from textmill.articles import ArticleStore, now
 from textmill.exported import Exported
 from textmill.feedback import Approval, FeedbackStore
 from textmill.registry import ModelRegistry, Version
-from textmill.settings import Config
+from textmill.settings.config import Config
 from textmill.watching import Figures
 
 _TIMES_MORE = 5  # articles that are read for drift, over those that are needed

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from textmill.settings import Watch
+from textmill.settings.watch import Watch
 
 TRAIN, DEPLOY, ASK = "train", "deploy", "ask"
 APPROVAL, DRIFT = "approval", "drift"

@@ -9,7 +9,7 @@
 import os
 from pathlib import Path
 
-from textmill import config as configuration
+from textmill.settings import yaml_file as configuration
 
 file = Path(os.environ["TEXTMILL_CONFIG"])
 os.environ["KERAS_BACKEND"] = configuration.load(file).train.backend  # TFX imports Keras, which reads it once

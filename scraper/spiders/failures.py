@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from scrapy.exceptions import CannotResolveHostError, DownloadConnectionRefusedError, DownloadTimeoutError
 
-from textmill.settings import Source
+from textmill.settings.sites import Source
 
 _CAUSES = {
     DownloadConnectionRefusedError: "the connection is refused",

@@ -27,7 +27,7 @@ from scraper.spiders.failures import forbidden, is_forbidden, no_answer, off_to,
 from scraper.urls import normalise, resolve, same_page, site_of
 from scraper.writing import ArticleWriter
 from textmill.articles import key_of, now
-from textmill.settings import Crawl, Source
+from textmill.settings.sites import Crawl, Source
 
 SILENCES = 10  # pages in a row that do not answer, after which the site is taken to be down
 START_PATIENCE_S = 10  # for the first answer of a site

@@ -10,9 +10,9 @@ import yaml
 from manifests import KUBERNETES, containers, documents, pod, rendered
 
 from serving import worker
-from textmill import config as configuration
 from textmill.ground.environment import MLFLOW, MONGODB
-from textmill.settings import Kubeflow
+from textmill.settings import yaml_file as configuration
+from textmill.settings.pipeline import Kubeflow
 
 OVERLAYS = ("cpu", "gpu")
 

@@ -30,7 +30,7 @@ from textmill.gpt2 import model as gpt2
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.training_step import TrainingStep
 from textmill.ground.errors import UserError
-from textmill.settings import Train
+from textmill.settings.training import Train
 
 TINY = Architecture(vocabulary=50, window=8, layers=1, heads=2, width=16)
 ROWS = np.random.default_rng(1).integers(0, TINY.vocabulary, (8, 9)).astype(np.int32)

@@ -21,7 +21,7 @@ from textmill.gpt2.tokenizer import characters
 from textmill.gpt2.training_checkpoints import LAST
 from textmill.gpt2.training_log import Point
 from textmill.gpt2.training_step_jax import JaxStep
-from textmill.settings import Train
+from textmill.settings.training import Train
 
 _GENERATOR = np.random.default_rng(2)
 _TEXT = "The mill by the weir grinds the wheat to flour. " * 10

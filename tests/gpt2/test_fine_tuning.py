@@ -14,7 +14,8 @@ from textmill.gpt2.base import Base
 from textmill.gpt2.tokenizer import Tokenizer, characters
 from textmill.gpt2.training_log import Point, Samples
 from textmill.ground.errors import UserError
-from textmill.settings import Model, Train
+from textmill.settings.model import Model
+from textmill.settings.training import Train
 
 TEXT = "Über the weir the water runs, and the wheel turns, and the stones grind the wheat to flour. " * 5
 TRAIN = Train(steps=1, batch=2, learning_rate=1e-30, final_learning_rate=0, warmup_steps=0, dropout=0)

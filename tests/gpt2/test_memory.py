@@ -8,7 +8,7 @@ from textmill.gpt2 import memory
 from textmill.gpt2.architecture import Architecture, of_size
 from textmill.gpt2.device_memory import Devices, devices_of, free_memory, gpu_sizes
 from textmill.ground.errors import UserError
-from textmill.settings import Train
+from textmill.settings.training import Train
 
 SMALL = of_size("124M", window=256)
 LARGE = Devices(1, 10**13)

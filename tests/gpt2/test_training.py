@@ -18,7 +18,7 @@ from textmill.gpt2.training_checkpoints import BEST, LAST, Checkpoints
 from textmill.gpt2.training_log import Point, Samples
 from textmill.gpt2.training_step import learning_rate
 from textmill.ground.errors import UserError
-from textmill.settings import Train
+from textmill.settings.training import Train
 
 TEXT = "Über the weir the water runs, and the wheel turns, and the stones grind the wheat to flour. " * 20
 RECIPE = Train(

@@ -23,7 +23,11 @@ from textmill.gpt2.base import SCRATCH, Base
 from textmill.gpt2.tokenizer import characters
 from textmill.ground.errors import UserError
 from textmill.registry import ModelRegistry
-from textmill.settings import Beam, Config, Kubeflow, Model, Source, Train
+from textmill.settings.config import Config
+from textmill.settings.model import Model
+from textmill.settings.pipeline import Beam, Kubeflow
+from textmill.settings.sites import Source
+from textmill.settings.training import Train
 
 IMAGE = "registry.example/textmill@sha256:" + "ab" * 32
 SITE = Source(name="handbook", start="https://handbook.example/")

@@ -12,9 +12,9 @@ import pytest
 from kubeflow_cluster import RUN, Cluster
 from projects import Project, project
 
-from textmill import config as configuration
 from textmill.articles import ArticleStore
 from textmill.ground.environment import MLFLOW, MONGODB
+from textmill.settings import yaml_file as configuration
 
 STEPS = 40
 IMAGE = "registry.example/textmill@sha256:" + "ab" * 32

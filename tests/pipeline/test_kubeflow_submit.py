@@ -13,8 +13,9 @@ from pipeline import kubeflow, submitting
 from pipeline.graph import Choices, Resolved
 from textmill.articles import Article, ArticleStore, now
 from textmill.ground.errors import TextmillError, UserError
-from textmill.settings import Config, Source
-from textmill.settings import Kubeflow as Settings
+from textmill.settings.config import Config
+from textmill.settings.pipeline import Kubeflow as Settings
+from textmill.settings.sites import Source
 
 IMAGE = "registry.example/textmill@sha256:" + "ab" * 32
 

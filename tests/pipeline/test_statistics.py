@@ -7,7 +7,9 @@ import pytest
 
 from pipeline.graph import Resolved, graph
 from textmill.ground.errors import UserError
-from textmill.settings import Config, Corpus, Source
+from textmill.settings.config import Config
+from textmill.settings.corpus import Corpus
+from textmill.settings.sites import Source
 
 SITE = Source(name="mill", start="http://mill.example/")
 RESOLVED = Resolved(1, "0" * 64, 0, "", "registry", "code")

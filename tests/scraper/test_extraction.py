@@ -8,7 +8,7 @@ from html_pages import document, paragraphs, prose
 from scraper.extraction import Answer, Refused, article_of
 from scraper.page import Page
 from textmill.articles import Article
-from textmill.settings import Source
+from textmill.settings.sites import Source
 
 URL = "http://example.org/days/first.html"
 SOURCE = Source(name="test", start=URL)

@@ -12,7 +12,7 @@ from scraper.items import Found, PageRecord
 from scraper.storing import CrawlStore
 from scraper.writing import ArticleWriter
 from textmill.articles import Article, ArticleStore
-from textmill.settings import Source
+from textmill.settings.sites import Source
 
 SOURCE = Source(name="mill", start="http://mill.example/")
 NOTICE = "Subscribe to our letter from the mill and read it every Sunday."

@@ -15,7 +15,9 @@ from textmill.gpt2 import bundle
 from textmill.gpt2.generation import Chunk
 from textmill.gpt2.inference import Engine
 from textmill.gpt2.inference import QueueFull as EngineFull
-from textmill.settings import Config, Serve, Source
+from textmill.settings.config import Config
+from textmill.settings.serving import Serve
+from textmill.settings.sites import Source
 
 
 class EngineCompletion:

@@ -25,7 +25,7 @@ from serving.completions import Interrupted
 from serving.remote import RemoteWorkers
 from serving.router import WorkerRouter
 from textmill.gpt2 import bundle
-from textmill.settings import Serve
+from textmill.settings.serving import Serve
 
 TOKENS = 1000
 KILLS = 2  # a text is given up when it has lost three workers

@@ -18,7 +18,7 @@ from server_processes import Server, write_config
 from serving.api import create_app
 from serving.router import WorkerRouter
 from serving.server import _listen as listen
-from textmill import config as configuration
+from textmill.settings import yaml_file as configuration
 
 CONFIG = """name: tiny
 sources:

@@ -13,7 +13,7 @@ def init(
     config: ConfigFile = DEFAULT,
 ) -> None:
     """Write a commented textmill.yaml for a site."""
-    from textmill import config as configuration
+    from textmill.settings import yaml_file as configuration
 
     chosen = configuration.write_template(config, start, name)
     typer.echo(f"{config} is written: the model's name is '{chosen}'. Next: textmill up")

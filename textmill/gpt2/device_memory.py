@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from textmill.settings import Train
+from textmill.settings.training import Train
 
 _CGROUP = Path("/sys/fs/cgroup")
 _COMPILER = 400_000_000  # bytes of RAM that XLA and the libraries take beside a training

@@ -16,7 +16,8 @@ from textmill.gpt2.training_checkpoints import TOKENS
 from textmill.gpt2.training_task import Task
 from textmill.gpt2.windows import Windows
 from textmill.ground.errors import UserError
-from textmill.settings import Model, Train
+from textmill.settings.model import Model
+from textmill.settings.training import Train
 
 if TYPE_CHECKING:
     from textmill.gpt2.training import Trained

@@ -8,7 +8,8 @@ from textmill import __version__
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.base import Base
 from textmill.gpt2.training_task import NOT_LEARNED
-from textmill.settings import Model, Train
+from textmill.settings.model import Model
+from textmill.settings.training import Train
 
 if TYPE_CHECKING:
     from textmill.gpt2.training import Trained

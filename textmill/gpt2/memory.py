@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from textmill.gpt2.architecture import SIZES, Architecture
 from textmill.gpt2.device_memory import Devices
 from textmill.ground.errors import UserError
-from textmill.settings import Train
+from textmill.settings.training import Train
 
 LARGEST_BATCH = 64  # windows that `batch: auto` takes, at most
 _FLOAT = 4  # bytes

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textmill.settings import Train
+from textmill.settings.training import Train
 
 from keras import ops  # isort: skip
 

@@ -19,7 +19,7 @@ from textmill.gpt2.training_samples import Sampler
 from textmill.gpt2.training_step import TrainingStep, learning_rate
 from textmill.gpt2.training_task import Task
 from textmill.ground.errors import UserError
-from textmill.settings import Train
+from textmill.settings.training import Train
 
 _POINT_EVERY = 10  # steps; a point costs a few hundred bytes
 _HELD_OUT_BATCHES = 100  # at most, at each look at the held-out loss

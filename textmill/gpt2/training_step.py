@@ -16,7 +16,7 @@ from textmill.gpt2 import model as gpt2  # before Keras: it chooses the backend
 from textmill.gpt2.optimiser import AdamW
 from textmill.gpt2.weights import Weights
 from textmill.ground.errors import UserError
-from textmill.settings import Train
+from textmill.settings.training import Train
 
 import keras  # isort: skip
 

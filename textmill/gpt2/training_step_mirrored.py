@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from textmill.gpt2.optimiser import LOSS_SCALE, MOMENT_1, MOMENT_2, WEIGHT, AdamW
 from textmill.gpt2.training_step_tensorflow import Pass, Tensors, compiled
-from textmill.settings import Train
+from textmill.settings.training import Train
 
 import keras  # isort: skip
 import tensorflow as tf  # isort: skip

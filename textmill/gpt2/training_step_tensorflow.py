@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from textmill.gpt2 import backend, forward
 from textmill.gpt2 import model as gpt2
 from textmill.gpt2.optimiser import LOSS_SCALE, MOMENT_1, MOMENT_2, WEIGHT, AdamW
-from textmill.settings import Train
+from textmill.settings.training import Train
 
 import keras  # isort: skip
 import tensorflow as tf  # isort: skip

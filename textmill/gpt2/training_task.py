@@ -15,7 +15,7 @@ from textmill.gpt2 import weights
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.dataset import TokenStream
 from textmill.gpt2.tokenizer import Tokenizer
-from textmill.settings import Train
+from textmill.settings.training import Train
 
 # these change what is kept and shown, not what is learned
 NOT_LEARNED = {"checkpoint_dir", "checkpoint_every_s", "checkpoint_every", "keep_checkpoints", "sample_every", "memory"}

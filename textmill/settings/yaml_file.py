@@ -14,7 +14,9 @@ from pydantic.fields import FieldInfo
 
 from textmill.ground.errors import UserError
 from textmill.ground.files import write_beside
-from textmill.settings import Config, Name, Settings, Source, host_of
+from textmill.settings.config import Config
+from textmill.settings.group import Name, Settings
+from textmill.settings.sites import Source, host_of
 
 DEFAULT_FILE = Path("textmill.yaml")
 
