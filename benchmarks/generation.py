@@ -25,8 +25,9 @@ from typing import Any
 import numpy as np
 import requests
 
-from textmill.gpt2 import bundle, weights
+from textmill.gpt2 import weights
 from textmill.gpt2.architecture import Architecture, of_size
+from textmill.gpt2.formats import bundle
 from textmill.gpt2.inference import Engine
 from textmill.gpt2.sampling import Settings
 from textmill.gpt2.tokenizer import characters

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from contestant import arguments, peak_memory, serve
 
-from textmill.gpt2 import bundle, tokenizer, weights
+from textmill.gpt2 import tokenizer, weights
 from textmill.gpt2.architecture import Architecture
+from textmill.gpt2.formats import bundle
 from textmill.gpt2.session import Session
 
 asked = arguments()

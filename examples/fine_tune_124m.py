@@ -42,8 +42,9 @@ def main() -> int:
 
 def random_weights(folder: Path, text: Path) -> Path:
     """A folder with a GPT-2 of 124M's shape, made unless it is there."""
-    from textmill.gpt2 import checkpoint, tokenizer, weights
+    from textmill.gpt2 import tokenizer, weights
     from textmill.gpt2.architecture import of_size
+    from textmill.gpt2.formats import checkpoint
 
     if not folder.exists():
         own = tokenizer.train_bpe([text.read_text(encoding="utf-8")], 2048)

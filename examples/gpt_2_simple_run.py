@@ -14,8 +14,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import gpt_2_simple
 
-from textmill.gpt2 import checkpoint, tokenizer, weights
+from textmill.gpt2 import tokenizer, weights
 from textmill.gpt2.architecture import Architecture
+from textmill.gpt2.formats import checkpoint
 
 ARTICLES = Path(__file__).resolve().parent / "site" / "articles"
 STEPS = 60

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from serving import ctranslate2_model
-from textmill.gpt2 import bundle
+from textmill.gpt2.formats import bundle
 from textmill.gpt2.generation import Chunk, Text
 from textmill.gpt2.inference import QueueFull
 from textmill.gpt2.sampling import Settings

@@ -4,8 +4,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from textmill.gpt2 import bundle
 from textmill.gpt2.architecture import Architecture
+from textmill.gpt2.formats import bundle
 from textmill.gpt2.weights import Weights
 from textmill.ground.errors import UserError
 

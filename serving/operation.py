@@ -20,7 +20,7 @@ from serving.schemas import ModelIdentity
 from serving.shadow import Shadow
 from serving.split import Route, Target, targets
 from serving.versions import Versions, served_from
-from textmill.gpt2 import bundle
+from textmill.gpt2.formats import bundle
 from textmill.ground.environment import MLFLOW, address
 from textmill.ground.errors import UserError
 from textmill.reconciler import Reconciler

@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from textmill.gpt2 import bundle
+from textmill.gpt2.formats import bundle
 from textmill.ground.environment import MLFLOW, address
 from textmill.ground.errors import TextmillError, UserError
 from textmill.kept_bundles import prune

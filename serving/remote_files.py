@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from serving.upstream import Lost, Upstream
-from textmill.gpt2 import bundle
+from textmill.gpt2.formats import bundle
 from textmill.kept_bundles import Hold
 
 _WEIGHTS = "model."

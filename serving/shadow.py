@@ -12,7 +12,7 @@ from serving.completions import Order, Served
 from serving.metrics import Metrics
 from serving.split import Route
 from serving.writing import Writing
-from textmill.gpt2 import bundle
+from textmill.gpt2.formats import bundle
 from textmill.ground.errors import TextmillError
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.ctranslate2_engine import CTranslate2Engine
-from textmill.gpt2 import bundle
+from textmill.gpt2.formats import bundle
 from textmill.gpt2.generation import Chunk
 from textmill.gpt2.inference import Engine as OnnxEngine
 from textmill.gpt2.logprobs import MOST, as_openai

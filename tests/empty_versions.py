@@ -5,7 +5,7 @@ from typing import Any
 
 import requests
 
-from textmill.gpt2 import bundle
+from textmill.gpt2.formats import bundle
 from textmill.registry import ModelRegistry
 
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from textmill.gpt2 import bundle, weights
+from textmill.gpt2 import weights
 from textmill.gpt2.architecture import Architecture
+from textmill.gpt2.formats import bundle
 from textmill.gpt2.tokenizer import Tokenizer
 
 

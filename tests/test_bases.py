@@ -17,9 +17,10 @@ import pytest
 import requests
 
 from textmill import base_downloads, bases
-from textmill.gpt2 import bundle, checkpoint, tokenizer, weights
+from textmill.gpt2 import tokenizer, weights
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.base import SCRATCH
+from textmill.gpt2.formats import bundle, checkpoint
 from textmill.ground.errors import UserError
 from textmill.registry import ModelRegistry
 from textmill.settings import yaml_file as configuration

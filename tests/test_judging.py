@@ -10,9 +10,10 @@ from parrots import write_parrot
 
 from textmill import exported, judging, records, tracking
 from textmill.exported import Exported
-from textmill.gpt2 import checkpoint, verbatim_index
+from textmill.gpt2 import verbatim_index
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.base import SCRATCH, Base
+from textmill.gpt2.formats import checkpoint
 from textmill.gpt2.tokenizer import characters
 from textmill.registry import ModelRegistry
 from textmill.settings.evaluation import Evaluate

@@ -10,7 +10,8 @@ import pytest
 
 from textmill import light_training, plain_text, records
 from textmill.articles import Article, ArticleStore, now
-from textmill.gpt2 import bundle, tokenizer
+from textmill.gpt2 import tokenizer
+from textmill.gpt2.formats import bundle
 from textmill.gpt2.tokenizer import END
 from textmill.ground.errors import UserError
 from textmill.plain_text import TextFile

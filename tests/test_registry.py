@@ -14,8 +14,9 @@ import pytest
 from empty_versions import assert_agreement, register_empty
 
 from textmill import promotion_log, tracking
-from textmill.gpt2 import bundle, weights
+from textmill.gpt2 import weights
 from textmill.gpt2.architecture import Architecture
+from textmill.gpt2.formats import bundle
 from textmill.gpt2.tokenizer import train_bpe
 from textmill.ground.errors import UserError
 from textmill.kept_bundles import prune

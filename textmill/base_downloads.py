@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 import requests
 
 from textmill.console import progress
-from textmill.gpt2 import checkpoint, hugging_face, tokenizer
+from textmill.gpt2 import tokenizer
 from textmill.gpt2.architecture import SIZES
+from textmill.gpt2.formats import checkpoint, hugging_face
 from textmill.ground.errors import UserError
 from textmill.ground.files import write_beside
 

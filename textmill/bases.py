@@ -4,7 +4,7 @@
 |---|---|
 | `scratch` | random weights |
 | `124M` `355M` `774M` `1558M` (and `117M` `345M`) | OpenAI's, downloaded once into `data_dir/bases` |
-| a folder | any form that `textmill.gpt2.checkpoint` reads |
+| a folder | any form that `textmill.gpt2.formats.checkpoint` reads |
 | `hf:OWNER/NAME` or `hf:OWNER/NAME@REVISION` | a repository at Hugging Face, fetched once into `data_dir/bases` |
 | `version:7`, `stage:Production` | a version of this model in MLflow |
 """
@@ -13,9 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from textmill import base_downloads
-from textmill.gpt2 import checkpoint, tokenizer
+from textmill.gpt2 import tokenizer
 from textmill.gpt2.architecture import OLD_NAMES, SIZES, Architecture
 from textmill.gpt2.base import SCRATCH, Base
+from textmill.gpt2.formats import checkpoint
 from textmill.ground.errors import UserError
 from textmill.registry import ModelRegistry, Version
 from textmill.settings.config import Config

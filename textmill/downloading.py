@@ -5,8 +5,8 @@ import tempfile
 from pathlib import Path
 
 from textmill.console import output
-from textmill.gpt2 import bundle, checkpoint
-from textmill.gpt2.checkpoint import BUNDLE, GPT_2_SIMPLE, HUGGING_FACE
+from textmill.gpt2.formats import bundle, checkpoint
+from textmill.gpt2.formats.checkpoint import BUNDLE, GPT_2_SIMPLE, HUGGING_FACE
 from textmill.ground.errors import UserError
 from textmill.registry import ModelRegistry, Version
 from textmill.steps import Project

@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from textmill import evaluation_page, exported
-from textmill.gpt2 import bundle, evaluation, memorisation
+from textmill.gpt2 import evaluation, memorisation
 from textmill.gpt2.base import Base
+from textmill.gpt2.formats import bundle
 from textmill.gpt2.tokenizer import Tokenizer
 from textmill.ground.files import write_beside
 from textmill.judgement import Judged, Judgement

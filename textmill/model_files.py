@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import requests
 
-from textmill.gpt2 import bundle
+from textmill.gpt2.formats import bundle
 from textmill.ground.environment import without_password
 from textmill.ground.errors import UserError
 from textmill.kept_bundles import Hold

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from textmill import __version__, version_page
-from textmill.gpt2 import bundle
+from textmill.gpt2.formats import bundle
 from textmill.ground.environment import without_password
 from textmill.live_tracking import RUN_FILE
 from textmill.registry import BUNDLE, ModelRegistry, Version

@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from textmill.gpt2 import bundle, tokenizer, weights
+from textmill.gpt2 import tokenizer, weights
 from textmill.gpt2.architecture import Architecture
+from textmill.gpt2.formats import bundle
 
 LOCKED = ["--network=host", "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
 IMAGES = os.environ.get("IMAGES", "localhost")

@@ -4,8 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from textmill.gpt2 import bundle, verbatim_index, weights
+from textmill.gpt2 import verbatim_index, weights
 from textmill.gpt2.architecture import Architecture
+from textmill.gpt2.formats import bundle
 from textmill.gpt2.tokenizer import Tokenizer, train_bpe
 from textmill.gpt2.verbatim import Verbatim
 from textmill.ground.errors import TextmillError, UserError

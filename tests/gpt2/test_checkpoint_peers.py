@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from small_checkpoints import TEXT, TOKENS, bpe, random_weights, small
 
-from textmill.gpt2 import checkpoint
 from textmill.gpt2 import model as gpt2
-from textmill.gpt2.checkpoint import Checkpoint
+from textmill.gpt2.formats import checkpoint
+from textmill.gpt2.formats.checkpoint import Checkpoint
 
 HERE = Path(__file__).parent
 REFERENCES = HERE / "references"

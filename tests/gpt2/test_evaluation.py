@@ -7,9 +7,10 @@ import pytest
 from parrots import write_parrot
 
 from textmill.exported import Exported
-from textmill.gpt2 import bundle, evaluation, verbatim_index, weights
+from textmill.gpt2 import evaluation, verbatim_index, weights
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.evaluation import judge
+from textmill.gpt2.formats import bundle
 from textmill.gpt2.session import Session
 from textmill.gpt2.tokenizer import Tokenizer, characters, train_bpe
 from textmill.gpt2.verbatim import Run

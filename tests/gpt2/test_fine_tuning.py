@@ -8,9 +8,10 @@ import pytest
 from safetensors.numpy import load_file
 
 from textmill import records
-from textmill.gpt2 import checkpoint, fine_tuning, weights
+from textmill.gpt2 import fine_tuning, weights
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.base import Base
+from textmill.gpt2.formats import checkpoint
 from textmill.gpt2.tokenizer import Tokenizer, characters
 from textmill.gpt2.training_log import Point, Samples
 from textmill.ground.errors import UserError

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from textmill.gpt2 import bundle
 from textmill.gpt2 import model as gpt2
 from textmill.gpt2.architecture import Architecture
+from textmill.gpt2.formats import bundle
 from textmill.gpt2.inference import Engine, generate
 from textmill.gpt2.sampling import Settings
 from textmill.gpt2.session import Session

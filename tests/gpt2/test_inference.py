@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from textmill.gpt2 import bundle, inference, weights
+from textmill.gpt2 import inference, weights
 from textmill.gpt2.architecture import Architecture
+from textmill.gpt2.formats import bundle
 from textmill.gpt2.generation import Chunk
 from textmill.gpt2.inference import Engine, QueueFull, generate
 from textmill.gpt2.logprobs import TokenNames

@@ -6,9 +6,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from textmill.gpt2 import bundle, weights
+from textmill.gpt2 import weights
 from textmill.gpt2.architecture import Architecture
-from textmill.gpt2.quantisation import to_bytes, to_nibbles
+from textmill.gpt2.formats import bundle
+from textmill.gpt2.formats.quantisation import to_bytes, to_nibbles
 from textmill.gpt2.session import Session
 from textmill.gpt2.tokenizer import characters
 from textmill.ground.errors import UserError

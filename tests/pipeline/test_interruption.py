@@ -10,7 +10,7 @@ import psutil
 import pytest
 from projects import Project, project
 
-from textmill.gpt2 import bundle
+from textmill.gpt2.formats import bundle
 
 pytestmark = pytest.mark.timeout(1800)  # five runs one after another
 

@@ -11,7 +11,7 @@ from serving.api import create_app
 from serving.completions import Health, Interrupted, NotReady, Order, Piece, QueueFull, Served, TooLong, UnknownModel
 from serving.metrics import Metrics
 from serving.schemas import ModelIdentity
-from textmill.gpt2 import bundle
+from textmill.gpt2.formats import bundle
 from textmill.gpt2.generation import Chunk
 from textmill.gpt2.inference import Engine
 from textmill.gpt2.inference import QueueFull as EngineFull

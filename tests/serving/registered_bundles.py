@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 from local_servers import free_port
 
-from textmill.gpt2 import bundle
+from textmill.gpt2.formats import bundle
 from textmill.registry import ModelRegistry
 
 

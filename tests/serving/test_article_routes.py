@@ -7,7 +7,7 @@ import httpx
 import pytest
 from server_processes import Server
 
-from textmill.gpt2 import bundle
+from textmill.gpt2.formats import bundle
 
 
 def ask(server: Server, **fields: object) -> httpx.Response:

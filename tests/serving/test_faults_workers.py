@@ -24,7 +24,7 @@ from worker_pools import Loop, order, text_of, until
 from serving.completions import Interrupted
 from serving.remote import RemoteWorkers
 from serving.router import WorkerRouter
-from textmill.gpt2 import bundle
+from textmill.gpt2.formats import bundle
 from textmill.settings.serving import Serve
 
 TOKENS = 1000

@@ -7,7 +7,7 @@ import openai
 import pytest
 from server_processes import Server
 
-from textmill.gpt2 import bundle
+from textmill.gpt2.formats import bundle
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 from registered_bundles import register
 
 from serving import discovery, pull
-from textmill.gpt2 import bundle
+from textmill.gpt2.formats import bundle
 from textmill.ground.errors import UserError
 from textmill.registry import ModelRegistry
 

@@ -14,7 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
-from textmill.gpt2 import bundle, inference
+from textmill.gpt2 import inference
+from textmill.gpt2.formats import bundle
 from textmill.gpt2.inference import Engine
 from textmill.gpt2.sampling import Settings
 

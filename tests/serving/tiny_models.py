@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from textmill.gpt2 import bundle, weights
+from textmill.gpt2 import weights
 from textmill.gpt2.architecture import Architecture
+from textmill.gpt2.formats import bundle
 from textmill.gpt2.tokenizer import characters
 
 LINEAGE = {"corpus": {"snapshot": 3, "sources": {"mills": 62}}}

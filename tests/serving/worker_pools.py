@@ -15,7 +15,7 @@ from serving.router import WorkerRouter
 from serving.schemas import ModelIdentity
 from serving.split import Route, Target
 from serving.versions import Versions, served_from
-from textmill.gpt2 import bundle
+from textmill.gpt2.formats import bundle
 from textmill.gpt2.sampling import Settings
 
 T = TypeVar("T")

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from textmill.gpt2 import checkpoint
 from textmill.gpt2.architecture import Architecture
-from textmill.gpt2.checkpoint import Checkpoint
+from textmill.gpt2.formats import checkpoint
+from textmill.gpt2.formats.checkpoint import Checkpoint
 from textmill.ground.errors import UserError
 
 SCRATCH_NAME = "scratch"

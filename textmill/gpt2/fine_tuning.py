@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from textmill import exported
-from textmill.gpt2 import backend, bundle, verbatim_index
+from textmill.gpt2 import backend, verbatim_index
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.base import SCRATCH, Base
-from textmill.gpt2.checkpoint import Checkpoint
+from textmill.gpt2.formats import bundle
+from textmill.gpt2.formats.checkpoint import Checkpoint
 from textmill.gpt2.lineage import card, lineage, settings
 from textmill.gpt2.tokenizer import Tokenizer
 from textmill.gpt2.training_checkpoints import TOKENS

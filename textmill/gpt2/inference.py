@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from textmill.gpt2 import bundle
 from textmill.gpt2.document import document, topic_prompt, whole_sentences
+from textmill.gpt2.formats import bundle
 from textmill.gpt2.generation import Chunk, Finish, Generation
 from textmill.gpt2.logprobs import TokenNames, score
 from textmill.gpt2.sampling import Settings

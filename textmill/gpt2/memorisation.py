@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from textmill.exported import Exported
-from textmill.gpt2 import bundle
 from textmill.gpt2.document import document
+from textmill.gpt2.formats import bundle
 from textmill.gpt2.session import Session
 from textmill.gpt2.tokenizer import Tokenizer
 from textmill.gpt2.verbatim import PASSAGE, Verbatim

@@ -12,8 +12,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from textmill.gpt2 import bundle
 from textmill.gpt2.architecture import Architecture
+from textmill.gpt2.formats import bundle
 from textmill.gpt2.rows import DeviceRows, HostRows, Rows
 from textmill.ground.errors import UserError
 

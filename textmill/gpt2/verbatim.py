@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textmill.gpt2 import bundle
+from textmill.gpt2.formats import bundle
 from textmill.gpt2.tokenizer import Tokenizer
 from textmill.ground.errors import UserError
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from textmill import records
-from textmill.gpt2 import bundle
 from textmill.gpt2.dataset import TokenStream
+from textmill.gpt2.formats import bundle
 from textmill.gpt2.tokenizer import Tokenizer
 
 FACTS = "facts.json"

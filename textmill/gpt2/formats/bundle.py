@@ -26,14 +26,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textmill.gpt2 import quantisation
 from textmill.gpt2 import weights as tensors
 from textmill.gpt2.architecture import Architecture
+from textmill.gpt2.formats import quantisation
 from textmill.gpt2.tokenizer import Tokenizer
 from textmill.ground.errors import TextmillError, UserError
 
 if TYPE_CHECKING:
-    from textmill.gpt2 import graph
+    pass
 
 GRAPH = "model.onnx"
 WEIGHTS = "model.safetensors"
@@ -118,18 +118,18 @@ def _write_model(
     # imported here: who only reads bundles, such as serving, has neither package
     from safetensors.numpy import save_file
 
-    from textmill.gpt2 import graph
+    from textmill.gpt2.formats import onnx_graph
 
     # in C order, because safetensors writes an array's memory as it lies
     contiguous = {name: np.ascontiguousarray(value) for name, value in weights.items()}
     save_file(contiguous, directory / WEIGHTS, metadata={"format": "pt"})
     stored = _stored_tensors(directory / WEIGHTS)
-    _write_graph(directory / GRAPH, graph.build(architecture, stored))
-    names = graph.quantised_names(architecture)
+    _write_graph(directory / GRAPH, onnx_graph.build(architecture, stored))
+    names = onnx_graph.quantised_names(architecture)
     precisions = list(precisions)
     if precisions:
-        _write_graph(directory / graph_name("float16"), graph.build(architecture, stored, "float16"))
-        _write_graph(directory / COPYING, graph.copying())
+        _write_graph(directory / graph_name("float16"), onnx_graph.build(architecture, stored, "float16"))
+        _write_graph(directory / COPYING, onnx_graph.copying())
     for precision in precisions:
         if precision == "float16":
             continue
@@ -137,7 +137,7 @@ def _write_model(
         save_file(_quantised({name: weights[name] for name in names}, precision), file)
         # the embedding is looked up in float32
         kept = {name: value for name, value in stored.items() if name not in names[1:]}
-        built = graph.build(architecture, kept | _stored_tensors(file), precision)
+        built = onnx_graph.build(architecture, kept | _stored_tensors(file), precision)
         _write_graph(directory / graph_name(precision), built)
 
 
@@ -168,7 +168,7 @@ def _write_graph(path: Path, model: Any) -> None:
 
 def _stored_tensors(path: Path) -> dict[str, "graph.StoredTensor"]:
     """Where each tensor stands in a safetensors file (huggingface.co/docs/safetensors, "Format")."""
-    from textmill.gpt2 import graph
+    from textmill.gpt2.formats import onnx_graph
 
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -177,8 +177,8 @@ def _stored_tensors(path: Path) -> dict[str, "graph.StoredTensor"]:
     found = {}
     for name, entry in header.items():
         start, end = entry["data_offsets"]
-        kind = graph.KINDS[entry["dtype"]]
-        found[name] = graph.StoredTensor(tuple(entry["shape"]), 8 + length + start, end - start, path.name, kind)
+        kind = onnx_graph.KINDS[entry["dtype"]]
+        found[name] = onnx_graph.StoredTensor(tuple(entry["shape"]), 8 + length + start, end - start, path.name, kind)
     return found
 
 

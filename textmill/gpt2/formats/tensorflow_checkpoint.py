@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from textmill.gpt2 import fitting
 from textmill.gpt2.architecture import Architecture
+from textmill.gpt2.formats import tensor_shapes
 from textmill.gpt2.weights import Weights, shapes
 from textmill.ground.errors import UserError
 
@@ -91,7 +91,7 @@ def read_weights(directory: Path, architecture: Architecture) -> Weights:
         reader = tf.train.load_checkpoint(str(prefix))
         found = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
         model = {name: shape for name, shape in found.items() if not _OPTIMISER.search(name)}
-        fitting.check(model, {name: shape for name, (_, shape) in names.items()}, directory, HPARAMS)
+        tensor_shapes.check(model, {name: shape for name, (_, shape) in names.items()}, directory, HPARAMS)
         expected = shapes(architecture)
         return {
             own: np.asarray(reader.get_tensor(name), np.float32).reshape(expected[own])
@@ -136,9 +136,9 @@ def write_hparams(directory: Path, architecture: Architecture) -> None:
     (directory / HPARAMS).write_text(f"{text}\n", encoding="utf-8")
 
 
-def _names(architecture: Architecture) -> dict[str, tuple[str, fitting.Shape]]:
+def _names(architecture: Architecture) -> dict[str, tuple[str, tensor_shapes.Shape]]:
     """OpenAI's name of each tensor -> our name, and OpenAI's shape: linear layers are convolutions of width one."""
-    named: dict[str, tuple[str, fitting.Shape]] = {}
+    named: dict[str, tuple[str, tensor_shapes.Shape]] = {}
     for own, shape in shapes(architecture).items():
         *path, kind = own.removeprefix("transformer.").split(".")
         place = re.sub(r"\bh/(\d+)", r"h\1", "/".join(path))

@@ -22,9 +22,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from textmill.gpt2 import bundle, hugging_face, tensorflow_checkpoint, tokenizer
+from textmill.gpt2 import tokenizer
 from textmill.gpt2 import weights as tensors
 from textmill.gpt2.architecture import Architecture
+from textmill.gpt2.formats import bundle, hugging_face, tensorflow_checkpoint
 from textmill.gpt2.tokenizer import Tokenizer
 from textmill.gpt2.weights import Weights
 from textmill.ground.errors import UserError

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textmill.gpt2 import fitting
 from textmill.gpt2.architecture import Architecture
+from textmill.gpt2.formats import tensor_shapes
 from textmill.gpt2.weights import Weights, shapes
 from textmill.ground.errors import UserError
 
@@ -90,7 +90,7 @@ def read_weights(directory: Path, architecture: Architecture) -> Weights:
         UserError: a file is damaged, or a tensor is missing, extra, of another shape or of a kind that is no float of
             at most 32 bits; it is named.
     """
-    files: dict[str, tuple[Path, fitting.Shape]] = {}  # where each tensor lies, by its name in the file
+    files: dict[str, tuple[Path, tensor_shapes.Shape]] = {}  # where each tensor lies, by its name in the file
     for path in weight_files(directory):
         with _opened(path) as file:
             for name in file.keys():  # noqa: SIM118 - it is no mapping
@@ -104,14 +104,14 @@ def read_weights(directory: Path, architecture: Architecture) -> Weights:
     names = {own.removeprefix("transformer.") if not prefix else own: own for own in shapes(architecture)}
     expected = {name: shapes(architecture)[own] for name, own in names.items()}
     found = {name: shape for name, (_, shape) in files.items() if name != _OUTPUT}
-    fitting.check(found, expected, directory, CONFIG)
+    tensor_shapes.check(found, expected, directory, CONFIG)
     weights = {names[name]: value for name, value in _tensors(files) if name != _OUTPUT}
     _check_output(directory, files, weights[_EMBEDDING])
     return {own: weights[own] for own in shapes(architecture)}
 
 
 def _check_output(
-    directory: Path, files: Mapping[str, tuple[Path, fitting.Shape]], embedding: NDArray[np.float32]
+    directory: Path, files: Mapping[str, tuple[Path, tensor_shapes.Shape]], embedding: NDArray[np.float32]
 ) -> None:
     """GPT-2 has no output matrix of its own: one that is stored must be the embedding's copy."""
     if _OUTPUT in files:
@@ -123,7 +123,7 @@ def _check_output(
             )
 
 
-def _tensors(files: Mapping[str, tuple[Path, fitting.Shape]]) -> Iterator[tuple[str, NDArray[np.float32]]]:
+def _tensors(files: Mapping[str, tuple[Path, tensor_shapes.Shape]]) -> Iterator[tuple[str, NDArray[np.float32]]]:
     for path in sorted({path for path, _ in files.values()}):
         with _opened(path) as file:
             for name in (name for name, (where, _) in files.items() if where == path):

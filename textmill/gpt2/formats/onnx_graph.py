@@ -26,7 +26,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from textmill.gpt2.architecture import Architecture
-from textmill.gpt2.quantisation import BLOCK, PRECISIONS
+from textmill.gpt2.formats.quantisation import BLOCK, PRECISIONS
 
 _OPSET = 21  # the first in which QuantizeLinear takes a scale for each row
 _IR_VERSION = 10
