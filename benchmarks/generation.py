@@ -28,8 +28,8 @@ import requests
 from textmill.gpt2 import weights
 from textmill.gpt2.architecture import Architecture, of_size
 from textmill.gpt2.formats import bundle
-from textmill.gpt2.inference import Engine
-from textmill.gpt2.sampling import Settings
+from textmill.gpt2.inference.engine import Engine
+from textmill.gpt2.inference.sampling import Settings
 from textmill.gpt2.tokenizer import characters
 
 ROOT = Path(__file__).resolve().parent.parent

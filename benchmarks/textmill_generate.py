@@ -10,7 +10,7 @@ from contestant import arguments, peak_memory, serve
 from textmill.gpt2 import tokenizer, weights
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.formats import bundle
-from textmill.gpt2.session import Session
+from textmill.gpt2.inference.session import Session
 
 asked = arguments()
 

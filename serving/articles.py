@@ -24,7 +24,7 @@ from serving.templates import ArticleTemplate, Opening, WrongParameters
 from serving.texts import Grown, Text
 from textmill.gpt2.document import document, topic_prompt, whole_sentences
 from textmill.gpt2.formats import bundle
-from textmill.gpt2.sampling import Settings
+from textmill.gpt2.inference.sampling import Settings
 from textmill.gpt2.tokenizer import Tokenizer
 
 _log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from typing import Any, Literal, Protocol
 
 from serving.metrics import Metrics
 from serving.schemas import ModelIdentity
-from textmill.gpt2.sampling import Settings
+from textmill.gpt2.inference.sampling import Settings
 from textmill.ground.errors import TextmillError
 
 Finish = Literal["", "end", "length", "stop"]

@@ -1,6 +1,6 @@
 """Texts written by CTranslate2, for GPUs that ONNX Runtime no longer knows: compute capability 6.1, a GTX 1060, and up.
 
-The same interface as `textmill.gpt2.inference.Engine`, with less behind it: texts are written beside each other and not
+The same interface as `textmill.gpt2.inference.engine.Engine`, with less behind it: texts are written beside each other and not
 together, no seed decides a text, no logprobs are reported, and the repetition penalty falls on written tokens alone.
 The bundle's weights are converted when they are loaded.
 """
@@ -14,9 +14,9 @@ from typing import Any
 
 from serving import ctranslate2_model
 from textmill.gpt2.formats import bundle
-from textmill.gpt2.generation import Chunk, Text
-from textmill.gpt2.inference import QueueFull
-from textmill.gpt2.sampling import Settings
+from textmill.gpt2.inference.engine import QueueFull
+from textmill.gpt2.inference.generation import Chunk, Text
+from textmill.gpt2.inference.sampling import Settings
 from textmill.gpt2.tokenizer import Tokenizer
 from textmill.ground.errors import TextmillError, UserError
 

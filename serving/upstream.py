@@ -10,7 +10,7 @@ from urllib.parse import quote
 import aiohttp
 
 from serving.completions import Order, Piece, WorkerRefused
-from textmill.gpt2.sampling import Settings
+from textmill.gpt2.inference.sampling import Settings
 from textmill.ground.errors import TextmillError
 
 _CONNECT_S = 2

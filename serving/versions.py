@@ -19,7 +19,7 @@ from serving.router import WorkerRouter
 from serving.schemas import ModelIdentity
 from serving.split import Route
 from textmill.gpt2.formats import bundle
-from textmill.gpt2.sampling import Settings
+from textmill.gpt2.inference.sampling import Settings
 from textmill.ground.errors import TextmillError
 from textmill.kept_bundles import Hold
 

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from serving.worker_text import Model, Text, joined
 from textmill.gpt2.formats import bundle
-from textmill.gpt2.inference import QueueFull
+from textmill.gpt2.inference.engine import QueueFull
 from textmill.ground.errors import TextmillError, UserError
 
 _WEIGHTS = "model."  # files whose names begin so are for the worker alone

@@ -13,10 +13,10 @@ from typing import Any
 
 from serving.ctranslate2_engine import CTranslate2Engine
 from textmill.gpt2.formats import bundle
-from textmill.gpt2.generation import Chunk
-from textmill.gpt2.inference import Engine as OnnxEngine
-from textmill.gpt2.logprobs import MOST, as_openai
-from textmill.gpt2.sampling import Settings
+from textmill.gpt2.inference.engine import Engine as OnnxEngine
+from textmill.gpt2.inference.generation import Chunk
+from textmill.gpt2.inference.logprobs import MOST, as_openai
+from textmill.gpt2.inference.sampling import Settings
 from textmill.ground.errors import TextmillError, UserError
 
 Engine = OnnxEngine | CTranslate2Engine

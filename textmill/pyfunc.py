@@ -5,7 +5,7 @@ from typing import Any
 
 import mlflow
 
-from textmill.gpt2 import inference
+from textmill.gpt2.inference import engine
 
 
 class ArticleWriter(mlflow.pyfunc.PythonModel):
@@ -13,11 +13,11 @@ class ArticleWriter(mlflow.pyfunc.PythonModel):
 
     def load_context(self, context: Any) -> None:
         """Load the bundle that stands among the model's artifacts."""
-        self._engine = inference.Engine(Path(context.artifacts["bundle"]), slots=1)
+        self._engine = engine.Engine(Path(context.artifacts["bundle"]), slots=1)
 
     def predict(self, context: Any, model_input: list[str], params: dict[str, Any] | None = None) -> list[str]:
         """Write one article for each title; `params` are those of `inference.Settings`."""
-        return [inference.write(self._engine, title, **(params or {})) for title in model_input]
+        return [engine.write(self._engine, title, **(params or {})) for title in model_input]
 
 
 mlflow.models.set_model(ArticleWriter())

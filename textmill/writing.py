@@ -3,8 +3,8 @@
 import secrets
 from pathlib import Path
 
-from textmill.gpt2 import inference
 from textmill.gpt2.formats import bundle
+from textmill.gpt2.inference import engine as inference
 from textmill.ground.errors import UserError
 from textmill.steps import Project
 

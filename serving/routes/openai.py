@@ -27,7 +27,7 @@ from serving.routes.streams import EventStream, begin_all, close_all, merged, un
 from serving.schemas import LARGEST_SEED, WriteSettings
 from serving.templates import WrongParameters
 from serving.texts import Text
-from textmill.gpt2.sampling import Settings
+from textmill.gpt2.inference.sampling import Settings
 from textmill.ground.errors import TextmillError
 
 _REASONS = {"end": "stop", "stop": "stop", "length": "length", "refused": "content_filter"}

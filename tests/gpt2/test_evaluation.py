@@ -11,7 +11,7 @@ from textmill.gpt2 import evaluation, verbatim_index, weights
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.evaluation import judge
 from textmill.gpt2.formats import bundle
-from textmill.gpt2.session import Session
+from textmill.gpt2.inference.session import Session
 from textmill.gpt2.tokenizer import Tokenizer, characters, train_bpe
 from textmill.gpt2.verbatim import Run
 from textmill.ground.errors import TextmillError, UserError

@@ -8,9 +8,9 @@ import pytest
 from textmill.gpt2 import model as gpt2
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.formats import bundle
-from textmill.gpt2.inference import Engine, generate
-from textmill.gpt2.sampling import Settings
-from textmill.gpt2.session import Session
+from textmill.gpt2.inference.engine import Engine, generate
+from textmill.gpt2.inference.sampling import Settings
+from textmill.gpt2.inference.session import Session
 from textmill.gpt2.tokenizer import characters
 
 import keras  # isort: skip

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from textmill.gpt2 import inference, weights
+from textmill.gpt2 import weights
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.formats import bundle
-from textmill.gpt2.generation import Chunk
-from textmill.gpt2.inference import Engine, QueueFull, generate
-from textmill.gpt2.logprobs import TokenNames
-from textmill.gpt2.sampling import Settings
-from textmill.gpt2.session import Session
+from textmill.gpt2.inference import engine as inference
+from textmill.gpt2.inference.engine import Engine, QueueFull, generate
+from textmill.gpt2.inference.generation import Chunk
+from textmill.gpt2.inference.logprobs import TokenNames
+from textmill.gpt2.inference.sampling import Settings
+from textmill.gpt2.inference.session import Session
 from textmill.gpt2.tokenizer import Tokenizer, train_bpe
 from textmill.ground.errors import TextmillError
 

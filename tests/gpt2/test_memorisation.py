@@ -8,7 +8,7 @@ from parrots import write_parrot
 from textmill.exported import Exported
 from textmill.gpt2 import memorisation, verbatim_index
 from textmill.gpt2.architecture import Architecture
-from textmill.gpt2.session import Session
+from textmill.gpt2.inference.session import Session
 from textmill.gpt2.tokenizer import characters
 from textmill.ground.errors import UserError
 

@@ -10,7 +10,7 @@ from textmill.gpt2 import weights
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.formats import bundle
 from textmill.gpt2.formats.quantisation import to_bytes, to_nibbles
-from textmill.gpt2.session import Session
+from textmill.gpt2.inference.session import Session
 from textmill.gpt2.tokenizer import characters
 from textmill.ground.errors import UserError
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from textmill.gpt2.sampling import Settings, choose
+from textmill.gpt2.inference.sampling import Settings, choose
 from textmill.ground.errors import TextmillError
 
 LOGITS = np.array([1.0, 4.0, 3.0, 2.0, -5.0], np.float32)

@@ -1,7 +1,7 @@
 import pytest
 
 from textmill.gpt2.document import topic_prompt, whole_sentences
-from textmill.gpt2.text_stream import TextStream
+from textmill.gpt2.inference.text_stream import TextStream
 from textmill.gpt2.tokenizer import train_bpe
 
 TEXT = "Über die naïve Mühle — 日本の水車 🙂🙃 turned\n\nround."

@@ -12,9 +12,9 @@ from serving.completions import Health, Interrupted, NotReady, Order, Piece, Que
 from serving.metrics import Metrics
 from serving.schemas import ModelIdentity
 from textmill.gpt2.formats import bundle
-from textmill.gpt2.generation import Chunk
-from textmill.gpt2.inference import Engine
-from textmill.gpt2.inference import QueueFull as EngineFull
+from textmill.gpt2.inference.engine import Engine
+from textmill.gpt2.inference.engine import QueueFull as EngineFull
+from textmill.gpt2.inference.generation import Chunk
 from textmill.settings.config import Config
 from textmill.settings.serving import Serve
 from textmill.settings.sites import Source

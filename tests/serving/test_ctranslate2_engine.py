@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from serving.ctranslate2_engine import CTranslate2Engine
-from textmill.gpt2.generation import Chunk
-from textmill.gpt2.inference import Engine, QueueFull
-from textmill.gpt2.sampling import Settings
+from textmill.gpt2.inference.engine import Engine, QueueFull
+from textmill.gpt2.inference.generation import Chunk
+from textmill.gpt2.inference.sampling import Settings
 from textmill.ground.errors import UserError
 
 pytest.importorskip("ctranslate2")

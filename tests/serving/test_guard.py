@@ -19,8 +19,8 @@ from serving.guard import Guard, Withheld
 from textmill.gpt2 import verbatim_index
 from textmill.gpt2.document import topic_prompt
 from textmill.gpt2.formats import bundle
-from textmill.gpt2.inference import Engine, generate
-from textmill.gpt2.sampling import Settings
+from textmill.gpt2.inference.engine import Engine, generate
+from textmill.gpt2.inference.sampling import Settings
 from textmill.gpt2.tokenizer import characters
 from textmill.gpt2.verbatim import Verbatim
 

@@ -18,9 +18,9 @@ from serving.router import WorkerRouter
 from serving.schemas import ModelIdentity
 from serving.shadow import Shadow
 from serving.split import Route, Target, choose, targets
-from textmill.gpt2 import inference
-from textmill.gpt2.inference import Engine
-from textmill.gpt2.sampling import Settings
+from textmill.gpt2.inference import engine as inference
+from textmill.gpt2.inference.engine import Engine
+from textmill.gpt2.inference.sampling import Settings
 from textmill.ground.errors import UserError
 
 ENDLESS = 10_000_000

@@ -13,10 +13,10 @@ from registered_bundles import Relay, register
 from server_processes import PATIENCE_S, Server
 from tiny_models import write_model
 
-from textmill.gpt2 import inference
 from textmill.gpt2.document import topic_prompt
-from textmill.gpt2.inference import Engine
-from textmill.gpt2.sampling import Settings
+from textmill.gpt2.inference import engine as inference
+from textmill.gpt2.inference.engine import Engine
+from textmill.gpt2.inference.sampling import Settings
 from textmill.registry import ModelRegistry
 
 TOKENS = 1000  # a third of a second of writing, so that texts are under way whenever a version changes

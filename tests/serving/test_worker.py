@@ -14,10 +14,10 @@ from typing import Any
 import httpx
 import pytest
 
-from textmill.gpt2 import inference
 from textmill.gpt2.formats import bundle
-from textmill.gpt2.inference import Engine
-from textmill.gpt2.sampling import Settings
+from textmill.gpt2.inference import engine as inference
+from textmill.gpt2.inference.engine import Engine
+from textmill.gpt2.inference.sampling import Settings
 
 
 @dataclass(frozen=True)

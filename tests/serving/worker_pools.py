@@ -16,7 +16,7 @@ from serving.schemas import ModelIdentity
 from serving.split import Route, Target
 from serving.versions import Versions, served_from
 from textmill.gpt2.formats import bundle
-from textmill.gpt2.sampling import Settings
+from textmill.gpt2.inference.sampling import Settings
 
 T = TypeVar("T")
 

@@ -24,12 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textmill.exported import Exported
-from textmill.gpt2 import inference, weights
+from textmill.gpt2 import weights
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.document import document, topic_prompt
 from textmill.gpt2.formats import bundle
-from textmill.gpt2.sampling import Settings
-from textmill.gpt2.session import Session
+from textmill.gpt2.inference import engine as inference
+from textmill.gpt2.inference.sampling import Settings
+from textmill.gpt2.inference.session import Session
 from textmill.gpt2.tokenizer import Tokenizer
 from textmill.gpt2.verbatim import Run, Verbatim
 from textmill.ground.errors import TextmillError

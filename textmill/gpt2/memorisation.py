@@ -19,7 +19,7 @@ import numpy as np
 from textmill.exported import Exported
 from textmill.gpt2.document import document
 from textmill.gpt2.formats import bundle
-from textmill.gpt2.session import Session
+from textmill.gpt2.inference.session import Session
 from textmill.gpt2.tokenizer import Tokenizer
 from textmill.gpt2.verbatim import PASSAGE, Verbatim
 from textmill.ground.errors import UserError

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from textmill.gpt2 import sampling
 from textmill.gpt2.document import topic_prompt
+from textmill.gpt2.inference import sampling
 from textmill.gpt2.tokenizer import Tokenizer
 
 TOKENS = 160  # of a sample with its prompt, at most; every one of them costs a pass over all

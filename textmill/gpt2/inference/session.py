@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.formats import bundle
-from textmill.gpt2.rows import DeviceRows, HostRows, Rows
+from textmill.gpt2.inference.kv_cache import DeviceRows, HostRows, Rows
 from textmill.ground.errors import UserError
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"

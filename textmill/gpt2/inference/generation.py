@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from textmill.gpt2.logprobs import Scored
-from textmill.gpt2.sampling import Settings, choose
-from textmill.gpt2.text_stream import TextStream
+from textmill.gpt2.inference.logprobs import Scored
+from textmill.gpt2.inference.sampling import Settings, choose
+from textmill.gpt2.inference.text_stream import TextStream
 
 _log = logging.getLogger(__name__)
 

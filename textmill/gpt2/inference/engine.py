@@ -23,10 +23,10 @@ import numpy as np
 
 from textmill.gpt2.document import document, topic_prompt, whole_sentences
 from textmill.gpt2.formats import bundle
-from textmill.gpt2.generation import Chunk, Finish, Generation
-from textmill.gpt2.logprobs import TokenNames, score
-from textmill.gpt2.sampling import Settings
-from textmill.gpt2.session import Session
+from textmill.gpt2.inference.generation import Chunk, Finish, Generation
+from textmill.gpt2.inference.logprobs import TokenNames, score
+from textmill.gpt2.inference.sampling import Settings
+from textmill.gpt2.inference.session import Session
 from textmill.gpt2.tokenizer import Tokenizer
 from textmill.ground.errors import TextmillError, UserError
 
