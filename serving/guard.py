@@ -12,7 +12,7 @@ from typing import Literal
 
 from serving.completions import Served
 from serving.schemas import CopiedPassage
-from textmill.gpt2.verbatim import PASSAGE, Verbatim
+from textmill.gpt2.verbatim.index import PASSAGE, Verbatim
 
 Policy = Literal["ignore", "warn", "regenerate", "refuse"]
 ATTEMPTS = 3  # texts begun for one answer under `regenerate`

@@ -12,7 +12,7 @@ from textmill import evaluation_page
 from textmill.evaluation_plots import Line, Row, curves, strips, ticks
 from textmill.gpt2.evaluation import ArticleScore, Sample, Scores, SourceScore
 from textmill.gpt2.memorisation import Canary, Memory, Probe
-from textmill.gpt2.verbatim import Run
+from textmill.gpt2.verbatim.index import Run
 from textmill.judgement import Judged, Judgement
 from textmill.settings.evaluation import Evaluate
 from textmill.verdict import decide

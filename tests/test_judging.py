@@ -10,11 +10,11 @@ from parrots import write_parrot
 
 from textmill import exported, judging, records, tracking
 from textmill.exported import Exported
-from textmill.gpt2 import verbatim_index
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.base import SCRATCH, Base
 from textmill.gpt2.formats import checkpoint
 from textmill.gpt2.tokenizer import characters
+from textmill.gpt2.verbatim import index_builder
 from textmill.registry import ModelRegistry
 from textmill.settings.evaluation import Evaluate
 from textmill.verdict import Verdict
@@ -52,7 +52,7 @@ def articles(tmp_path: Path) -> Path:
 
 def _model(folder: Path, articles: Path, letter: str) -> Path:
     learned = ((article.url, article.title, article.text) for article in exported.read(articles / "Split-train"))
-    with verbatim_index.built(learned, LETTERS, folder) as index:
+    with index_builder.built(learned, LETTERS, folder) as index:
         write_parrot(folder / letter, SHAPE, LETTERS, letter, index)
     return folder / letter
 

@@ -14,7 +14,7 @@ from typing import Any
 from textmill.evaluation_plots import Line, Row, curves, strips
 from textmill.gpt2.evaluation import Sample, Scores
 from textmill.gpt2.memorisation import Memory, Probe
-from textmill.gpt2.verbatim import Run
+from textmill.gpt2.verbatim.index import Run
 from textmill.judgement import Judged, Judgement
 
 _PROBES = 8  # shown

@@ -4,11 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from textmill.gpt2 import verbatim_index, weights
+from textmill.gpt2 import weights
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.formats import bundle
 from textmill.gpt2.tokenizer import Tokenizer, train_bpe
-from textmill.gpt2.verbatim import Verbatim
+from textmill.gpt2.verbatim import index_builder
+from textmill.gpt2.verbatim.index import Verbatim
 from textmill.ground.errors import TextmillError, UserError
 
 TINY = Architecture(vocabulary=300, window=32, layers=2, heads=2, width=16)
@@ -161,7 +162,7 @@ def test_the_architecture_counts_the_parameters_that_there_are() -> None:
 
 def test_an_index_of_the_training_text_is_part_of_the_bundle(tmp_path: Path, tokenizer: Tokenizer) -> None:
     text = "The mill by the river grinds the grain of the whole valley, summer and winter, since the old flood. " * 3
-    verbatim_index.build(tmp_path / "index", [("http://mill.example/", "Mill", text)], tokenizer)
+    index_builder.build(tmp_path / "index", [("http://mill.example/", "Mill", text)], tokenizer)
     bundle.write_bundle(
         tmp_path / "model", weights.initial(TINY), TINY, tokenizer, {}, {}, "", verbatim=tmp_path / "index"
     )

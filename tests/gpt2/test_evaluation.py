@@ -7,13 +7,14 @@ import pytest
 from parrots import write_parrot
 
 from textmill.exported import Exported
-from textmill.gpt2 import evaluation, verbatim_index, weights
+from textmill.gpt2 import evaluation, weights
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.evaluation import judge
 from textmill.gpt2.formats import bundle
 from textmill.gpt2.inference.session import Session
 from textmill.gpt2.tokenizer import Tokenizer, characters, train_bpe
-from textmill.gpt2.verbatim import Run
+from textmill.gpt2.verbatim import index_builder
+from textmill.gpt2.verbatim.index import Run
 from textmill.ground.errors import TextmillError, UserError
 
 SHAPE = Architecture(vocabulary=290, window=16, layers=2, heads=2, width=16)
@@ -135,7 +136,7 @@ def test_the_share_of_copied_passages_is_measured_and_their_sources_named(tmp_pa
     letters = characters(["ab \n"])
     shape = Architecture(letters.vocabulary, 64, 1, 1, 8)
     articles = [("http://a.example/", "A", "ab" * 20 + "a" * 45), ("http://b.example/", "B", "b" * 29)]
-    verbatim_index.build(tmp_path / "index", articles, letters)
+    index_builder.build(tmp_path / "index", articles, letters)
     held_out = [Exported("http://c.example/", "c", "a b", "b a")]
     copied = {}
     for letter in "ab":

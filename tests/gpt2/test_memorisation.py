@@ -6,10 +6,11 @@ import pytest
 from parrots import write_parrot
 
 from textmill.exported import Exported
-from textmill.gpt2 import memorisation, verbatim_index
+from textmill.gpt2 import memorisation
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.inference.session import Session
 from textmill.gpt2.tokenizer import characters
+from textmill.gpt2.verbatim import index_builder
 from textmill.ground.errors import UserError
 
 LETTERS = characters(["abcdefghijklmnopqrstuvwxyz \n"])
@@ -27,7 +28,7 @@ ARTICLES = [
 def parrot(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that always says a, with the index of the articles."""
     folder = tmp_path_factory.mktemp("parrot")
-    verbatim_index.build(folder / "index", ((a.url, a.title, a.text) for a in ARTICLES), LETTERS)
+    index_builder.build(folder / "index", ((a.url, a.title, a.text) for a in ARTICLES), LETTERS)
     write_parrot(folder / "a", SHAPE, LETTERS, "a", folder / "index")
     return folder / "a"
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textmill.gpt2 import verbatim_index
 from textmill.gpt2.tokenizer import Tokenizer, characters, train_bpe
-from textmill.gpt2.verbatim import PASSAGE, Run, Verbatim
+from textmill.gpt2.verbatim import index_builder
+from textmill.gpt2.verbatim.index import PASSAGE, Run, Verbatim
 from textmill.ground.errors import UserError
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz \n"
@@ -36,7 +36,7 @@ def _article(number: int) -> tuple[str, str, str]:
 
 
 def _index(folder: Path, articles: Iterable[tuple[str, str, str]], tokenizer: Tokenizer) -> Verbatim:
-    verbatim_index.build(folder / "verbatim", articles, tokenizer)
+    index_builder.build(folder / "verbatim", articles, tokenizer)
     tokenizer.save(folder / "tokenizer.json")
     found = Verbatim.open(folder)
     assert found
@@ -138,7 +138,7 @@ def test_an_article_of_a_million_tokens_is_indexed_and_read(tmp_path: Path, toke
 
 def test_the_same_articles_give_the_same_bytes_and_no_text(tmp_path: Path, tokenizer: Tokenizer) -> None:
     for name in ("a", "b"):
-        verbatim_index.build(tmp_path / name, map(_article, range(5)), tokenizer)
+        index_builder.build(tmp_path / name, map(_article, range(5)), tokenizer)
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
     for name in files:
         content = (tmp_path / "a" / name).read_bytes()

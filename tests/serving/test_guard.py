@@ -16,13 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.guard import Guard, Withheld
-from textmill.gpt2 import verbatim_index
 from textmill.gpt2.document import topic_prompt
 from textmill.gpt2.formats import bundle
 from textmill.gpt2.inference.engine import Engine, generate
 from textmill.gpt2.inference.sampling import Settings
 from textmill.gpt2.tokenizer import characters
-from textmill.gpt2.verbatim import Verbatim
+from textmill.gpt2.verbatim import index_builder
+from textmill.gpt2.verbatim.index import Verbatim
 
 URL = "https://mills.example/wheel"
 SEED = 8
@@ -44,7 +44,7 @@ def copying(model: Path, text: str, tmp_path_factory: pytest.TempPathFactory) ->
     path = tmp_path_factory.mktemp("copying") / "bundle"
     shutil.copytree(model, path)
     article = f"Aaaa. bbbb {text[FROM:TO]} ddd eee."
-    verbatim_index.build(path / "verbatim", [(URL, "Aa", article)], characters(["Aabcde. ü"]))
+    index_builder.build(path / "verbatim", [(URL, "Aa", article)], characters(["Aabcde. ü"]))
     bundle.write_manifest(path)
     return path
 

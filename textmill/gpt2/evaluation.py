@@ -32,7 +32,7 @@ from textmill.gpt2.inference import engine as inference
 from textmill.gpt2.inference.sampling import Settings
 from textmill.gpt2.inference.session import Session
 from textmill.gpt2.tokenizer import Tokenizer
-from textmill.gpt2.verbatim import Run, Verbatim
+from textmill.gpt2.verbatim.index import Run, Verbatim
 from textmill.ground.errors import TextmillError
 
 _ROWS_AT_ONCE = 64  # of logits turned into probabilities; 26 MB of float64 with GPT-2's vocabulary

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from textmill import exported
-from textmill.gpt2 import backend, verbatim_index
+from textmill.gpt2 import backend
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.base import SCRATCH, Base
 from textmill.gpt2.formats import bundle
@@ -15,6 +15,7 @@ from textmill.gpt2.lineage import card, lineage, settings
 from textmill.gpt2.tokenizer import Tokenizer
 from textmill.gpt2.training_checkpoints import TOKENS
 from textmill.gpt2.training_task import Task
+from textmill.gpt2.verbatim import index_builder
 from textmill.gpt2.windows import Windows
 from textmill.ground.errors import UserError
 from textmill.settings.model import Model
@@ -150,7 +151,7 @@ def _write(
     """Write the bundle, with an index of the training's passages, and return its checksum."""
     learned = ((each.url, each.title, each.text) for each in exported.read(folders.articles / "Split-train"))
     precisions = [] if quantise == "none" else [quantise]
-    with verbatim_index.built(learned, task.tokenizer, folders.checkpoints) as index:
+    with index_builder.built(learned, task.tokenizer, folders.checkpoints) as index:
         return bundle.write_bundle(
             folders.model,
             trained.weights,

@@ -21,7 +21,7 @@ from textmill.gpt2.document import document
 from textmill.gpt2.formats import bundle
 from textmill.gpt2.inference.session import Session
 from textmill.gpt2.tokenizer import Tokenizer
-from textmill.gpt2.verbatim import PASSAGE, Verbatim
+from textmill.gpt2.verbatim.index import PASSAGE, Verbatim
 from textmill.ground.errors import UserError
 
 _PROMPT = 20  # tokens of a passage that a probe gives away

@@ -1,4 +1,4 @@
-"""Making the index that `textmill.gpt2.verbatim` reads, while the articles stream by."""
+"""Making the index that `textmill.gpt2.verbatim.index` reads, while the articles stream by."""
 
 import json
 import tempfile
@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textmill.gpt2 import verbatim
 from textmill.gpt2.document import document
 from textmill.gpt2.tokenizer import Tokenizer
+from textmill.gpt2.verbatim import index as verbatim
 
 _SHARDS = 64  # files that fingerprints are spread over by their first bits, each then sorted in memory
 _BUCKET = 32  # fingerprints, about, that a lookup searches
