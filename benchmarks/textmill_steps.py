@@ -5,10 +5,10 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from textmill.gpt2 import allocation
+from textmill.training.memory import malloc
 
-if not allocation.ENVIRONMENT.items() <= os.environ.items():  # glibc reads it when a process starts
-    os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **allocation.ENVIRONMENT})
+if not malloc.ENVIRONMENT.items() <= os.environ.items():  # glibc reads it when a process starts
+    os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **malloc.ENVIRONMENT})
 
 from contestant import Tokens, Trainer, arguments
 
@@ -17,10 +17,10 @@ os.environ["KERAS_BACKEND"] = asked["train"].get("backend", "tensorflow")  # Ker
 
 import numpy as np  # noqa: E402
 
-from textmill.gpt2 import model as gpt2  # noqa: E402
 from textmill.gpt2.architecture import Architecture  # noqa: E402
-from textmill.gpt2.training_step import TrainingStep  # noqa: E402
 from textmill.settings.training import Train  # noqa: E402
+from textmill.training.step import keras_model as gpt2  # noqa: E402
+from textmill.training.step.training_step import TrainingStep  # noqa: E402
 
 
 class Textmill(Trainer):

@@ -8,9 +8,9 @@ from tfx.types import standard_artifacts
 
 from textmill import judging
 from textmill.console import progress
-from textmill.gpt2.base import Base
 from textmill.ground import environment
 from textmill.registry import ModelRegistry
+from textmill.training.bases.base import Base
 
 
 @component

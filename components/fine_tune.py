@@ -9,11 +9,11 @@ from tfx.types import standard_artifacts
 
 from textmill import live_tracking
 from textmill.console import progress
-from textmill.gpt2.base import Base
-from textmill.gpt2.fine_tuning import Folders, fine_tune
 from textmill.ground import environment
 from textmill.settings.model import Model
 from textmill.settings.training import Train
+from textmill.training.bases.base import Base
+from textmill.training.fine_tune import Folders, fine_tune
 
 
 @component

@@ -11,7 +11,7 @@ from tfx.types import standard_artifacts
 from textmill import corpus
 from textmill.console import progress
 from textmill.gpt2 import tokenizer
-from textmill.gpt2.base import Base
+from textmill.training.bases.base import Base
 
 
 @component(use_beam=True)

@@ -21,14 +21,14 @@ from tfx.utils import import_utils
 import textmill
 from pipeline.kubeflow_platform import MODEL_VARIABLE, VOLUME_VARIABLE
 from pipeline.workers import package
-from textmill import bases
-from textmill.gpt2.base import Base
 from textmill.ground import environment
 from textmill.ground.errors import UserError
 from textmill.ground.files import hash_of_sources, write_beside
 from textmill.registry import ModelRegistry
 from textmill.settings.config import Config
 from textmill.settings.model import Model
+from textmill.training.bases import resolving
+from textmill.training.bases.base import Base
 
 MOUNTS = "TEXTMILL_MOUNTS"  # the folder in which the launcher's mounts lie, where it is not the root
 _SCHEMES = {"minio": "minio", "s3": "s3", "gs": "gcs"}  # of URIs, with the launcher's name for each
@@ -80,7 +80,7 @@ def fetched(described: str, model: str, volume: Path) -> str:
         return described
     registry = ModelRegistry(environment.address(environment.MLFLOW), model)
     wanted = Config(name=model, data_dir=volume, text=volume, model=Model(base=base.name))
-    found = bases.resolve(wanted, registry)
+    found = resolving.resolve(wanted, registry)
     if found.digest != base.digest:
         raise UserError(f"The base {base.name} is not what it was when the pipeline was compiled; compile it again.")
     return found.to_json()

@@ -22,11 +22,11 @@ from pipeline.kubeflow_platform import VOLUME, equip, platform
 from pipeline.parameters import Choices, Resolved
 from pipeline.resolving import resolve
 from textmill.console import child_process, progress
-from textmill.gpt2.base import Base
 from textmill.ground.errors import UserError
 from textmill.ground.files import write_beside
 from textmill.settings import yaml_file as configuration
 from textmill.settings.config import Config
+from textmill.training.bases.base import Base
 
 COMMAND = ("python", "-m", "pipeline.entrypoint")
 _MEANING = {

@@ -9,10 +9,10 @@ from typing import Any
 
 from kubernetes.utils.quantity import parse_quantity
 
-from textmill.gpt2.base import Base
 from textmill.ground.environment import MLFLOW, MONGODB
 from textmill.settings.config import Config
 from textmill.settings.pipeline import Kubeflow
+from textmill.training.bases.base import Base
 
 VOLUME = "/checkpoints"  # where the volume is mounted
 MODEL_VARIABLE = "TEXTMILL_MODEL"  # for a step that fetches its base: the registered model's name, and

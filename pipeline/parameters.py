@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from textmill import bases
-from textmill.gpt2.base import SCRATCH, Base
 from textmill.selection import Selection
 from textmill.settings.config import Config
 from textmill.settings.model import Model
+from textmill.training.bases import resolving
+from textmill.training.bases.base import SCRATCH, Base
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Choices:
     def of(cls, config: Config, base: Base) -> "Choices":
         """What the configuration says."""
         stage = "Production" if config.registry.promote == "if-better" else "Staging"
-        return cls(config.train.steps, bases.shape(config.model, base).size, "", stage)
+        return cls(config.train.steps, resolving.shape(config.model, base).size, "", stage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Parameters:
     @property
     def shape(self) -> Model:
         """The model's settings, with the base's sizes where there is one."""
-        return bases.shape(self.config.model, self.resolved.base)
+        return resolving.shape(self.config.model, self.resolved.base)
 
     def export_articles(self) -> dict[str, Any]:
         return {

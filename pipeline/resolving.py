@@ -4,11 +4,11 @@ from pathlib import Path
 
 import textmill
 from pipeline.parameters import Resolved
-from textmill import bases
 from textmill.ground import environment
 from textmill.ground.files import hash_of_sources
 from textmill.registry import ModelRegistry
 from textmill.settings.config import Config
+from textmill.training.bases import resolving
 
 
 def resolve(config: Config, snapshot: int) -> Resolved:
@@ -26,5 +26,5 @@ def resolve(config: Config, snapshot: int) -> Resolved:
         production_checksum=production.checksum if production else "",
         registry=registry.identity(),
         code=hash_of_sources(Path(textmill.__file__).parent),
-        base=bases.resolve(config, registry),
+        base=resolving.resolve(config, registry),
     )

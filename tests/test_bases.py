@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 import requests
 
-from textmill import base_downloads, bases
 from textmill.gpt2 import tokenizer, weights
 from textmill.gpt2.architecture import Architecture
-from textmill.gpt2.base import SCRATCH
 from textmill.gpt2.formats import bundle, checkpoint
 from textmill.ground.errors import UserError
 from textmill.registry import ModelRegistry
 from textmill.settings import yaml_file as configuration
 from textmill.settings.config import Config
+from textmill.training.bases import downloads, resolving
+from textmill.training.bases.base import SCRATCH
 
 TEXT = "The mill by the river grinds the grain."
 SMALL = Architecture(280, 32, 2, 2, 16)
@@ -49,8 +49,8 @@ def _config(folder: Path, model: str, rest: str = "") -> Config:
 
 def test_scratch_is_nothing_to_find(tmp_path: Path) -> None:
     config = _config(tmp_path, "layers: 2")
-    assert bases.resolve(config, NOWHERE) == SCRATCH
-    assert bases.shape(config.model, SCRATCH) == config.model
+    assert resolving.resolve(config, NOWHERE) == SCRATCH
+    assert resolving.shape(config.model, SCRATCH) == config.model
     assert config.tokenizer_kind == "bpe"
 
 
@@ -59,16 +59,16 @@ def test_a_folder_beside_the_configuration_brings_its_sizes_and_its_tokenizer(
 ) -> None:
     shutil.copytree(hugging_face, tmp_path / "models" / "small")
     config = _config(tmp_path, "base: models/small")
-    base = bases.resolve(config, NOWHERE)
+    base = resolving.resolve(config, NOWHERE)
     assert (base.name, base.form, base.architecture) == ("models/small", "hugging-face", SMALL)
     assert config.tokenizer_kind == "base"
-    shaped = bases.shape(config.model, base)
+    shaped = resolving.shape(config.model, base)
     assert (shaped.layers, shaped.heads, shaped.width, shaped.window) == (2, 2, 16, 32)
-    assert bases.shape(_config(tmp_path, "base: models/small, window: 16").model, base).window == 16
+    assert resolving.shape(_config(tmp_path, "base: models/small, window: 16").model, base).window == 16
     assert str(tmp_path) not in shaped.model_dump_json()
     config_file = tmp_path / "models" / "small" / "config.json"
     config_file.write_text(config_file.read_text(encoding="utf-8") + "\n", encoding="utf-8")
-    assert bases.resolve(config, NOWHERE).digest != base.digest
+    assert resolving.resolve(config, NOWHERE).digest != base.digest
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_folder_that_cannot_be_used_is_refused(hugging_face: Path, tmp_path: P
     own = tokenizer.train_bpe([TEXT] * 5, SMALL.vocabulary)
     checkpoint.write_hugging_face(tmp_path / "narrow", weights.initial(narrow), narrow, own)
     with pytest.raises(UserError, match=said) as raised:
-        bases.resolve(_config(tmp_path, model), NOWHERE)
+        resolving.resolve(_config(tmp_path, model), NOWHERE)
     assert "\n" not in str(raised.value)
 
 
@@ -172,12 +172,12 @@ def test_a_repository_is_fetched_once_and_no_pickle_with_it(
     config = _config(tmp_path, "base: 'hf:mills/small@v1'")
     with _serving(tmp_path / "hub") as (address, asked):
         monkeypatch.setenv("HF_ENDPOINT", address)
-        base = bases.resolve(config, NOWHERE)
+        base = resolving.resolve(config, NOWHERE)
     assert (base.name, base.form, base.architecture) == (f"hf:mills/small@{'ab' * 20}", "hugging-face", SMALL)
     names = {"config.json", "model.safetensors", "tokenizer.json", "vocab.json", "merges.txt", "revision"}
     assert {path.name for path in Path(base.directory).iterdir()} == names
     assert not any(path.endswith((".bin", ".md")) for path in asked)
-    assert bases.resolve(config, NOWHERE) == base  # the server has gone
+    assert resolving.resolve(config, NOWHERE) == base  # the server has gone
     assert [path.name for path in (tmp_path / ".textmill" / "bases").iterdir()] == [Path(base.directory).name]
 
 
@@ -189,11 +189,11 @@ def test_a_repository_without_safetensors_or_that_is_not_there_is_refused(
     with _serving(tmp_path / "hub") as (address, _):
         monkeypatch.setenv("HF_ENDPOINT", address)
         with pytest.raises(UserError, match="hf:mills/pickled has no safetensors"):
-            base_downloads.from_hugging_face("mills/pickled", tmp_path / "bases")
+            downloads.from_hugging_face("mills/pickled", tmp_path / "bases")
         with pytest.raises(UserError, match="hf:mills/absent could not be downloaded"):
-            base_downloads.from_hugging_face("mills/absent", tmp_path / "bases")
+            downloads.from_hugging_face("mills/absent", tmp_path / "bases")
     with pytest.raises(UserError, match="hf:mills/pickled could not be downloaded"):
-        base_downloads.from_hugging_face("mills/pickled", tmp_path / "bases")
+        downloads.from_hugging_face("mills/pickled", tmp_path / "bases")
     assert not list((tmp_path / "bases").glob("*"))
 
 
@@ -202,7 +202,7 @@ def test_openais_checkpoints_without_a_network_are_one_sentence(
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     with pytest.raises(UserError, match=r"The base 124M could not be downloaded \(ProxyError\); see that this machine"):
-        bases.resolve(_config(tmp_path, "base: 124M"), NOWHERE)
+        resolving.resolve(_config(tmp_path, "base: 124M"), NOWHERE)
 
 
 def _put(registry: ModelRegistry, directory: Path) -> int:
@@ -232,12 +232,12 @@ def registered(mlflow_uri: str, request: pytest.FixtureRequest, tmp_path: Path) 
 
 def test_an_earlier_version_is_a_base_by_its_number_and_by_its_stage(registered: ModelRegistry, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no version 3"):
-        bases.resolve(_config(tmp_path, "base: 'version:3'"), registered)
+        resolving.resolve(_config(tmp_path, "base: 'version:3'"), registered)
     with pytest.raises(UserError, match="is in stage 'Production'; promote one"):
-        bases.resolve(_config(tmp_path, "base: 'stage:Production'"), registered)
+        resolving.resolve(_config(tmp_path, "base: 'stage:Production'"), registered)
     registered.promote(1, "good")
-    by_number = bases.resolve(_config(tmp_path, "base: 'version:1'"), registered)
-    by_stage = bases.resolve(_config(tmp_path, "base: 'stage:Production'"), registered)
+    by_number = resolving.resolve(_config(tmp_path, "base: 'version:1'"), registered)
+    by_stage = resolving.resolve(_config(tmp_path, "base: 'stage:Production'"), registered)
     assert by_number == by_stage
     assert (by_stage.name, by_stage.version, by_stage.form) == ("version:1", 1, "bundle")
     assert by_stage.digest == registered.version(1).checksum
@@ -286,11 +286,11 @@ def test_a_checkpoint_of_openais_that_comes_damaged_is_not_kept(tmp_path: Path) 
         (site / "sitecustomize.py").write_text(
             "import requests\n"
             "ask = requests.Session.request\n"
-            f"there = lambda url: url.replace({base_downloads._OPENAI!r}, {address!r})\n"
+            f"there = lambda url: url.replace({downloads._OPENAI!r}, {address!r})\n"
             "requests.Session.request = lambda self, method, url, **more: ask(self, method, there(url), **more)\n",
             encoding="utf-8",
         )
-        code = "import sys; from pathlib import Path; from textmill.base_downloads import openai; openai('124M', Path(sys.argv[1]))"
+        code = "import sys; from pathlib import Path; from textmill.training.bases.downloads import openai; openai('124M', Path(sys.argv[1]))"
         command = [sys.executable, "-c", code, str(tmp_path / "bases")]
         environment = os.environ | {"PYTHONPATH": f"{site}:{ROOT}", "TF_CPP_MIN_LOG_LEVEL": "3"}
         ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)

@@ -11,12 +11,12 @@ from parrots import write_parrot
 from textmill import exported, judging, records, tracking
 from textmill.exported import Exported
 from textmill.gpt2.architecture import Architecture
-from textmill.gpt2.base import SCRATCH, Base
 from textmill.gpt2.formats import checkpoint
 from textmill.gpt2.tokenizer import characters
 from textmill.gpt2.verbatim import index_builder
 from textmill.registry import ModelRegistry
 from textmill.settings.evaluation import Evaluate
+from textmill.training.bases.base import SCRATCH, Base
 from textmill.verdict import Verdict
 
 LETTERS = characters(["abcdefghijklmnopqrstuvwxyz \n"])

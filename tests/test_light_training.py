@@ -122,7 +122,7 @@ def test_a_text_becomes_a_model_and_the_same_command_again_trains_no_more(file: 
 
 def test_light_training_imports_neither_tfx_nor_mlflow_nor_beam_nor_a_store() -> None:
     code = (
-        "import sys, textmill.light_training, textmill.gpt2.fine_tuning, textmill.plain_text;"
+        "import sys, textmill.light_training, textmill.training.fine_tune, textmill.plain_text;"
         "print([n for n in ('tfx', 'mlflow', 'apache_beam', 'pymongo', 'scrapy', 'tensorflow') if n in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

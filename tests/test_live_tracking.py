@@ -9,9 +9,9 @@ import pytest
 import requests
 
 from textmill import live_tracking
-from textmill.gpt2.training_log import Point, Samples, TrainingLog
 from textmill.live_tracking import RUN_FILE, LiveRun
 from textmill.settings.group import flat
+from textmill.training.log import Point, Samples, TrainingLog
 
 PATIENCE_S = 60
 PARAMETERS = {"train": {"steps": 20, "batch": "auto"}, "corpus": {"articles": {"train": 57}}}

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from textmill import evaluation_page, exported
 from textmill.gpt2 import evaluation, memorisation
-from textmill.gpt2.base import Base
 from textmill.gpt2.formats import bundle
 from textmill.gpt2.tokenizer import Tokenizer
 from textmill.ground.files import write_beside
@@ -15,6 +14,7 @@ from textmill.judgement import Judged, Judgement
 from textmill.registry import ModelRegistry
 from textmill.settings.evaluation import Evaluate
 from textmill.tracking import EVALUATION_FILE, EVALUATION_PAGE
+from textmill.training.bases.base import Base
 from textmill.verdict import Verdict, decide
 
 BLESSED, NOT_BLESSED = "BLESSED", "NOT_BLESSED"  # the files by which TFX's ModelBlessing says which

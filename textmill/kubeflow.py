@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from textmill import bases
 from textmill.console import child_process
 from textmill.ground.errors import UserError
 from textmill.steps import Project, take_snapshot
+from textmill.training.bases import resolving
 
 
 def compile_for(project: Project, out: Path, snapshot: int | None = None) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def _run(project: Project, out: Path, snapshot: int | None, options: Sequence[st
         raise UserError(f"Kubeflow takes no '{out.name}'; give a file whose name ends in .yaml.")
     if not project.config.kubeflow.image:
         raise UserError("kubeflow.image is not set; name the image that the steps run in, by its digest.")
-    bases.check_folder(project.config)
+    resolving.check_folder(project.config)
     addresses = project.addresses
     project.registry.check()
     number = project.store.snapshot(snapshot).number if snapshot else take_snapshot(project).number

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import textmill
-from textmill import bases, plain_text
+from textmill import plain_text
 from textmill.console import child_process, output, progress
-from textmill.gpt2 import allocation, tokenizer
-from textmill.gpt2.base import Base
+from textmill.gpt2 import tokenizer
 from textmill.gpt2.document import document
 from textmill.gpt2.tokenizer import END
 from textmill.ground.errors import UserError
@@ -27,9 +26,12 @@ from textmill.plain_text import TextFile
 from textmill.registry import ModelRegistry
 from textmill.settings import yaml_file as configuration
 from textmill.settings.config import Config
+from textmill.training.bases import resolving
+from textmill.training.bases.base import Base
+from textmill.training.memory import malloc
 
 if TYPE_CHECKING:
-    from textmill.gpt2.fine_tuning import Folders
+    from textmill.training.fine_tune import Folders
 
 MODEL = "model"
 ARTICLES = "articles.txt"
@@ -71,13 +73,13 @@ def train(config: Config, verbose: bool = False) -> Path:
         TextmillError: as `work`.
     """
     out = config.data_dir
-    bases.check_folder(config)
+    resolving.check_folder(config)
     if config.text is None:
         config = config.model_copy(update={"text": from_store(config, out / ARTICLES)})
     assert config.text
     TextFile.open(config.text, config.corpus.validation_percent)
     command = [sys.executable, "-P", "-m", "textmill.light_training", config.model_dump_json(exclude_unset=True)]
-    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": config.train.backend, **allocation.ENVIRONMENT}
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": config.train.backend, **malloc.ENVIRONMENT}
     child_process.run_child(command, out / "logs" / "train.log", environment, verbose, "Loading TensorFlow")
     return out / MODEL
 
@@ -111,12 +113,12 @@ def work(config: Config) -> dict[str, Any]:
     Raises:
         UserError: the text is too short, the base cannot be had, or as `training.train`.
     """
-    from textmill.gpt2.fine_tuning import Folders, fine_tune
+    from textmill.training.fine_tune import Folders, fine_tune
 
     out = config.data_dir
     checkpoints = Path(config.train.checkpoint_dir or out / "checkpoints")
-    base = bases.resolve(config, ModelRegistry(os.environ.get("MLFLOW_TRACKING_URI", ""), config.name))
-    model = bases.shape(config.model, base)
+    base = resolving.resolve(config, ModelRegistry(os.environ.get("MLFLOW_TRACKING_URI", ""), config.name))
+    model = resolving.shape(config.model, base)
     checkpoints.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".text-", dir=checkpoints) as folder:
         folders = Folders(Path(folder) / "windows", Path(folder) / "articles", out / MODEL, out / "logs", checkpoints)

@@ -17,12 +17,12 @@ from urllib.parse import quote
 import requests
 
 from textmill.console import progress
-from textmill.gpt2.training_log import SAMPLES, Point, Samples
 from textmill.ground import environment
 from textmill.ground.environment import without_password
 from textmill.ground.errors import UserError
 from textmill.ground.files import write_beside
 from textmill.settings.group import flat
+from textmill.training.log import SAMPLES, Point, Samples
 
 RUN_FILE = "mlflow_run_id"  # in the folder of a training's logs: the run that Register goes on in
 _ANSWER_WITHIN_S = 5

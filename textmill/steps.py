@@ -13,15 +13,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from textmill import bases, local
+from textmill import local
 from textmill.articles import ArticleStore, Snapshot
 from textmill.console import child_process, output
-from textmill.gpt2 import allocation
 from textmill.ground.environment import MLFLOW, MONGODB
 from textmill.ground.errors import TextmillError, UserError
 from textmill.registry import ModelRegistry
 from textmill.settings import yaml_file as configuration
 from textmill.settings.config import Config
+from textmill.training.bases import resolving
+from textmill.training.memory import malloc
 
 _KEEP_LOGS = 20  # of each kind
 _STORE_AGAIN_S = 60.0  # after a crawl for which the store did not answer
@@ -123,7 +124,7 @@ def take_snapshot(project: Project) -> Snapshot:
 
 def run(project: Project, runner: str = "local") -> dict[str, Any]:
     """Run the pipeline over what the store holds now; returns the registered version and its stage."""
-    bases.check_folder(project.config)
+    resolving.check_folder(project.config)
     addresses = project.addresses
     project.registry.check()
     snapshot = take_snapshot(project)
@@ -132,7 +133,7 @@ def run(project: Project, runner: str = "local") -> dict[str, Any]:
     name = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {secrets.token_hex(2)}"
     environment = {**addresses.environment(), "TEXTMILL_RUN": name, "TF_CPP_MIN_LOG_LEVEL": "3"}
     environment["KERAS_BACKEND"] = project.config.train.backend  # TFX imports Keras, which reads it once
-    environment |= allocation.ENVIRONMENT
+    environment |= malloc.ENVIRONMENT
     return child_process.run_child(
         command, project.log("run"), environment, project.verbose, "Loading TFX and TensorFlow"
     )

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 
-from textmill.gpt2 import backend
+from textmill.training.step import backend
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 # what is compiled for each device is compiled fast rather than well
@@ -26,11 +26,11 @@ if sys.argv[1] == "tensorflow":
 
 import numpy as np
 
-from textmill.gpt2 import model as gpt2
 from textmill.gpt2.architecture import Architecture
-from textmill.gpt2.training_step import TrainingStep
 from textmill.ground.errors import UserError
 from textmill.settings.training import Train
+from textmill.training.step import keras_model as gpt2
+from textmill.training.step.training_step import TrainingStep
 
 TINY = Architecture(vocabulary=50, window=8, layers=1, heads=2, width=16)
 ROWS = np.random.default_rng(1).integers(0, TINY.vocabulary, (8, 9)).astype(np.int32)

@@ -11,17 +11,19 @@ import numpy as np
 from jax import numpy as jnp
 
 from textmill import records
-from textmill.gpt2 import forward, loss_jax, memory, training, training_state
-from textmill.gpt2 import model as gpt2
 from textmill.gpt2.architecture import Architecture
-from textmill.gpt2.dataset import TokenStream
-from textmill.gpt2.device_memory import Devices
-from textmill.gpt2.optimiser import AdamW
 from textmill.gpt2.tokenizer import characters
-from textmill.gpt2.training_checkpoints import LAST
-from textmill.gpt2.training_log import Point
-from textmill.gpt2.training_step_jax import JaxStep
 from textmill.settings.training import Train
+from textmill.training import checkpoint_file, loop
+from textmill.training.checkpoints import LAST
+from textmill.training.dataset import TokenStream
+from textmill.training.log import Point
+from textmill.training.memory import estimate
+from textmill.training.memory.devices import Devices
+from textmill.training.step import forward, jax_loss
+from textmill.training.step import keras_model as gpt2
+from textmill.training.step.jax_step import JaxStep
+from textmill.training.step.optimiser import AdamW
 
 _GENERATOR = np.random.default_rng(2)
 _TEXT = "The mill by the weir grinds the wheat to flour. " * 10
@@ -47,13 +49,13 @@ def chunked_loss() -> float:
         return -jnp.mean(chances[jnp.arange(24), targets])
 
     def in_chunks(states: jax.Array, embeddings: jax.Array) -> jax.Array:
-        return 3 * loss_jax._mean_loss(states, embeddings, targets, "float32", 4, 64) / 3
+        return 3 * jax_loss._mean_loss(states, embeddings, targets, "float32", 4, 64) / 3
 
     def figures(loss: object) -> jax.Array:
         found, gradients = jax.value_and_grad(loss, (0, 1))(states, embeddings)
         return jnp.concatenate([found.reshape(-1), *(each.reshape(-1) for each in gradients)])
 
-    of_rows = jnp.mean(loss_jax.losses(states, embeddings, targets, "float32", 4)) - plainly(states, embeddings)
+    of_rows = jnp.mean(jax_loss.losses(states, embeddings, targets, "float32", 4)) - plainly(states, embeddings)
     return float(jnp.maximum(jnp.abs(figures(plainly) - figures(in_chunks)).max(), jnp.abs(of_rows)))
 
 
@@ -72,7 +74,7 @@ def planned_memory() -> dict[str, float]:
     """
     layers = Architecture(vocabulary=64, window=256, layers=4, heads=4, width=64)
     words = Architecture(vocabulary=50257, window=256, layers=1, heads=2, width=32)
-    assert memory.chunks_of(32 * words.window, words.vocabulary) == 4
+    assert estimate.chunks_of(32 * words.window, words.vocabulary) == 4
     plain = _temporary(layers, 16, Train())
     return {
         "layers": plain / _estimate(layers, 16),
@@ -82,7 +84,7 @@ def planned_memory() -> dict[str, float]:
 
 
 def _estimate(architecture: Architecture, batch: int) -> int:
-    found = memory.estimate(architecture, Train(backend="jax"), batch, Devices(1, 10**13, halves=False))
+    found = estimate.estimate(architecture, Train(backend="jax"), batch, Devices(1, 10**13, halves=False))
     return found.activations + 4 * architecture.parameters  # gradients: all of the state that a step makes itself
 
 
@@ -95,14 +97,14 @@ def resumed() -> bool:
             _train_until_killed(task, folder)
         _, status = os.waitpid(child, 0)
         assert os.WTERMSIG(status) == signal.SIGKILL
-        last = training_state.load(folder / "killed" / task.key / LAST, values_only=True)
+        last = checkpoint_file.load(folder / "killed" / task.key / LAST, values_only=True)
         assert last.values["step"] == 7
-        after = training.train(task, folder / "killed", folder / "after")
-        unbroken = training.train(task, folder / "unbroken", folder / "logs")
+        after = loop.train(task, folder / "killed", folder / "after")
+        unbroken = loop.train(task, folder / "unbroken", folder / "logs")
     return all(after.weights[name].tobytes() == value.tobytes() for name, value in unbroken.weights.items())
 
 
-def _task(folder: Path) -> training.Task:
+def _task(folder: Path) -> loop.Task:
     tokenizer = characters([_TEXT])
     file = folder / "windows"
     file.write_bytes(records.frame(records.encode_example({"tokens": tokenizer.encode(_TEXT)})))
@@ -111,13 +113,13 @@ def _task(folder: Path) -> training.Task:
         steps=12, batch=4, warmup_steps=0, eval_every=4, sample_every=12, checkpoint_every=1, backend="jax"
     )
     architecture = Architecture(tokenizer.vocabulary, window=16, layers=1, heads=2, width=16)
-    return training.Task(architecture, settings, tokens, tokens, tokenizer, topics=("The",))
+    return loop.Task(architecture, settings, tokens, tokens, tokenizer, topics=("The",))
 
 
-def _train_until_killed(task: training.Task, folder: Path) -> NoReturn:
+def _train_until_killed(task: loop.Task, folder: Path) -> NoReturn:
     def kill(point: Point) -> None:
         if point.step == 8:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    training.train(task, folder / "killed", folder / "before", kill)
+    loop.train(task, folder / "killed", folder / "before", kill)
     os._exit(1)

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from textmill.gpt2 import allocation
+from textmill.training.memory import malloc
 
 # in a process of its own: these settings hold for all of it
 PROGRAM = """
@@ -63,6 +63,6 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - first) >> 10)
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="what it sets is Linux's")
 def test_an_aligned_block_finds_its_former_place_among_small_ones() -> None:
-    environment = {**os.environ, **allocation.ENVIRONMENT}
+    environment = {**os.environ, **malloc.ENVIRONMENT}
     found = subprocess.run([sys.executable, "-c", ALIGNED], capture_output=True, text=True, check=True, env=environment)
     assert int(found.stdout) < 32  # MB; a second block would be 64

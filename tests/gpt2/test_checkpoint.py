@@ -12,11 +12,11 @@ from safetensors.numpy import load_file, save_file
 from small_checkpoints import TEXT, bpe, random_weights, small
 
 from textmill.gpt2 import tokenizer
-from textmill.gpt2.base import SCRATCH, Base
 from textmill.gpt2.formats import bundle, checkpoint, tensorflow_checkpoint
 from textmill.gpt2.formats.checkpoint import Checkpoint
 from textmill.gpt2.weights import Weights
 from textmill.ground.errors import UserError
+from textmill.training.bases.base import SCRATCH, Base
 
 SMALL = small()
 WEIGHTS = random_weights(SMALL)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from small_checkpoints import TEXT, TOKENS, bpe, random_weights, small
 
-from textmill.gpt2 import model as gpt2
 from textmill.gpt2.formats import checkpoint
 from textmill.gpt2.formats.checkpoint import Checkpoint
+from textmill.training.step import keras_model as gpt2
 
 HERE = Path(__file__).parent
 REFERENCES = HERE / "references"

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from textmill import records
-from textmill.gpt2.dataset import Batches, TokenStream, held_out_batches
 from textmill.ground.errors import TextmillError, UserError
+from textmill.training.dataset import Batches, TokenStream, held_out_batches
 
 
 def write_windows(path: Path, tokens: list[int], window: int) -> Path:

@@ -8,15 +8,16 @@ import pytest
 from safetensors.numpy import load_file
 
 from textmill import records
-from textmill.gpt2 import fine_tuning, weights
+from textmill.gpt2 import weights
 from textmill.gpt2.architecture import Architecture
-from textmill.gpt2.base import Base
 from textmill.gpt2.formats import checkpoint
 from textmill.gpt2.tokenizer import Tokenizer, characters
-from textmill.gpt2.training_log import Point, Samples
 from textmill.ground.errors import UserError
 from textmill.settings.model import Model
 from textmill.settings.training import Train
+from textmill.training import fine_tune as fine_tuning
+from textmill.training.bases.base import Base
+from textmill.training.log import Point, Samples
 
 TEXT = "Über the weir the water runs, and the wheel turns, and the stones grind the wheat to flour. " * 5
 TRAIN = Train(steps=1, batch=2, learning_rate=1e-30, final_learning_rate=0, warmup_steps=0, dropout=0)

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from textmill.gpt2 import model as gpt2
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.formats import bundle
 from textmill.gpt2.inference.engine import Engine, generate
 from textmill.gpt2.inference.sampling import Settings
 from textmill.gpt2.inference.session import Session
 from textmill.gpt2.tokenizer import characters
+from textmill.training.step import keras_model as gpt2
 
 import keras  # isort: skip
 

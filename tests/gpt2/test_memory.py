@@ -4,20 +4,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from textmill.gpt2 import memory
 from textmill.gpt2.architecture import Architecture, of_size
-from textmill.gpt2.device_memory import Devices, devices_of, free_memory, gpu_sizes
 from textmill.ground.errors import UserError
 from textmill.settings.training import Train
+from textmill.training.memory import estimate
+from textmill.training.memory.devices import Devices, devices_of, free_memory, gpu_sizes
 
 SMALL = of_size("124M", window=256)
 LARGE = Devices(1, 10**13)
 
 
-def taken(device: Devices = LARGE, architecture: Architecture = SMALL, **settings: object) -> memory.Estimate:
+def taken(device: Devices = LARGE, architecture: Architecture = SMALL, **settings: object) -> estimate.Estimate:
     chosen = Train(**{"batch": 16, **settings})  # type: ignore[arg-type]
     assert isinstance(chosen.batch, int)
-    return memory.estimate(architecture, chosen, chosen.batch, device)
+    return estimate.estimate(architecture, chosen, chosen.batch, device)
 
 
 def test_full_training_takes_sixteen_bytes_a_weight() -> None:
@@ -36,7 +36,7 @@ def test_each_remedy_takes_less_where_it_should() -> None:
 
 
 def test_the_sentence_names_the_model_and_the_figures() -> None:
-    found = memory.check(SMALL, Train(batch=4), Devices(1, 15_200_000_000))
+    found = estimate.check(SMALL, Train(batch=4), Devices(1, 15_200_000_000))
     assert found.sentence == "124M: 2.0 GB weights and optimiser, 1.6 GB activations of 15.2 GB"
 
 
@@ -44,7 +44,7 @@ def test_what_does_not_fit_is_refused_with_what_would() -> None:
     def refusal(gigabytes: float, size: str = "124M", **settings: object) -> str:
         with pytest.raises(UserError) as raised:
             architecture = of_size(size)
-            memory.check(architecture, Train(**settings), Devices(1, int(gigabytes * 1e9)))  # type: ignore[arg-type]
+            estimate.check(architecture, Train(**settings), Devices(1, int(gigabytes * 1e9)))  # type: ignore[arg-type]
         return str(raised.value)
 
     several = refusal(24)
@@ -59,20 +59,20 @@ def test_what_does_not_fit_is_refused_with_what_would() -> None:
 def test_what_is_proposed_fits() -> None:
     device = Devices(2, 9 * 10**9)
     with pytest.raises(UserError, match=r"fit: train\.batch: 4 and train\.accumulate: 4"):
-        memory.check(of_size("124M"), Train(batch=16), device)
-    assert memory.check(of_size("124M"), Train(batch=4, accumulate=4), device).fits
+        estimate.check(of_size("124M"), Train(batch=16), device)
+    assert estimate.check(of_size("124M"), Train(batch=4, accumulate=4), device).fits
 
 
 def test_auto_takes_the_most_windows_that_fit_and_the_devices_share() -> None:
     architecture = of_size("124M")
-    batch = memory.largest_batch(architecture, Train(batch="auto"), 10_000, Devices(1, 24 * 10**9))
-    assert memory.estimate(architecture, Train(), batch, Devices(1, 24 * 10**9)).fits
-    assert not memory.estimate(architecture, Train(), batch + 1, Devices(1, 24 * 10**9)).fits
-    assert memory.largest_batch(architecture, Train(batch="auto"), 10_000, LARGE) == 64
-    assert memory.largest_batch(architecture, Train(batch="auto"), 10, LARGE) == 10
-    assert memory.largest_batch(architecture, Train(batch="auto"), 10, Devices(4, 10**13)) == 8
+    batch = estimate.largest_batch(architecture, Train(batch="auto"), 10_000, Devices(1, 24 * 10**9))
+    assert estimate.estimate(architecture, Train(), batch, Devices(1, 24 * 10**9)).fits
+    assert not estimate.estimate(architecture, Train(), batch + 1, Devices(1, 24 * 10**9)).fits
+    assert estimate.largest_batch(architecture, Train(batch="auto"), 10_000, LARGE) == 64
+    assert estimate.largest_batch(architecture, Train(batch="auto"), 10, LARGE) == 10
+    assert estimate.largest_batch(architecture, Train(batch="auto"), 10, Devices(4, 10**13)) == 8
     with pytest.raises(UserError, match="1 window of 1024 tokens"):
-        memory.largest_batch(architecture, Train(batch="auto"), 10, Devices(1, 10**9))
+        estimate.largest_batch(architecture, Train(batch="auto"), 10, Devices(1, 10**9))
 
 
 def test_memory_is_what_the_control_group_leaves(tmp_path: Path) -> None:
@@ -116,16 +116,16 @@ def test_a_limit_that_is_set_counts_instead() -> None:
 
 def peak_of(architecture: Architecture, settings: Train, batch: int) -> tuple[int, list[float]]:
     """The bytes that a real step adds to this process, at its peak; and the losses of three."""
-    from textmill.gpt2 import allocation
-    from textmill.gpt2 import model as gpt2
-    from textmill.gpt2.training_step import TrainingStep
+    from textmill.training.memory import malloc
+    from textmill.training.step import keras_model as gpt2
+    from textmill.training.step.training_step import TrainingStep
 
     def resident(figure: str) -> int:
         status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
         return int(status[figure].split()[0]) * 1024
 
     gc.collect()
-    allocation.give_freed_memory_back()  # of a former training
+    malloc.give_freed_memory_back()  # of a former training
     Path("/proc/self/clear_refs").write_text("5")  # the peak is counted anew
     before = resident("VmRSS")
     stepper = TrainingStep(gpt2.build(architecture, settings.dropout), settings)
@@ -165,7 +165,7 @@ def test_recomputing_takes_the_memory_of_one_layer_and_gives_the_same_losses() -
 
 def test_jax_holds_the_logits_of_one_chunk_and_fused_attention_no_rows() -> None:
     big = of_size("124M")
-    assert memory.chunks_of(16 * 1024, big.vocabulary) == 8
+    assert estimate.chunks_of(16 * 1024, big.vocabulary) == 8
     gpu = Devices(1, 10**13)
     logits = 4 * 16 * 1024 * big.vocabulary
     whole, chunked = (taken(gpu, big, backend=backend).activations for backend in ("tensorflow", "jax"))

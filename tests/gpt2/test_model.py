@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from textmill.gpt2 import forward
-from textmill.gpt2 import model as gpt2
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.weights import Weights, initial, shapes
 from textmill.ground.errors import UserError
+from textmill.training.step import forward
+from textmill.training.step import keras_model as gpt2
 
 import keras  # isort: skip
 import tensorflow as tf  # isort: skip

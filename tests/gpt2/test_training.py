@@ -9,16 +9,17 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from textmill import records
-from textmill.gpt2 import training_state, weights
+from textmill.gpt2 import weights
 from textmill.gpt2.architecture import Architecture
-from textmill.gpt2.dataset import TokenStream
 from textmill.gpt2.tokenizer import Tokenizer, characters
-from textmill.gpt2.training import Task, Trained, train
-from textmill.gpt2.training_checkpoints import BEST, LAST, Checkpoints
-from textmill.gpt2.training_log import Point, Samples
-from textmill.gpt2.training_step import learning_rate
 from textmill.ground.errors import UserError
 from textmill.settings.training import Train
+from textmill.training import checkpoint_file
+from textmill.training.checkpoints import BEST, LAST, Checkpoints
+from textmill.training.dataset import TokenStream
+from textmill.training.log import Point, Samples
+from textmill.training.loop import Task, Trained, train
+from textmill.training.step.training_step import learning_rate
 
 TEXT = "Über the weir the water runs, and the wheel turns, and the stones grind the wheat to flour. " * 20
 RECIPE = Train(
@@ -91,7 +92,7 @@ def test_a_killed_run_goes_on_to_the_same_weights_while_another_trains(
 
     with pytest.raises(Killed):
         train(task, tmp_path, tmp_path / "first", kill)
-    last = training_state.load(tmp_path / task.key / LAST, values_only=True)
+    last = checkpoint_file.load(tmp_path / task.key / LAST, values_only=True)
     assert last.values["step"] == 7
     # changes nothing at such a rate, so it is no better at any look
     settings = RECIPE.model_copy(
@@ -130,8 +131,8 @@ def test_a_finished_run_is_not_repeated(task: Task, trained: Trained, folder: Pa
 
 def test_a_finished_run_keeps_its_best_weights_and_no_optimiser(task: Task, trained: Trained, folder: Path) -> None:
     kept = folder / "checkpoints" / task.key
-    assert not training_state.load(kept / LAST).tensors
-    assert equal(training_state.load(kept / BEST).tensors, trained.weights)
+    assert not checkpoint_file.load(kept / LAST).tensors
+    assert equal(checkpoint_file.load(kept / BEST).tensors, trained.weights)
 
 
 def test_the_logs_show_what_a_person_looks_for(trained: Trained, folder: Path) -> None:
@@ -174,7 +175,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(ta
         train(wild, tmp_path, tmp_path / "logs")
     kept = tmp_path / wild.key / LAST
     assert str(kept) in str(raised.value)
-    checkpoint = training_state.load(kept)
+    checkpoint = checkpoint_file.load(kept)
     assert checkpoint.values["step"] == 1
     assert all(np.isfinite(value).all() for value in checkpoint.tensors.values())
 
@@ -192,15 +193,15 @@ def test_the_learning_rate_rises_and_falls_along_a_cosine() -> None:
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_former_one(tmp_path: Path) -> None:
     path = tmp_path / "last.safetensors"
-    training_state.save(path, {"a": np.ones((2, 3), np.float32).T}, {"step": 1})
+    checkpoint_file.save(path, {"a": np.ones((2, 3), np.float32).T}, {"step": 1})
     former = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, former[1]))  # as a full disk would
     try:
         with pytest.raises(UserError, match="cannot be written"):
-            training_state.save(path, {"a": np.ones(10_000, np.float32)}, {"step": 2})
+            checkpoint_file.save(path, {"a": np.ones(10_000, np.float32)}, {"step": 2})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, former)
-    read = training_state.load(path)
+    read = checkpoint_file.load(path)
     assert read.values == {"step": 1}
     assert (read.tensors["a"] == np.ones((3, 2))).all()
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
@@ -221,7 +222,7 @@ def test_a_training_whose_disk_is_full_goes_on_from_the_former_checkpoint(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, former)
     kept = tmp_path / task.key
-    assert training_state.load(kept / LAST).values["step"] == 3
+    assert checkpoint_file.load(kept / LAST).values["step"] == 3
     assert {path.name for path in kept.iterdir()} == {BEST, LAST, "lock", "task.json"}
     assert equal(train(task, tmp_path, tmp_path / "second").weights, trained.weights)
 
@@ -266,11 +267,11 @@ def test_a_text_shorter_than_a_window_is_refused(task: Task, tmp_path: Path) -> 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     path = tmp_path / "last.safetensors"
-    training_state.save(path, {"a": np.ones(100, np.float32)}, {})
+    checkpoint_file.save(path, {"a": np.ones(100, np.float32)}, {})
     whole = path.read_bytes()
     truncated, altered, absent = (tmp_path / name for name in ("truncated", "altered", "absent"))
     truncated.write_bytes(whole[:-7])
     altered.write_bytes(whole[:-7] + bytes([whole[-7] ^ 1]) + whole[-6:])
     for damaged in (truncated, altered, absent):
         with pytest.raises(UserError, match=f"{damaged} cannot be read .* delete its folder"):
-            training_state.load(damaged)
+            checkpoint_file.load(damaged)

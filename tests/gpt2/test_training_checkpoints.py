@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from textmill.gpt2.training_checkpoints import BEST, LAST, TOKENS, Checkpoints, prune
+from textmill.training.checkpoints import BEST, LAST, TOKENS, Checkpoints, prune
 
 
 def training(folder: Path, name: str, ended: str, age_s: float) -> None:

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from textmill.gpt2 import allocation
-from textmill.gpt2 import model as gpt2
 from textmill.gpt2.architecture import Architecture
-from textmill.gpt2.training_step import TrainingStep
-from textmill.gpt2.training_step_tensorflow import TensorFlowStep
 from textmill.gpt2.weights import Weights
 from textmill.settings.training import Train
+from textmill.training.memory import malloc
+from textmill.training.step import keras_model as gpt2
+from textmill.training.step.tensorflow_step import TensorFlowStep
+from textmill.training.step.training_step import TrainingStep
 
 TINY = Architecture(vocabulary=50, window=8, layers=1, heads=2, width=16)
 ROWS = np.random.default_rng(1).integers(0, TINY.vocabulary, (8, 9)).astype(np.int32)
@@ -117,7 +117,7 @@ def test_many_trainings_do_not_gather_in_memory() -> None:
     for _ in range(6):
         made().train(0, INPUTS, TARGETS)
         gc.collect()
-        allocation.give_freed_memory_back()
+        malloc.give_freed_memory_back()
         status = Path("/proc/self/status").read_text(encoding="utf-8")
         resident.append(int(status.split("VmRSS:")[1].split()[0]) / 1e3)
     assert resident[-1] - resident[0] < 50  # MB; what XLA compiles for one is 25

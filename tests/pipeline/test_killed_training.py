@@ -15,9 +15,9 @@ import pytest
 import requests
 from projects import Project, project
 
-from textmill.gpt2 import training_state
-from textmill.gpt2.training_checkpoints import LAST
 from textmill.ground.errors import UserError
+from textmill.training import checkpoint_file
+from textmill.training.checkpoints import LAST
 
 # a locale without UTF-8, as in a bare container; what is printed is UTF-8 so that it can be read here
 ASCII_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "utf-8"}
@@ -40,7 +40,7 @@ def _last_step(folder: Path) -> int:
     """The step of the last checkpoint of the one training in a project's folder; 0 where there is none."""
     for path in folder.glob(f".textmill/checkpoints/*/{LAST}"):
         try:
-            return int(training_state.load(path, values_only=True).values["step"])
+            return int(checkpoint_file.load(path, values_only=True).values["step"])
         except UserError:  # replaced while it was being read
             return 0
     return 0

@@ -17,9 +17,7 @@ from parrots import write_parrot
 from pipeline import entrypoint, kubeflow
 from pipeline.graph import STEPS, Resolved
 from pipeline.workers import package
-from textmill import bases
 from textmill.gpt2.architecture import Architecture
-from textmill.gpt2.base import SCRATCH, Base
 from textmill.gpt2.tokenizer import characters
 from textmill.ground.errors import UserError
 from textmill.registry import ModelRegistry
@@ -28,6 +26,8 @@ from textmill.settings.model import Model
 from textmill.settings.pipeline import Beam, Kubeflow
 from textmill.settings.sites import Source
 from textmill.settings.training import Train
+from textmill.training.bases import resolving
+from textmill.training.bases.base import SCRATCH, Base
 
 IMAGE = "registry.example/textmill@sha256:" + "ab" * 32
 SITE = Source(name="handbook", start="https://handbook.example/")
@@ -189,7 +189,7 @@ def test_a_container_fetches_the_base_that_the_pipeline_was_compiled_with(
     write_parrot(tmp_path / "parrot", Architecture(letters.vocabulary, 32, 1, 2, 32), letters, "a")
     number = register_bundle(registry, tmp_path / "parrot")
     config = Config(name="fetched", data_dir=tmp_path / "here", sources=[SITE], model=Model(base=f"version:{number}"))
-    base = kubeflow._portable(bases.resolve(config, registry))
+    base = kubeflow._portable(resolving.resolve(config, registry))
     found = Base.from_json(entrypoint.fetched(base.to_json(), "fetched", tmp_path / "volume"))
     assert found.digest == base.digest
     assert Path(found.directory).is_relative_to(tmp_path / "volume")

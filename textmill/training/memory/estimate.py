@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from textmill.gpt2.architecture import SIZES, Architecture
-from textmill.gpt2.device_memory import Devices
 from textmill.ground.errors import UserError
 from textmill.settings.training import Train
+from textmill.training.memory.devices import Devices
 
 LARGEST_BATCH = 64  # windows that `batch: auto` takes, at most
 _FLOAT = 4  # bytes

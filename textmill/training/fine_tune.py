@@ -6,24 +6,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from textmill import exported
-from textmill.gpt2 import backend
 from textmill.gpt2.architecture import Architecture
-from textmill.gpt2.base import SCRATCH, Base
 from textmill.gpt2.formats import bundle
 from textmill.gpt2.formats.checkpoint import Checkpoint
-from textmill.gpt2.lineage import card, lineage, settings
 from textmill.gpt2.tokenizer import Tokenizer
-from textmill.gpt2.training_checkpoints import TOKENS
-from textmill.gpt2.training_task import Task
 from textmill.gpt2.verbatim import index_builder
-from textmill.gpt2.windows import Windows
 from textmill.ground.errors import UserError
 from textmill.settings.model import Model
 from textmill.settings.training import Train
+from textmill.training.bases.base import SCRATCH, Base
+from textmill.training.checkpoints import TOKENS
+from textmill.training.lineage import card, lineage, settings
+from textmill.training.step import backend
+from textmill.training.task import Task
+from textmill.training.windows import Windows
 
 if TYPE_CHECKING:
-    from textmill.gpt2.training import Trained
-    from textmill.gpt2.training_log import Point, Samples
+    from textmill.training.log import Point, Samples
+    from textmill.training.loop import Trained
 
 _HOW_IT_WRITES = {"temperature": 0.7, "top_p": 0.9}  # a small model keeps to whole words so
 
@@ -90,7 +90,7 @@ def fine_tune(
         UserError: as `training.train`, or the base does not fit the windows.
     """
     backend.choose(train.backend)
-    from textmill.gpt2 import training  # imports Keras, which takes its backend then
+    from textmill.training import loop  # imports Keras, which takes its backend then
 
     windows = Windows.read(folders.windows)
     start = _start(base, windows)
@@ -98,7 +98,7 @@ def fine_tune(
     watcher = live or _Nobody()
     chosen = settings(model, train, task.architecture, windows.facts, base)
     watcher.begin(task.key, chosen)
-    trained = training.train(task, folders.checkpoints, folders.logs, watcher.point, watcher.samples)
+    trained = loop.train(task, folders.checkpoints, folders.logs, watcher.point, watcher.samples)
     made_from = lineage(name, windows.facts, base, chosen, trained, code)
     description = card(name, task.architecture, windows.facts, trained)
     checksum = _write(folders, task, trained, made_from, description, model.quantise)

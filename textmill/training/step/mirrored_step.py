@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textmill.gpt2.optimiser import LOSS_SCALE, MOMENT_1, MOMENT_2, WEIGHT, AdamW
-from textmill.gpt2.training_step_tensorflow import Pass, Tensors, compiled
 from textmill.settings.training import Train
+from textmill.training.step.optimiser import LOSS_SCALE, MOMENT_1, MOMENT_2, WEIGHT, AdamW
+from textmill.training.step.tensorflow_step import Pass, Tensors, compiled
 
 import keras  # isort: skip
 import tensorflow as tf  # isort: skip

@@ -8,18 +8,20 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from textmill.console import progress
-from textmill.gpt2 import memory, training_checkpoints, weights
-from textmill.gpt2 import model as gpt2
-from textmill.gpt2.dataset import Batches, held_out_batches
-from textmill.gpt2.device_memory import devices_of
-from textmill.gpt2.training_checkpoints import Checkpoints
-from textmill.gpt2.training_log import Point, Samples, TrainingLog
-from textmill.gpt2.training_record import Meter, Record
-from textmill.gpt2.training_samples import Sampler
-from textmill.gpt2.training_step import TrainingStep, learning_rate
-from textmill.gpt2.training_task import Task
+from textmill.gpt2 import weights
 from textmill.ground.errors import UserError
 from textmill.settings.training import Train
+from textmill.training import checkpoints as training_checkpoints
+from textmill.training.checkpoints import Checkpoints
+from textmill.training.dataset import Batches, held_out_batches
+from textmill.training.log import Point, Samples, TrainingLog
+from textmill.training.memory import estimate
+from textmill.training.memory.devices import devices_of
+from textmill.training.record import Meter, Record
+from textmill.training.samples import Sampler
+from textmill.training.step import keras_model as gpt2
+from textmill.training.step.training_step import TrainingStep, learning_rate
+from textmill.training.task import Task
 
 _POINT_EVERY = 10  # steps; a point costs a few hundred bytes
 _HELD_OUT_BATCHES = 100  # at most, at each look at the held-out loss
@@ -86,7 +88,7 @@ def _with_batch(task: Task, kept: Checkpoints) -> Train:
         chosen = settings.batch
     elif chosen is None:
         windows = max(1, len(task.tokens) // task.architecture.window)
-        chosen = memory.largest_batch(task.architecture, settings, windows, devices_of(settings))
+        chosen = estimate.largest_batch(task.architecture, settings, windows, devices_of(settings))
         progress.note(f"batch: auto takes {chosen} windows of {task.architecture.window} tokens")
     settings = settings.model_copy(update={"batch": chosen})
     described = {"batch": chosen, "model": asdict(task.architecture), "train": task.settings.model_dump()}
@@ -103,7 +105,7 @@ def _train(
         for point in record.history:  # of former runs, the last of which may not have been seen
             observe(point)
         if not record.ended:
-            progress.note(memory.check(task.architecture, task.settings, devices_of(task.settings)).sentence)
+            progress.note(estimate.check(task.architecture, task.settings, devices_of(task.settings)).sentence)
             progress.report(record.step, task.settings.steps, "building and compiling the model")
             if record.step:
                 progress.note(f"goes on from step {record.step} of {task.settings.steps}")

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from textmill.gpt2 import model as gpt2  # noqa: F401  (before Keras: it chooses the backend)
-from textmill.gpt2.recompute import recomputed
+from textmill.training.step import keras_model as gpt2  # noqa: F401  (before Keras: it chooses the backend)
+from textmill.training.step.recompute import recomputed
 
 import keras  # isort: skip
 from keras import ops  # isort: skip

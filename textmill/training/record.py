@@ -3,9 +3,9 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from textmill.gpt2.training_checkpoints import Checkpoints
-from textmill.gpt2.training_log import Point, Samples
-from textmill.gpt2.training_state import Arrays
+from textmill.training.checkpoint_file import Arrays
+from textmill.training.checkpoints import Checkpoints
+from textmill.training.log import Point, Samples
 
 
 @dataclass(slots=True)

@@ -14,10 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from textmill.gpt2 import training_state
-from textmill.gpt2.training_state import Arrays, Checkpoint
 from textmill.ground.errors import UserError
 from textmill.ground.files import write_beside
+from textmill.training import checkpoint_file
+from textmill.training.checkpoint_file import Arrays, Checkpoint
 
 LAST = "last.safetensors"
 BEST = "best.safetensors"
@@ -44,7 +44,7 @@ class Checkpoints:
             ) from None
         except OSError:  # a file system without locks
             pass
-        for partial in self.folder.glob(f".*{training_state.PARTIAL}"):  # of a process that was killed
+        for partial in self.folder.glob(f".*{checkpoint_file.PARTIAL}"):  # of a process that was killed
             partial.unlink(missing_ok=True)
         return self
 
@@ -61,19 +61,19 @@ class Checkpoints:
     def last(self) -> Checkpoint | None:
         """The last checkpoint, or None; a best one without it is of a run that ended before its first checkpoint."""
         if (self.folder / LAST).exists():
-            return training_state.load(self.folder / LAST)
+            return checkpoint_file.load(self.folder / LAST)
         (self.folder / BEST).unlink(missing_ok=True)
         return None
 
     def best(self, values_only: bool = False) -> Checkpoint:
         """The weights with the lowest held-out loss, with that loss and their step."""
-        return training_state.load(self.folder / BEST, values_only)
+        return checkpoint_file.load(self.folder / BEST, values_only)
 
     def save_last(self, tensors: Arrays, values: Mapping[str, Any]) -> None:
-        training_state.save(self.folder / LAST, tensors, values)
+        checkpoint_file.save(self.folder / LAST, tensors, values)
 
     def save_best(self, weights: Arrays, step: int, held_out_loss: float) -> None:
-        training_state.save(self.folder / BEST, weights, {"step": step, "held_out_loss": held_out_loss})
+        checkpoint_file.save(self.folder / BEST, weights, {"step": step, "held_out_loss": held_out_loss})
 
     def task(self) -> dict[str, Any]:
         """What was described here; empty where nothing was."""
@@ -108,6 +108,6 @@ def prune(folder: Path, keep: int) -> None:
 
 def _has_ended(path: Path) -> bool:
     try:
-        return ended(training_state.load(path, values_only=True).values)
+        return ended(checkpoint_file.load(path, values_only=True).values)
     except UserError:  # damaged: for a person to look at
         return False

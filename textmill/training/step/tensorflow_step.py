@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textmill.gpt2 import backend, forward
-from textmill.gpt2 import model as gpt2
-from textmill.gpt2.optimiser import LOSS_SCALE, MOMENT_1, MOMENT_2, WEIGHT, AdamW
 from textmill.settings.training import Train
+from textmill.training.step import backend, forward
+from textmill.training.step import keras_model as gpt2
+from textmill.training.step.optimiser import LOSS_SCALE, MOMENT_1, MOMENT_2, WEIGHT, AdamW
 
 import keras  # isort: skip
 import tensorflow as tf  # isort: skip

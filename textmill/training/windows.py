@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from textmill import records
-from textmill.gpt2.dataset import TokenStream
 from textmill.gpt2.formats import bundle
 from textmill.gpt2.tokenizer import Tokenizer
+from textmill.training.dataset import TokenStream
 
 FACTS = "facts.json"
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from textmill.gpt2 import weights
 from textmill.gpt2.architecture import Architecture
-from textmill.gpt2.dataset import TokenStream
 from textmill.gpt2.tokenizer import Tokenizer
 from textmill.settings.training import Train
+from textmill.training.dataset import TokenStream
 
 # these change what is kept and shown, not what is learned
 NOT_LEARNED = {"checkpoint_dir", "checkpoint_every_s", "checkpoint_every", "keep_checkpoints", "sample_every", "memory"}

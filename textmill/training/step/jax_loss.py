@@ -10,7 +10,7 @@ from typing import Any
 import jax
 from jax import numpy as jnp
 
-from textmill.gpt2.memory import chunks_of
+from textmill.training.memory.estimate import chunks_of
 
 Array = Any  # of JAX
 

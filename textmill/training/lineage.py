@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from textmill import __version__
 from textmill.gpt2.architecture import Architecture
-from textmill.gpt2.base import Base
-from textmill.gpt2.training_task import NOT_LEARNED
 from textmill.settings.model import Model
 from textmill.settings.training import Train
+from textmill.training.bases.base import Base
+from textmill.training.task import NOT_LEARNED
 
 if TYPE_CHECKING:
-    from textmill.gpt2.training import Trained
+    from textmill.training.loop import Trained
 
 
 def settings(

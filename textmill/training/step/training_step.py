@@ -11,12 +11,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from textmill.gpt2 import allocation
-from textmill.gpt2 import model as gpt2  # before Keras: it chooses the backend
-from textmill.gpt2.optimiser import AdamW
 from textmill.gpt2.weights import Weights
 from textmill.ground.errors import UserError
 from textmill.settings.training import Train
+from textmill.training.memory import malloc
+from textmill.training.step import keras_model as gpt2  # before Keras: it chooses the backend
+from textmill.training.step.optimiser import AdamW
 
 import keras  # isort: skip
 
@@ -69,7 +69,7 @@ class TrainingStep:
         self._settings = settings
         self._optimiser = AdamW(settings)
         self._taken = 0  # steps, by this object
-        allocation.give_freed_memory_back()
+        malloc.give_freed_memory_back()
         self._compiled = _compiled(model, settings, self._optimiser)
 
     def state(self) -> dict[str, np.ndarray]:
@@ -111,7 +111,7 @@ class TrainingStep:
         """Have this process keep the memory that a step needs, once it is known."""
         self._taken += 1
         if self._taken == 1:
-            allocation.keep_freed_memory()
+            malloc.keep_freed_memory()
 
     def held_out_loss(self, batches: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> float:
         """Nats per token over batches of inputs, targets and weights, each (batch, window)."""
@@ -147,14 +147,14 @@ class TrainingStep:
 
 def _compiled(model: keras.Model, settings: Train, optimiser: AdamW) -> Compiled:
     if keras.config.backend() == "jax":
-        from textmill.gpt2.training_step_jax import JaxStep
+        from textmill.training.step.jax_step import JaxStep
 
         return JaxStep(model, settings, optimiser)
-    from textmill.gpt2.training_step_tensorflow import TensorFlowStep, devices
+    from textmill.training.step.tensorflow_step import TensorFlowStep, devices
 
     chosen = devices(settings.devices)
     if len(chosen) == 1:
         return TensorFlowStep(model, settings, optimiser)
-    from textmill.gpt2.training_step_mirrored import MirroredStep
+    from textmill.training.step.mirrored_step import MirroredStep
 
     return MirroredStep(model, settings, optimiser, chosen)

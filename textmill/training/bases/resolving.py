@@ -12,15 +12,15 @@
 from dataclasses import replace
 from pathlib import Path
 
-from textmill import base_downloads
 from textmill.gpt2 import tokenizer
 from textmill.gpt2.architecture import OLD_NAMES, SIZES, Architecture
-from textmill.gpt2.base import SCRATCH, Base
 from textmill.gpt2.formats import checkpoint
 from textmill.ground.errors import UserError
 from textmill.registry import ModelRegistry, Version
 from textmill.settings.config import Config
 from textmill.settings.model import Model
+from textmill.training.bases import downloads
+from textmill.training.bases.base import SCRATCH, Base
 
 _HEAD = 8  # serving wants the width of a head to be a multiple of it
 
@@ -36,10 +36,10 @@ def resolve(config: Config, registry: ModelRegistry) -> Base:
         return SCRATCH
     folder = config.data_dir / "bases"
     if name in SIZES or name in OLD_NAMES:
-        base = _described(name, base_downloads.openai(OLD_NAMES.get(name, name), folder))
+        base = _described(name, downloads.openai(OLD_NAMES.get(name, name), folder))
     elif name.startswith("hf:"):
-        directory = base_downloads.from_hugging_face(name.removeprefix("hf:"), folder)
-        commit = (directory / base_downloads.REVISION).read_text(encoding="utf-8").strip()
+        directory = downloads.from_hugging_face(name.removeprefix("hf:"), folder)
+        commit = (directory / downloads.REVISION).read_text(encoding="utf-8").strip()
         base = _described(f"{name.partition('@')[0]}@{commit}", directory)
     elif config.model.base_is_folder:
         base = _described("/".join(Path(name).parts[-2:]), Path(name))

@@ -8,9 +8,9 @@ import numpy as np
 from jax import numpy as jnp
 from numpy.typing import NDArray
 
-from textmill.gpt2 import backend, forward, loss_jax
-from textmill.gpt2.optimiser import LOSS_SCALE, MOMENT_1, MOMENT_2, WEIGHT, AdamW
 from textmill.settings.training import Train
+from textmill.training.step import backend, forward, jax_loss
+from textmill.training.step.optimiser import LOSS_SCALE, MOMENT_1, MOMENT_2, WEIGHT, AdamW
 
 import keras  # isort: skip
 
@@ -117,7 +117,7 @@ class _Functions:
         dropout = forward.Dropout(settings.dropout, key, part)
         with self._standing_in(values | frozen):
             states = forward.hidden(self._model, inputs, dropout, settings.precision, settings.recompute)
-            loss = loss_jax.mean_loss(states, self._embeddings(), targets.reshape(-1), settings.precision)
+            loss = jax_loss.mean_loss(states, self._embeddings(), targets.reshape(-1), settings.precision)
         return loss * scale, loss
 
     def judged(self, values: Arrays, inputs: Any, targets: Any, weights: Any) -> Any:
@@ -125,7 +125,7 @@ class _Functions:
         compute = self._settings.precision
         with self._standing_in(values):
             states = forward.hidden(self._model, inputs[0], compute=compute)
-            losses = loss_jax.losses(states, self._embeddings(), targets.reshape(-1), compute)
+            losses = jax_loss.losses(states, self._embeddings(), targets.reshape(-1), compute)
         return jnp.sum(losses * weights.reshape(-1))
 
     def next_logits(self, values: Arrays, tokens: Any, last: Any) -> Any:
