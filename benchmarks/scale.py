@@ -130,7 +130,7 @@ def run(articles: int, folder: Path, changed: bool, digest: str, options: list[s
     """The two steps with these options of Beam's."""
     import apache_beam as beam
 
-    from textmill import corpus
+    from textmill.corpus import content_cache, export, preprocess
     from textmill.gpt2 import tokenizer
     from textmill.selection import Selection
 
@@ -139,16 +139,16 @@ def run(articles: int, folder: Path, changed: bool, digest: str, options: list[s
 
     out = folder / f"out-{changed}"
     store = partial(MadeUp, articles, str(folder), changed)
-    signatures, tokens = (corpus.Cache(str(folder / name), 10**11) for name in ("signatures", "tokens"))
+    signatures, tokens = (content_cache.Cache(str(folder / name), 10**11) for name in ("signatures", "tokens"))
     start, start_cpu = time.perf_counter(), cpu_s()
     snapshot = Snapshot(1, TIME, articles, {}, {}, digest)
-    facts = corpus.export_articles(pipeline(), store, snapshot, out / "examples", Selection(), signatures)
+    facts = export.export_articles(pipeline(), store, snapshot, out / "examples", Selection(), signatures)
     exported, exported_cpu = time.perf_counter(), cpu_s()
     base = folder / "tokenizer.json"
     if not base.exists():
-        tokenizer.train_bpe(corpus.tokenizer_sample(out / "examples" / "Split-train", 5_000_000), 8000).save(base)
+        tokenizer.train_bpe(preprocess.tokenizer_sample(out / "examples" / "Split-train", 5_000_000), 8000).save(base)
     trained, trained_cpu = time.perf_counter(), cpu_s()
-    done = corpus.preprocess(
+    done = preprocess.preprocess(
         pipeline(), out / "examples", out / "windows", tokenizer.Tokenizer.load(base), 1024, tokens
     )
     print(

@@ -10,9 +10,9 @@ from tfx.dsl.component.experimental.annotations import BeamComponentParameter, O
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
-from textmill import corpus
 from textmill.articles import Snapshot
 from textmill.console import progress
+from textmill.corpus import content_cache, export
 from textmill.ground import environment
 from textmill.ground.errors import UserError
 from textmill.selection import Selection
@@ -39,15 +39,15 @@ def ExportArticles(
     progress.step("ExportArticles")
     open_store = partial(environment.article_store, database)
     taken = open_store().snapshot(snapshot)
-    facts = corpus.export_articles(
+    facts = export.export_articles(
         beam_pipeline,
         open_store,
         taken,
         Path(examples.uri),
         replace(Selection.from_json(selection), sources=_named(sources, taken)),
-        corpus.Cache(cache, cache_bytes),
+        content_cache.Cache(cache, cache_bytes),
     )
-    examples.split_names = json.dumps(corpus.SPLITS)
+    examples.split_names = json.dumps(export.SPLITS)
     examples.set_int_custom_property("snapshot", facts.snapshot)
     examples.set_int_custom_property("articles", sum(facts.articles.values()))
     progress.result(

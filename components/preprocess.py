@@ -8,8 +8,8 @@ from tfx.dsl.component.experimental.annotations import BeamComponentParameter, I
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
-from textmill import corpus
 from textmill.console import progress
+from textmill.corpus import content_cache, preprocess
 from textmill.gpt2 import tokenizer
 from textmill.training.bases.base import Base
 
@@ -35,9 +35,9 @@ def Preprocess(
     source, out = Path(examples.uri), Path(windows.uri)
     start = Base.from_json(base)
     folder = None if start.from_scratch else Path(start.directory)
-    chosen = tokenizer.choose(kind, vocabulary, folder, corpus.tokenizer_sample(source / "Split-train"))
-    facts = corpus.preprocess(beam_pipeline, source, out, chosen, window, corpus.Cache(cache, cache_bytes))
-    windows.split_names = json.dumps(corpus.WINDOWED)
+    chosen = tokenizer.choose(kind, vocabulary, folder, preprocess.tokenizer_sample(source / "Split-train"))
+    facts = preprocess.preprocess(beam_pipeline, source, out, chosen, window, content_cache.Cache(cache, cache_bytes))
+    windows.split_names = json.dumps(preprocess.WINDOWED)
     windows.set_int_custom_property("vocabulary", facts["vocabulary"])
     windows.set_int_custom_property("tokens", sum(facts["tokens"].values()))
     progress.result(

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textmill.content_cache import Cache, ContentCache
-from textmill.signatures import signature, signatures, way
-from textmill.token_cache import TokenCache
+from textmill.corpus.content_cache import Cache, ContentCache
+from textmill.corpus.minhash import signature, signatures, way
+from textmill.corpus.token_cache import TokenCache
 
 
 def _contents(*names: object) -> list[str]:
@@ -136,7 +136,7 @@ def test_signatures_that_are_kept_are_not_computed_again(tmp_path: Path) -> None
 
 
 def test_the_numbers_of_a_signature_change_only_with_its_version() -> None:
-    # where this fails, raise textmill.signatures._VERSION, so that kept signatures are not compared with others
+    # where this fails, raise textmill.corpus.minhash._VERSION, so that kept signatures are not compared with others
     text = "In the morning the miller opens the sluice, and water turns the wheel. 水車 " * 3
     assert way().startswith("signatures\x001 ")
     assert hashlib.sha256(signature(text).astype("<u4").tobytes()).hexdigest()[:16] == "8b6ce442a6899af3"

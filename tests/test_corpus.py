@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textmill import corpus, records
 from textmill.articles import Article, ArticleStore, Snapshot, key_of
+from textmill.corpus import export, exported_articles, preprocess, tfrecords
 from textmill.gpt2 import tokenizer
 from textmill.ground.errors import UserError
 from textmill.selection import Selection
@@ -36,20 +36,20 @@ def _snapshot(store: ArticleStore, articles: Iterable[Article]) -> Snapshot:
     return store.take_snapshot()
 
 
-def _opener(store: ArticleStore) -> corpus.OpenStore:
+def _opener(store: ArticleStore) -> export.OpenStore:
     database = store.articles.database
     host, port = database.client.address or ("", 0)
     return partial(ArticleStore.connect, f"mongodb://{host}:{port}", database.name)
 
 
 def _texts(folder: Path) -> dict[str, list[tuple[str, str]]]:
-    return {split: sorted(corpus.read_articles(folder / f"Split-{split}")) for split in corpus.SPLITS}
+    return {split: sorted(exported_articles.read_articles(folder / f"Split-{split}")) for split in export.SPLITS}
 
 
 def test_export_writes_every_article_of_the_snapshot_once(store: ArticleStore, tmp_path: Path) -> None:
     snapshot = _snapshot(store, map(_article, range(60)))
     store.upsert([_article(1, "Changed after the snapshot was taken.")])
-    facts = corpus.export_articles(_pipeline(), _opener(store), snapshot, tmp_path / "out", FIFTHS)
+    facts = export.export_articles(_pipeline(), _opener(store), snapshot, tmp_path / "out", FIFTHS)
     texts = _texts(tmp_path / "out")
     assert {split: len(found) for split, found in texts.items()} == facts.articles
     assert sorted(pair for found in texts.values() for pair in found) == sorted(
@@ -57,13 +57,13 @@ def test_export_writes_every_article_of_the_snapshot_once(store: ArticleStore, t
     )
     for split, found in texts.items():
         keys = [key_of(f"http://mill.example/{title.split()[1]}") for title, _ in found]
-        assert {corpus.split_of(key, 20, 20) for key in keys} == {split}
+        assert {export.split_of(key, 20, 20) for key in keys} == {split}
 
 
 def test_the_same_text_under_two_addresses_is_exported_once(store: ArticleStore, tmp_path: Path) -> None:
     twin = Article("http://mill.example/twin", "mill", "Mill 3", _article(3).text, datetime.now(UTC))
     snapshot = _snapshot(store, [*map(_article, range(40)), twin])
-    facts = corpus.export_articles(_pipeline(), _opener(store), snapshot, tmp_path / "out", FIFTHS)
+    facts = export.export_articles(_pipeline(), _opener(store), snapshot, tmp_path / "out", FIFTHS)
     assert sum(facts.articles.values()) == 40
     assert facts.left_out == {"same text": 1}
 
@@ -72,29 +72,29 @@ def test_a_store_that_lost_an_article_is_not_exported(store: ArticleStore, tmp_p
     snapshot = _snapshot(store, map(_article, range(30)))
     store.versions.delete_one({})
     with pytest.raises(UserError, match=r"no longer holds what snapshot \d+ recorded \(30 articles, now 29\)"):
-        corpus.export_articles(_pipeline(), _opener(store), snapshot, tmp_path / "out", FIFTHS)
+        export.export_articles(_pipeline(), _opener(store), snapshot, tmp_path / "out", FIFTHS)
 
 
 def test_a_corpus_too_small_to_split_is_refused(store: ArticleStore, tmp_path: Path) -> None:
     snapshot = _snapshot(store, [_article(1)])
     with pytest.raises(UserError, match=r"too small to split: of 1 articles . are for .*corpus\.validation_percent"):
-        corpus.export_articles(_pipeline(), _opener(store), snapshot, tmp_path / "out", Selection())
+        export.export_articles(_pipeline(), _opener(store), snapshot, tmp_path / "out", Selection())
 
 
 def test_windows_hold_every_token_of_every_document(store: ArticleStore, tmp_path: Path) -> None:
     snapshot = _snapshot(store, map(_article, range(60)))
-    corpus.export_articles(_pipeline(), _opener(store), snapshot, tmp_path / "examples", FIFTHS)
-    trained = tokenizer.train_bpe(corpus.tokenizer_sample(tmp_path / "examples" / "Split-train"), 300)
-    facts = corpus.preprocess(_pipeline(), tmp_path / "examples", tmp_path / "windows", trained, 16)
+    export.export_articles(_pipeline(), _opener(store), snapshot, tmp_path / "examples", FIFTHS)
+    trained = tokenizer.train_bpe(preprocess.tokenizer_sample(tmp_path / "examples" / "Split-train"), 300)
+    facts = preprocess.preprocess(_pipeline(), tmp_path / "examples", tmp_path / "windows", trained, 16)
     texts_of = _texts(tmp_path / "examples")
     assert not (tmp_path / "windows" / "Split-eval").exists()  # only Evaluate reads that split
-    for split in corpus.WINDOWED:
+    for split in preprocess.WINDOWED:
         texts = texts_of[split]
         tokens = [
             token
-            for file in records.record_files(tmp_path / "windows" / f"Split-{split}")
-            for record in records.read_records(file)
-            for token in records.int_feature(record, "tokens")
+            for file in tfrecords.record_files(tmp_path / "windows" / f"Split-{split}")
+            for record in tfrecords.read_records(file)
+            for token in tfrecords.int_feature(record, "tokens")
         ]
         assert len(tokens) == facts["tokens"][split]
         assert tokens.count(trained.end) == len(texts)
@@ -105,7 +105,7 @@ def test_windows_hold_every_token_of_every_document(store: ArticleStore, tmp_pat
 
 @given(st.lists(st.lists(st.integers(1, 99), max_size=40), max_size=20), st.integers(1, 17))
 def test_packing_loses_and_repeats_nothing(documents: list[list[int]], window: int) -> None:
-    windows = list(corpus.windows_of([np.array(each, np.uint32) for each in documents], window, 0))
+    windows = list(preprocess.windows_of([np.array(each, np.uint32) for each in documents], window, 0))
     assert [t for w in windows for t in w.tolist()] == [t for d in documents for t in (*d, 0)]
     assert all(len(w) == window for w in windows[:-1])
 
@@ -118,24 +118,24 @@ def test_an_article_moves_only_into_or_out_of_the_split_whose_share_changes(
     url: str, evaluated: float, validated: float, other: float
 ) -> None:
     key = key_of(url)
-    split = corpus.split_of(key, evaluated, validated)
-    assert {split, corpus.split_of(key, evaluated, other)} <= {"train", "validation"} or split == "eval"
-    assert {split, corpus.split_of(key, other, validated)} <= {"train", "eval"} or split == "validation"
+    split = export.split_of(key, evaluated, validated)
+    assert {split, export.split_of(key, evaluated, other)} <= {"train", "validation"} or split == "eval"
+    assert {split, export.split_of(key, other, validated)} <= {"train", "eval"} or split == "validation"
     if split == "eval" and other >= evaluated:
-        assert corpus.split_of(key, other, validated) == "eval"
+        assert export.split_of(key, other, validated) == "eval"
     if split == "validation" and other >= validated:
-        assert corpus.split_of(key, evaluated, other) == "validation"
+        assert export.split_of(key, evaluated, other) == "validation"
 
 
 def test_articles_judge_the_model_as_they_did_before_there_was_a_validation_split() -> None:
     keys = [key_of(f"http://mill.example/{number}") for number in range(3000)]
     for percent in (0.5, 10, 33.3):
         before = {key for key in keys if int(key[-8:], 16) < percent / 100 * 0x1_0000_0000}
-        assert {key for key in keys if corpus.split_of(key, percent, 10) == "eval"} == before
+        assert {key for key in keys if export.split_of(key, percent, 10) == "eval"} == before
 
 
 def test_a_damaged_record_file_is_named(tmp_path: Path) -> None:
     file = tmp_path / "a.tfrecord"
-    file.write_bytes(records.frame(b"whole") + records.frame(b"torn")[:-2])
+    file.write_bytes(tfrecords.frame(b"whole") + tfrecords.frame(b"torn")[:-2])
     with pytest.raises(Exception, match="damaged at byte 21"):
-        list(records.read_records(file))
+        list(tfrecords.read_records(file))

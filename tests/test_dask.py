@@ -10,8 +10,8 @@ from pathlib import Path
 import apache_beam as beam
 import pytest
 
-from textmill import corpus
 from textmill.articles import Article, ArticleStore
+from textmill.corpus import content_cache, export, preprocess
 from textmill.gpt2 import tokenizer
 from textmill.selection import Selection
 
@@ -51,10 +51,10 @@ def test_dask_writes_the_files_that_beams_own_runner_writes(
     dask = ["--runner=apache_beam.runners.dask.dask_runner.DaskRunner", f"--dask_client_address={scheduler}"]
     for name, options in {"own": ["--runner=FnApiRunner"], "dask": dask}.items():
         examples, windows = tmp_path / name / "examples", tmp_path / name / "windows"
-        kept = corpus.Cache(f"{tmp_path}/signatures", 10**8)
-        facts = corpus.export_articles(beam.Pipeline(argv=options), opener, snapshot, examples, Selection(20, 20), kept)
-        corpus.preprocess(
-            beam.Pipeline(argv=options), examples, windows, bpe, 32, corpus.Cache(f"{tmp_path}/cache", 10**8)
+        kept = content_cache.Cache(f"{tmp_path}/signatures", 10**8)
+        facts = export.export_articles(beam.Pipeline(argv=options), opener, snapshot, examples, Selection(20, 20), kept)
+        preprocess.preprocess(
+            beam.Pipeline(argv=options), examples, windows, bpe, 32, content_cache.Cache(f"{tmp_path}/cache", 10**8)
         )
         assert facts.left_out["same text"] == 10
     own, on_dask = _files(tmp_path / "own"), _files(tmp_path / "dask")

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textmill import corpus, export, exported
 from textmill.articles import Article, ArticleStore, Snapshot, digest_of, digest_term
+from textmill.corpus import content_cache, export, exported_articles, preprocess
 from textmill.gpt2 import tokenizer
 from textmill.ground.errors import UserError
 from textmill.selection import Selection
@@ -54,14 +54,14 @@ def _export(
     articles: list[Article],
     out: Path,
     selection: Selection = Selection(20, 20),  # noqa: B008
-    cache: corpus.Cache | None = None,
+    cache: content_cache.Cache | None = None,
 ) -> export.ExportFacts:
     shelf = Shelf(tuple(articles))
     return export.export_articles(_pipeline(), partial(Shelf, shelf.articles), shelf.snapshot(), out, selection, cache)
 
 
 def _urls(out: Path) -> set[str]:
-    return {article.url for split in export.SPLITS for article in exported.read(out / f"Split-{split}")}
+    return {article.url for split in export.SPLITS for article in exported_articles.read(out / f"Split-{split}")}
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def _files(out: Path) -> dict[str, bytes]:
 
 def test_with_signatures_of_former_runs_or_a_damaged_file_of_them_an_export_writes_the_same(tmp_path: Path) -> None:
     articles = [_article(number, " ".join(f"word{number * 99 + n}" for n in range(40))) for number in range(60)]
-    _export(articles, tmp_path / "first", cache=corpus.Cache(str(tmp_path / "kept"), 10**8))
+    _export(articles, tmp_path / "first", cache=content_cache.Cache(str(tmp_path / "kept"), 10**8))
     (kept,) = (tmp_path / "kept").glob("*.sqlite")
     size = kept.stat().st_size
     changed = [replace(a, text=f"{a.text} changed") if n % 10 == 3 else a for n, a in enumerate(articles)]
@@ -153,7 +153,7 @@ def test_with_signatures_of_former_runs_or_a_damaged_file_of_them_an_export_writ
         limit = 10**8 if name != "full" else size // 2
         if name == "damaged":
             kept.write_bytes(kept.read_bytes()[:9000] + bytes(5000) + kept.read_bytes()[14_000:])
-        assert _export(changed, tmp_path / name, cache=corpus.Cache(str(tmp_path / "kept"), limit)) == plain
+        assert _export(changed, tmp_path / name, cache=content_cache.Cache(str(tmp_path / "kept"), limit)) == plain
         assert _files(tmp_path / name) == _files(tmp_path / "plain")
 
 
@@ -162,9 +162,13 @@ def test_documents_of_one_character_of_ten_million_and_of_end_tokens_go_all_the_
     # until every split has one
     articles += [_article(number) for number in range(10, 40)]
     _export(articles, tmp_path / "examples")
-    bpe = tokenizer.train_bpe(corpus.tokenizer_sample(tmp_path / "examples" / "Split-train", 1000), 300)
-    facts = corpus.preprocess(_pipeline(), tmp_path / "examples", tmp_path / "windows", bpe, 1024)
-    read = [(a.title, a.text) for s in corpus.WINDOWED for a in exported.read(tmp_path / "examples" / f"Split-{s}")]
+    bpe = tokenizer.train_bpe(preprocess.tokenizer_sample(tmp_path / "examples" / "Split-train", 1000), 300)
+    facts = preprocess.preprocess(_pipeline(), tmp_path / "examples", tmp_path / "windows", bpe, 1024)
+    read = [
+        (a.title, a.text)
+        for s in preprocess.WINDOWED
+        for a in exported_articles.read(tmp_path / "examples" / f"Split-{s}")
+    ]
     documents = [f"{title}\n\n{text}" for title, text in read]
     assert sum(facts["tokens"].values()) == sum(len(tokens) + 1 for tokens in bpe.encode_batch(documents))
     assert len(_urls(tmp_path / "examples")) == len(articles)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from parrots import write_parrot
 
-from textmill import exported, judging, records, tracking
-from textmill.exported import Exported
+from textmill import judging, tracking
+from textmill.corpus import exported_articles, tfrecords
+from textmill.corpus.exported_articles import Exported
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.formats import checkpoint
 from textmill.gpt2.tokenizer import characters
@@ -37,7 +38,7 @@ NOWHERE = ModelRegistry("http://127.0.0.1:9", "parrot")  # nothing answers there
 
 def _split(folder: Path, articles: Sequence[Exported]) -> None:
     folder.mkdir(parents=True)
-    content = b"".join(records.frame(records.encode_example(article._asdict())) for article in articles)
+    content = b"".join(tfrecords.frame(tfrecords.encode_example(article._asdict())) for article in articles)
     (folder / "articles-00000-of-00001").write_bytes(content)
 
 
@@ -46,12 +47,14 @@ def articles(tmp_path: Path) -> Path:
     """What ExportArticles writes."""
     _split(tmp_path / "articles" / "Split-train", LEARNED)
     _split(tmp_path / "articles" / "Split-eval", HELD_OUT)
-    assert list(exported.read(tmp_path / "articles" / "Split-eval")) == HELD_OUT
+    assert list(exported_articles.read(tmp_path / "articles" / "Split-eval")) == HELD_OUT
     return tmp_path / "articles"
 
 
 def _model(folder: Path, articles: Path, letter: str) -> Path:
-    learned = ((article.url, article.title, article.text) for article in exported.read(articles / "Split-train"))
+    learned = (
+        (article.url, article.title, article.text) for article in exported_articles.read(articles / "Split-train")
+    )
     with index_builder.built(learned, LETTERS, folder) as index:
         write_parrot(folder / letter, SHAPE, LETTERS, letter, index)
     return folder / letter

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from textmill import light_training, plain_text, records
+from textmill import light_training
 from textmill.articles import Article, ArticleStore, now
+from textmill.corpus import plain_text, tfrecords
+from textmill.corpus.plain_text import TextFile
 from textmill.gpt2 import tokenizer
 from textmill.gpt2.formats import bundle
 from textmill.gpt2.tokenizer import END
 from textmill.ground.errors import UserError
-from textmill.plain_text import TextFile
 
 LINES = "".join(f"In line {number} the miller counts sacks of rye and wheat.\n" for number in range(4000))
 CONFIG = """
@@ -35,7 +36,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def _tokens(folder: Path) -> list[int]:
-    return [t for record in records.read_records(folder / "text") for t in records.int_feature(record, "tokens")]
+    return [t for record in tfrecords.read_records(folder / "text") for t in tfrecords.int_feature(record, "tokens")]
 
 
 def test_pieces_are_the_whole_text_and_the_last_tenth_is_held_out(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +123,7 @@ def test_a_text_becomes_a_model_and_the_same_command_again_trains_no_more(file: 
 
 def test_light_training_imports_neither_tfx_nor_mlflow_nor_beam_nor_a_store() -> None:
     code = (
-        "import sys, textmill.light_training, textmill.training.fine_tune, textmill.plain_text;"
+        "import sys, textmill.light_training, textmill.training.fine_tune, textmill.corpus.plain_text;"
         "print([n for n in ('tfx', 'mlflow', 'apache_beam', 'pymongo', 'scrapy', 'tensorflow') if n in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,9 +9,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textmill import near_duplicates, signatures
-from textmill.near_duplicates import Bands, Marks
-from textmill.signatures import signature
+from textmill.corpus import minhash, near_duplicates
+from textmill.corpus.minhash import signature
+from textmill.corpus.near_duplicates import Bands, Marks
 
 VOCABULARY = [f"word{number}" for number in range(3000)]
 
@@ -124,10 +124,10 @@ def test_a_signature_estimates_the_similarity_of_shingles() -> None:
 def test_a_long_text_is_signed_in_parts_without_losing_a_shingle() -> None:
     generator = random.Random(6)
     text = _text(generator, 40_000)
-    whole = signatures._CHARACTERS_AT_ONCE
+    whole = minhash._CHARACTERS_AT_ONCE
     try:
-        signatures._CHARACTERS_AT_ONCE = 1 << 30
+        minhash._CHARACTERS_AT_ONCE = 1 << 30
         at_once = signature(text)
     finally:
-        signatures._CHARACTERS_AT_ONCE = whole
+        minhash._CHARACTERS_AT_ONCE = whole
     assert np.array_equal(signature(text), at_once)

@@ -5,7 +5,8 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from textmill import evaluation_page, exported
+from textmill import evaluation_page
+from textmill.corpus import exported_articles
 from textmill.gpt2 import evaluation, memorisation
 from textmill.gpt2.formats import bundle
 from textmill.gpt2.tokenizer import Tokenizer
@@ -64,9 +65,9 @@ def _judge(
     directory: Path, articles: Path, settings: Evaluate, name: str, texts: bool = True, probes: int = 0
 ) -> Judged:
     wanted = max(settings.samples, settings.texts) if texts else 0
-    held_out = exported.read(articles / "Split-eval")
+    held_out = exported_articles.read(articles / "Split-eval")
     scores = evaluation.judge(directory, held_out, wanted, {"max_tokens": settings.sample_tokens})
-    learned = exported.read(articles / "Split-train")
+    learned = exported_articles.read(articles / "Split-train")
     return Judged(name, scores, memorisation.examine(directory, learned, probes, settings.canaries))
 
 

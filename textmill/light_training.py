@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import textmill
-from textmill import plain_text
 from textmill.console import child_process, output, progress
+from textmill.corpus import plain_text
+from textmill.corpus.plain_text import TextFile
 from textmill.gpt2 import tokenizer
 from textmill.gpt2.document import document
 from textmill.gpt2.tokenizer import END
 from textmill.ground.errors import UserError
 from textmill.ground.files import hash_of_sources
-from textmill.plain_text import TextFile
 from textmill.registry import ModelRegistry
 from textmill.settings import yaml_file as configuration
 from textmill.settings.config import Config

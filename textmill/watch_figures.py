@@ -9,7 +9,7 @@ from typing import Any
 from pymongo import DESCENDING
 
 from textmill.articles import ArticleStore, now
-from textmill.exported import Exported
+from textmill.corpus.exported_articles import Exported
 from textmill.feedback import Approval, FeedbackStore
 from textmill.registry import ModelRegistry, Version
 from textmill.settings.config import Config

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax import numpy as jnp
 
-from textmill import records
+from textmill.corpus import tfrecords
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.tokenizer import characters
 from textmill.settings.training import Train
@@ -107,7 +107,7 @@ def resumed() -> bool:
 def _task(folder: Path) -> loop.Task:
     tokenizer = characters([_TEXT])
     file = folder / "windows"
-    file.write_bytes(records.frame(records.encode_example({"tokens": tokenizer.encode(_TEXT)})))
+    file.write_bytes(tfrecords.frame(tfrecords.encode_example({"tokens": tokenizer.encode(_TEXT)})))
     tokens = TokenStream.pack([file], tokenizer.vocabulary, folder)
     settings = Train(
         steps=12, batch=4, warmup_steps=0, eval_every=4, sample_every=12, checkpoint_every=1, backend="jax"

@@ -3,14 +3,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from textmill import records
+from textmill.corpus import tfrecords
 from textmill.ground.errors import TextmillError, UserError
 from textmill.training.dataset import Batches, TokenStream, held_out_batches
 
 
 def write_windows(path: Path, tokens: list[int], window: int) -> Path:
     windows = [tokens[start : start + window] for start in range(0, len(tokens), window)]
-    path.write_bytes(b"".join(records.frame(records.encode_example({"tokens": each})) for each in windows))
+    path.write_bytes(b"".join(tfrecords.frame(tfrecords.encode_example({"tokens": each})) for each in windows))
     return path
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from parrots import write_parrot
 
-from textmill.exported import Exported
+from textmill.corpus.exported_articles import Exported
 from textmill.gpt2 import evaluation, weights
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.evaluation import judge

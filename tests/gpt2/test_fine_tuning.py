@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from textmill import records
+from textmill.corpus import tfrecords
 from textmill.gpt2 import weights
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.formats import checkpoint
@@ -60,8 +60,8 @@ def write_windows(folder: Path, tokenizer: Tokenizer, window: int) -> Path:
     """What Preprocess and ExportArticles leave, in one folder."""
     for split in ("train", "validation"):
         (folder / f"Split-{split}").mkdir(parents=True)
-        record = records.encode_example({"tokens": tokenizer.encode(TEXT)})
-        (folder / f"Split-{split}" / "windows-00000-of-00001").write_bytes(records.frame(record))
+        record = tfrecords.encode_example({"tokens": tokenizer.encode(TEXT)})
+        (folder / f"Split-{split}" / "windows-00000-of-00001").write_bytes(tfrecords.frame(record))
     tokenizer.save(folder / "tokenizer.json")
     counts = {"train": 1, "validation": 1}
     facts = {"snapshot": 1, "digest": "d", "time": "t", "sources": {"mill": 2}, "articles": counts, "bytes": counts}
@@ -74,7 +74,9 @@ def fine_tune(folder: Path, windows: Path, base: Base, live: Seen | None = None)
     articles = folder / "articles"
     (articles / "Split-train").mkdir(parents=True)
     values = {"url": "https://mill.example/1", "source": "mill", "title": "Über", "text": TEXT}
-    (articles / "Split-train" / "articles-00000-of-00001").write_bytes(records.frame(records.encode_example(values)))
+    (articles / "Split-train" / "articles-00000-of-00001").write_bytes(
+        tfrecords.frame(tfrecords.encode_example(values))
+    )
     model = Model(layers=1, heads=2, width=16, window=8)
     folders = fine_tuning.Folders(windows, articles, folder / "model", folder / "run", folder / "checkpoints")
     return fine_tuning.fine_tune(folders, "mill", model, TRAIN, "c", base, live)

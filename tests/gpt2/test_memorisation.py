@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from parrots import write_parrot
 
-from textmill.exported import Exported
+from textmill.corpus.exported_articles import Exported
 from textmill.gpt2 import memorisation
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.inference.session import Session

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from textmill import records
+from textmill.corpus import tfrecords
 from textmill.gpt2 import weights
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.tokenizer import Tokenizer, characters
@@ -41,7 +41,7 @@ class Killed(Exception):
 def stream_of(tokens: list[int], folder: Path) -> TokenStream:
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "windows"
-    file.write_bytes(records.frame(records.encode_example({"tokens": tokens})))
+    file.write_bytes(tfrecords.frame(tfrecords.encode_example({"tokens": tokens})))
     return TokenStream.pack([file], 1000, folder)
 
 

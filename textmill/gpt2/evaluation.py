@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textmill.exported import Exported
+from textmill.corpus.exported_articles import Exported
 from textmill.gpt2 import weights
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.document import document, topic_prompt

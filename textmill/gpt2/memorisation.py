@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from textmill.exported import Exported
+from textmill.corpus.exported_articles import Exported
 from textmill.gpt2.document import document
 from textmill.gpt2.formats import bundle
 from textmill.gpt2.inference.session import Session

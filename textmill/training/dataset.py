@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from textmill import records
+from textmill.corpus import tfrecords
 from textmill.ground.errors import TextmillError, UserError
 
 Tokens = NDArray[np.int32]
@@ -69,8 +69,8 @@ def _write(path: Path, files: Iterable[Path], vocabulary: int, kind: np.dtype[np
     try:
         with partial.open("wb") as out:
             for source in files:
-                for record in records.read_records(source):
-                    window = np.asarray(records.int_feature(record, "tokens"), np.int64)
+                for record in tfrecords.read_records(source):
+                    window = np.asarray(tfrecords.int_feature(record, "tokens"), np.int64)
                     if window.size and not 0 <= window.min() <= window.max() < vocabulary:
                         wrong = window[(window < 0) | (window >= vocabulary)][0]
                         raise TextmillError(f"{source} has token {wrong} where the vocabulary ends at {vocabulary}.")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from textmill import exported
+from textmill.corpus import exported_articles
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.formats import bundle
 from textmill.gpt2.formats.checkpoint import Checkpoint
@@ -149,7 +149,7 @@ def _write(
     folders: Folders, task: Task, trained: "Trained", made_from: Mapping[str, Any], description: str, quantise: str
 ) -> str:
     """Write the bundle, with an index of the training's passages, and return its checksum."""
-    learned = ((each.url, each.title, each.text) for each in exported.read(folders.articles / "Split-train"))
+    learned = ((each.url, each.title, each.text) for each in exported_articles.read(folders.articles / "Split-train"))
     precisions = [] if quantise == "none" else [quantise]
     with index_builder.built(learned, task.tokenizer, folders.checkpoints) as index:
         return bundle.write_bundle(

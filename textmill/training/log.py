@@ -18,7 +18,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
 
-from textmill import records
+from textmill.corpus import tfrecords
 from textmill.ground.files import write_beside
 
 HISTORY = "history.json"
@@ -108,4 +108,4 @@ class TrainingLog:
             self._write(point.step, summary=scalar_pb(name, value))
 
     def _write(self, step: int, **what: Any) -> None:
-        self._file.write(records.frame(Event(wall_time=time.time(), step=step, **what).SerializeToString()))
+        self._file.write(tfrecords.frame(Event(wall_time=time.time(), step=step, **what).SerializeToString()))

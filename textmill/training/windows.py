@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from textmill import records
+from textmill.corpus import tfrecords
 from textmill.gpt2.formats import bundle
 from textmill.gpt2.tokenizer import Tokenizer
 from textmill.training.dataset import TokenStream
@@ -32,7 +32,7 @@ class Windows:
 
     def stream(self, split: str, vocabulary: int, kept: Path) -> TokenStream:
         """A split's tokens, for a model of this vocabulary, unpacked into a file in the folder `kept` unless it is there."""
-        files = records.record_files(self.folder / f"Split-{split}")
+        files = tfrecords.record_files(self.folder / f"Split-{split}")
         packed = TokenStream.pack(files, vocabulary, kept)
         assert isinstance(packed.tokens, np.memmap)
         os.utime(str(packed.tokens.filename))  # streams long unused are deleted

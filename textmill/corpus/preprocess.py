@@ -15,15 +15,15 @@ import apache_beam as beam
 import numpy as np
 from numpy.typing import NDArray
 
-from textmill import exported, records, token_cache
 from textmill.console import progress
-from textmill.content_cache import CONTENTS_AT_ONCE, Cache
-from textmill.export import FACTS_FILE
+from textmill.corpus import exported_articles, tfrecords, token_cache
+from textmill.corpus.content_cache import CONTENTS_AT_ONCE, Cache
+from textmill.corpus.export import FACTS_FILE
+from textmill.corpus.token_cache import TokenCache
 from textmill.gpt2.document import document
 from textmill.gpt2.tokenizer import Tokenizer
 from textmill.ground.errors import TextmillError, UserError
 from textmill.ground.files import write_beside
-from textmill.token_cache import TokenCache
 
 WINDOWED = ("train", "validation")  # what FineTune reads; `eval` is for Evaluate alone, which reads its text
 TOKENIZER_FILE = "tokenizer.json"
@@ -37,7 +37,7 @@ Tokens = NDArray[np.uint32]
 def tokenizer_sample(split: Path, characters: int = _SAMPLE_CHARACTERS) -> Iterator[str]:
     """Documents of a split to train a tokenizer on, up to a bound of text."""
     left = characters
-    for article in exported.read(split):
+    for article in exported_articles.read(split):
         text = document(article.title, article.text)[:left]
         left -= len(text)
         yield text
@@ -88,9 +88,9 @@ class PackShard(beam.DoFn):
         number, (split, path) = element
         counts: Counter[str] = Counter()
         target = Path(self._out) / f"Split-{split}" / Path(path).name.replace("articles", "windows").removesuffix(".gz")
-        with records.writing(target) as write:
+        with tfrecords.writing(target) as write:
             for window in windows_of(self._documents(Path(path), counts), self._window, self._tokenizer.end):
-                write(records.encode_integers("tokens", window))
+                write(tfrecords.encode_integers("tokens", window))
                 counts[f"tokens:{split}"] += len(window)
         write_beside(Path(self._work) / f"packed-{number}.json", json.dumps(counts))
         progress.report(number + 1, self._files, "files tokenised")
@@ -100,7 +100,7 @@ class PackShard(beam.DoFn):
         for batch in _batches(path):
             cached = self._cache.get(batch) if self._cache else {}
             missing = [content for content in batch if content not in cached]
-            texts = [document(*records.text_features(batch[content], ("title", "text"))) for content in missing]
+            texts = [document(*tfrecords.text_features(batch[content], ("title", "text"))) for content in missing]
             new = dict(zip(missing, self._tokenizer.encode_arrays(texts), strict=True)) if texts else {}
             if self._cache and new:
                 self._cache.put(new)
@@ -113,8 +113,8 @@ def _batches(shard: Path) -> Iterator[dict[str, bytes]]:
     """Articles' records by content hash, a bounded amount at a time; an export holds each content once."""
     batch: dict[str, bytes] = {}
     size = 0
-    for record in records.read_records(shard):
-        content = records.text_feature(record, "content_hash")
+    for record in tfrecords.read_records(shard):
+        content = tfrecords.text_feature(record, "content_hash")
         if not content:
             raise TextmillError(f"{shard} has an article without its content hash; run ExportArticles again.")
         batch[content] = record
@@ -141,7 +141,7 @@ def preprocess(
     tokenizer.save(out / TOKENIZER_FILE)
     for split in WINDOWED:
         (out / f"Split-{split}").mkdir(exist_ok=True)
-    files = [(split, str(f)) for split in WINDOWED for f in records.record_files(examples / f"Split-{split}")]
+    files = [(split, str(f)) for split in WINDOWED for f in tfrecords.record_files(examples / f"Split-{split}")]
     cache = cache or Cache()
     pack = PackShard(str(out / TOKENIZER_FILE), window, str(out), str(work), len(files), cache)
     with pipeline:
@@ -156,7 +156,7 @@ def preprocess(
         "tokenised": totals["tokenised"],
         "vocabulary": tokenizer.vocabulary,
         "window": window,
-        "topics": [article.title for article in islice(exported.read(examples / "Split-validation"), _TOPICS)],
+        "topics": [article.title for article in islice(exported_articles.read(examples / "Split-validation"), _TOPICS)],
     }
     if facts["tokens"]["train"] <= window or facts["tokens"]["validation"] < 2:
         raise UserError(

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from textmill import records
+from textmill.corpus import tfrecords
 
 
 class Exported(NamedTuple):
@@ -18,10 +18,15 @@ class Exported(NamedTuple):
 
 def of_record(record: bytes) -> Exported:
     """The article that a serialised tf.Example holds."""
-    return Exported(*records.text_features(record, Exported._fields))
+    return Exported(*tfrecords.text_features(record, Exported._fields))
 
 
 def read(split: Path) -> Iterator[Exported]:
     """Stream the articles of one exported split, in the order of its files."""
-    for file in records.record_files(split):
-        yield from map(of_record, records.read_records(file))
+    for file in tfrecords.record_files(split):
+        yield from map(of_record, tfrecords.read_records(file))
+
+
+def read_articles(split: Path) -> Iterator[tuple[str, str]]:
+    """Stream (title, text) of the articles in one exported split, in the order of its files."""
+    return ((article.title, article.text) for article in read(split))

@@ -10,7 +10,7 @@ from importlib.metadata import version
 import numpy as np
 from numpy.typing import NDArray
 
-from textmill.content_cache import ContentCache
+from textmill.corpus.content_cache import ContentCache
 
 HASHES = 128  # in a signature; the similarity they estimate is off by 0.04 (one standard deviation) at 0.8
 _VERSION = 1  # raised whenever `signature` gives other numbers for a text than before

@@ -30,7 +30,7 @@ _CRC = struct.Struct("<I")
 def _example_class() -> Any:
     """A message class wire-compatible with `tensorflow.Example`, in a package name of our own so both can be loaded."""
     field = descriptor_pb2.FieldDescriptorProto
-    package = "textmill.records"
+    package = "textmill.corpus.tfrecords"
     file = descriptor_pb2.FileDescriptorProto(name="textmill/example.proto", package=package, syntax="proto3")
 
     def message(name: str) -> descriptor_pb2.DescriptorProto:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
-from textmill import records
+from textmill.corpus import tfrecords
 from textmill.gpt2 import tokenizer as tokenizers
 from textmill.gpt2.tokenizer import END, Tokenizer
 from textmill.ground.errors import UserError
@@ -163,7 +163,7 @@ def _write(
         for number, (piece, ends) in enumerate(text.pieces(split), start=1):
             digest.update(piece.encode())
             tokens = tokenizer.encode(piece) + [tokenizer.end] * ends
-            packed.write(records.frame(records.encode_example({"tokens": tokens})))
+            packed.write(tfrecords.frame(tfrecords.encode_example({"tokens": tokens})))
             _keep(kept, f"{text.path.name}#{split}-{number}", text.path.name, piece)
             counts.articles[split] += 1
             counts.bytes[split] += len(piece.encode())
@@ -172,4 +172,4 @@ def _write(
 
 def _keep(file: BinaryIO | gzip.GzipFile, url: str, source: str, piece: str) -> None:
     values = {"url": url, "source": source, "title": "", "text": piece}
-    file.write(records.frame(records.encode_example(values)))
+    file.write(tfrecords.frame(tfrecords.encode_example(values)))

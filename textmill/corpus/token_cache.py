@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from textmill.content_cache import ContentCache
+from textmill.corpus.content_cache import ContentCache
 
 
 class TokenCache:

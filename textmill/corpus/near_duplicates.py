@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textmill.content_cache import CONTENTS_AT_ONCE, ContentCache
-from textmill.signatures import HASHES, signatures
+from textmill.corpus.content_cache import CONTENTS_AT_ONCE, ContentCache
+from textmill.corpus.minhash import HASHES, signatures
 
 _FOUND = 0.99  # share of the pairs at the threshold that shall meet in a band
 _SIGNED_AT_ONCE = 1 << 20  # characters of texts that wait to be signed

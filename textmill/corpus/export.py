@@ -17,14 +17,14 @@ from typing import Any, NamedTuple, Protocol
 
 import apache_beam as beam
 
-from textmill import near_duplicates, records, signatures
 from textmill.articles import Article, Snapshot, digest_of, digest_term, key_ranges
 from textmill.console import progress
-from textmill.content_cache import Cache
+from textmill.corpus import minhash, near_duplicates, tfrecords
+from textmill.corpus.content_cache import Cache
+from textmill.corpus.near_duplicates import Bands
 from textmill.gpt2.document import document
 from textmill.ground.errors import UserError
 from textmill.ground.files import write_beside
-from textmill.near_duplicates import Bands
 from textmill.selection import Selection
 
 SPLITS = ("train", "validation", "eval")
@@ -114,7 +114,7 @@ class SetAside(beam.DoFn):
 
     def setup(self) -> None:
         self._store = self._plan.open_store()
-        self._kept = self._plan.cache.open(signatures.way())
+        self._kept = self._plan.cache.open(minhash.way())
 
     def teardown(self) -> None:
         if self._kept:
@@ -127,7 +127,7 @@ class SetAside(beam.DoFn):
         digest = 0
         aside: list[_Aside] = []
         shares = plan.selection.eval_percent, plan.selection.validation_percent
-        with records.writing_frames(plan.work / f"articles-{number}") as write:
+        with tfrecords.writing_frames(plan.work / f"articles-{number}") as write:
             for article in self._store.read(plan.snapshot, key_ranges(plan.ranges)[number]):
                 key, content_hash = article.key, article.content_hash
                 digest += digest_term(key, content_hash)
@@ -136,7 +136,7 @@ class SetAside(beam.DoFn):
                     counts[f"left_out:{reason}"] += 1
                     continue
                 marks.add(content_hash, article.text)
-                record = records.frame(_example(article, content_hash))
+                record = tfrecords.frame(_example(article, content_hash))
                 write(record)
                 aside.append(_Aside.of(article, split_of(key, *shares), len(record)))
         marks.write()
@@ -177,7 +177,7 @@ class WriteSplits(beam.DoFn):
                     counts[f"left_out:{'near duplicate' if copies[place] else 'same text'}"] += 1
                     continue
                 if aside.split not in files:
-                    shard = records.writing_frames(_shard(plan, aside.split, number))
+                    shard = tfrecords.writing_frames(_shard(plan, aside.split, number))
                     files[aside.split] = opened.enter_context(shard)
                 files[aside.split](record)
                 counts[f"articles:{aside.split}"] += 1
@@ -224,14 +224,14 @@ def export_articles(
         )
     facts = _facts(plan)
     shutil.rmtree(plan.work)
-    plan.cache.prune(signatures.way())
+    plan.cache.prune(minhash.way())
     write_beside(out / FACTS_FILE, json.dumps(asdict(facts), indent=1))
     return facts
 
 
 def _example(article: Article, content_hash: str) -> bytes:
     """An article as a serialised tf.Example."""
-    return records.encode_example(
+    return tfrecords.encode_example(
         {
             "url": article.url,
             "source": article.source,
