@@ -24,7 +24,7 @@ from urllib.request import urlopen
 
 from pymongo import MongoClient
 
-from textmill.articles import ArticleStore
+from textmill.articles.store import ArticleStore
 
 ROOT = Path(__file__).resolve().parent.parent
 CONCURRENCY = 16
@@ -116,7 +116,7 @@ def extraction(urls: list[str]) -> float:
     """Seconds that parsing and extraction take over these pages, fetched beforehand, in one process."""
     from scraper.extraction import Answer, article_of
     from scraper.page import Page
-    from textmill.articles import now
+    from textmill.articles.article import now
     from textmill.settings.sites import Source
 
     bodies = [(url, urlopen(url).read().decode()) for url in urls]

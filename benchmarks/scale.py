@@ -35,7 +35,8 @@ import psutil
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from textmill.articles import Article, Snapshot, digest_of, digest_term, key_of, key_ranges  # noqa: E402
+from textmill.articles.article import Article, key_of
+from textmill.articles.snapshot import Snapshot, digest_of, digest_term, key_ranges  # noqa: E402
 
 TIME = datetime(2026, 1, 1, tzinfo=UTC)
 PROCESSES = os.cpu_count() or 1
@@ -130,9 +131,9 @@ def run(articles: int, folder: Path, changed: bool, digest: str, options: list[s
     """The two steps with these options of Beam's."""
     import apache_beam as beam
 
+    from textmill.articles.selection import Selection
     from textmill.corpus import content_cache, export, preprocess
     from textmill.gpt2 import tokenizer
-    from textmill.selection import Selection
 
     def pipeline() -> beam.Pipeline:
         return beam.Pipeline(argv=options)

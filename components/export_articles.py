@@ -10,12 +10,12 @@ from tfx.dsl.component.experimental.annotations import BeamComponentParameter, O
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
-from textmill.articles import Snapshot
+from textmill.articles import store
+from textmill.articles.selection import Selection
+from textmill.articles.snapshot import Snapshot
 from textmill.console import progress
 from textmill.corpus import content_cache, export
-from textmill.ground import environment
 from textmill.ground.errors import UserError
-from textmill.selection import Selection
 
 
 @component(use_beam=True)
@@ -33,11 +33,11 @@ def ExportArticles(
 ) -> None:
     """Write the snapshot's articles as TFRecords; `digest` and `code` are there for caching to see a change.
 
-    `selection` is the JSON of a textmill.selection.Selection. `sources` are names with commas between them; empty: all
+    `selection` is the JSON of a textmill.articles.selection.Selection. `sources` are names with commas between them; empty: all
     that the snapshot holds. `cache` is a folder that keeps articles' signatures from run to run.
     """
     progress.step("ExportArticles")
-    open_store = partial(environment.article_store, database)
+    open_store = partial(store.article_store, database)
     taken = open_store().snapshot(snapshot)
     facts = export.export_articles(
         beam_pipeline,

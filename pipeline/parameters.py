@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from textmill.selection import Selection
+from textmill.articles.selection import Selection
 from textmill.settings.config import Config
 from textmill.settings.model import Model
 from textmill.training.bases import resolving

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import textmill
 from pipeline.parameters import Resolved
+from textmill.articles import store
 from textmill.ground import environment
 from textmill.ground.files import hash_of_sources
 from textmill.registry import ModelRegistry
@@ -16,7 +17,7 @@ def resolve(config: Config, snapshot: int) -> Resolved:
 
     A base that is not on this machine is fetched.
     """
-    taken = environment.article_store(config.store.database).snapshot(snapshot)
+    taken = store.article_store(config.store.database).snapshot(snapshot)
     registry = ModelRegistry(environment.address(environment.MLFLOW), config.name)
     production = registry.resolve("Production")
     return Resolved(

@@ -6,7 +6,8 @@ from datetime import datetime
 from statistics import median
 from typing import Any
 
-from textmill.articles import UpsertCounts, now
+from textmill.articles.article import now
+from textmill.articles.writes import UpsertCounts
 
 
 @dataclass(slots=True)

@@ -39,7 +39,7 @@ def crawl(config: Config, mongodb_uri: str, log_file: Path | None) -> "dict[str,
         KeyboardInterrupt: SIGINT or SIGTERM came; what had been fetched is stored.
     """
     from scraper import reactor  # Scrapy takes a second to import: signals are heeded before
-    from textmill.articles import ArticleStore
+    from textmill.articles.store import ArticleStore
 
     for source in config.sources:
         _check_patterns(source)

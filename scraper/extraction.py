@@ -22,7 +22,7 @@ from scraper.notices import notice_in
 from scraper.page import Page, in_chrome
 from scraper.permission import SiteTerms, reservation, robots_tags
 from scraper.selecting import selected, selected_date, selected_text
-from textmill.articles import Article
+from textmill.articles.article import Article
 from textmill.settings.sites import Source
 
 LIKELY_LISTING_FACTOR = 3  # a home page's welcome is no article unless it is this many times as long as one must be

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from textmill.articles import Article
+from textmill.articles.article import Article
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from lxml.etree import ParserError
 from scraper.extraction import Answer, Refused, article_of
 from scraper.page import Page
 from scraper.urls import normalise
-from textmill.articles import Article
+from textmill.articles.article import Article
 from textmill.console import progress
 from textmill.settings.sites import Source
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from scraper.storing import CrawlStore
-from textmill.articles import Article, now
+from textmill.articles.article import Article, now
 
 PAGES = 10  # at least, that share a paragraph
 SHARE = 0.1  # of the site's articles, at least

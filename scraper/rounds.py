@@ -18,7 +18,7 @@ from types import FrameType
 from typing import NoReturn
 
 from scraper.crawl import store_address
-from textmill.articles import ArticleStore
+from textmill.articles.store import ArticleStore
 from textmill.ground.errors import TextmillError, UserError
 from textmill.settings.yaml_file import DEFAULT_FILE, load
 

@@ -13,7 +13,7 @@ from scraper.duplicates import Duplicates
 from scraper.items import Found, Known, NotModified
 from scraper.repeated import REFUSED, clean, paragraph_hashes, repeated_in, without
 from scraper.storing import CrawlStore
-from textmill.articles import key_of, now
+from textmill.articles.article import key_of, now
 from textmill.ground.errors import UserError
 from textmill.settings.sites import Source
 

@@ -15,7 +15,7 @@ from hypothesis import settings
 from local_servers import free_port, start_store, stop
 
 from textmill import local
-from textmill.articles import ArticleStore
+from textmill.articles.store import ArticleStore
 
 ROOT = Path(__file__).resolve().parent.parent
 # the same examples in every run, and none too slow on a busy machine

@@ -8,10 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textmill.articles import Article, ArticleStore, UpsertCounts, digest_of, digest_term, key_of, key_ranges, now
-from textmill.forgetting import Forgotten, forget
+from textmill.articles.article import Article, key_of, now
+from textmill.articles.forgetting import Forgotten, forget
+from textmill.articles.snapshot import digest_of, digest_term, key_ranges
+from textmill.articles.sources import release
+from textmill.articles.store import ArticleStore
+from textmill.articles.writes import UpsertCounts
 from textmill.ground.errors import UserError
-from textmill.sources import release
 
 
 def _article(number: int, text: str = "Water turns the wheel.") -> Article:

@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textmill.articles import Article, ArticleStore, Snapshot, key_of
+from textmill.articles.article import Article, key_of
+from textmill.articles.selection import Selection
+from textmill.articles.snapshot import Snapshot
+from textmill.articles.store import ArticleStore
 from textmill.corpus import export, exported_articles, preprocess, tfrecords
 from textmill.gpt2 import tokenizer
 from textmill.ground.errors import UserError
-from textmill.selection import Selection
 
 FIFTHS = Selection(eval_percent=20, validation_percent=20, near_duplicates=0)
 

@@ -10,10 +10,11 @@ from pathlib import Path
 import apache_beam as beam
 import pytest
 
-from textmill.articles import Article, ArticleStore
+from textmill.articles.article import Article
+from textmill.articles.selection import Selection
+from textmill.articles.store import ArticleStore
 from textmill.corpus import content_cache, export, preprocess
 from textmill.gpt2 import tokenizer
-from textmill.selection import Selection
 
 distributed = pytest.importorskip("distributed", reason="dask is not installed: pip install 'dask[distributed]'")
 

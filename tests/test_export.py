@@ -14,11 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textmill.articles import Article, ArticleStore, Snapshot, digest_of, digest_term
+from textmill.articles.article import Article
+from textmill.articles.selection import Selection
+from textmill.articles.snapshot import Snapshot, digest_of, digest_term
+from textmill.articles.store import ArticleStore
 from textmill.corpus import content_cache, export, exported_articles, preprocess
 from textmill.gpt2 import tokenizer
 from textmill.ground.errors import UserError
-from textmill.selection import Selection
 from textmill.settings.corpus import Corpus
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from textmill import light_training
-from textmill.articles import Article, ArticleStore, now
+from textmill.articles.article import Article, now
+from textmill.articles.store import ArticleStore
 from textmill.corpus import plain_text, tfrecords
 from textmill.corpus.plain_text import TextFile
 from textmill.gpt2 import tokenizer

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from test_export import Shelf, _article, _pipeline
 
-from textmill.articles import Article
+from textmill.articles.article import Article
+from textmill.articles.selection import Selection
 from textmill.corpus import content_cache, export, preprocess, tfrecords
 from textmill.gpt2 import tokenizer
 from textmill.gpt2.tokenizer import Tokenizer
-from textmill.selection import Selection
 
 BPE = tokenizer.train_bpe(["Mill 12 grinds 84 sacks a day. " * 9], 300)
 

@@ -8,7 +8,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from textmill.articles import Article, ArticleStore, now
+from textmill.articles.article import Article, now
+from textmill.articles.store import ArticleStore
 from textmill.cli import app
 from textmill.ground.errors import UserError
 from textmill.source_report import _models

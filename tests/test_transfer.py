@@ -15,13 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from textmill import snapshots, transfer
-from textmill.articles import Article, ArticleStore, Snapshot
+from textmill.articles import import_export, snapshot_diff
+from textmill.articles.article import Article
+from textmill.articles.selection import Selection
+from textmill.articles.snapshot import Snapshot
+from textmill.articles.snapshot_diff import Change
+from textmill.articles.store import ArticleStore
 from textmill.cli import app
 from textmill.gpt2.tokenizer import END
 from textmill.ground.errors import UserError
-from textmill.selection import Selection
-from textmill.snapshots import Change
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -45,34 +47,34 @@ def _snapshot(store: ArticleStore, articles: Iterable[Article]) -> Snapshot:
 def test_a_diff_says_what_was_added_removed_and_changed_in_each_source(store: ArticleStore) -> None:
     before = _snapshot(store, [_article(1), _article(2), _article(3, source="weir"), _article(4, source="weir")])
     after = _snapshot(store, [_article(1, "New."), _article(5), _article(6)])
-    assert snapshots.diff(store, before, after) == {"mill": Change(added=2, changed=1)}
-    assert snapshots.diff(store, after, before) == {"mill": Change(removed=2, changed=1)}
-    assert snapshots.diff(store, after, after) == {}
+    assert snapshot_diff.diff(store, before, after) == {"mill": Change(added=2, changed=1)}
+    assert snapshot_diff.diff(store, after, before) == {"mill": Change(removed=2, changed=1)}
+    assert snapshot_diff.diff(store, after, after) == {}
     only_weir = store.take_snapshot(["weir"])
-    assert snapshots.diff(store, after, only_weir) == {"mill": Change(removed=4)}
-    assert [each.number for each in snapshots.every(store)] == [1, 2, 3]
-    assert any("4" in line for line in snapshots.changes_table({"mill": Change(removed=4)}))
+    assert snapshot_diff.diff(store, after, only_weir) == {"mill": Change(removed=4)}
+    assert [each.number for each in snapshot_diff.every(store)] == [1, 2, 3]
+    assert any("4" in line for line in snapshot_diff.changes_table({"mill": Change(removed=4)}))
 
 
-@pytest.mark.parametrize("form", transfer.FORMS)
+@pytest.mark.parametrize("form", import_export.FORMS)
 @pytest.mark.parametrize("scheme", ["folder", "object store"])
 def test_what_is_exported_comes_back(
     store: ArticleStore, tmp_path: Path, form: str, scheme: str, monkeypatch: pytest.MonkeyPatch, database: str
 ) -> None:
-    monkeypatch.setattr(transfer, "_ARTICLES_A_FILE", 7)
+    monkeypatch.setattr(import_export, "_ARTICLES_A_FILE", 7)
     uri = str(tmp_path / "copy") if scheme == "folder" else f"memory://{database}-{form}/copy"
     texts = ["Über den Mühlen.\n\nZwei Absätze. 🌾", f"A line:\n{END}\nand more.", "x"]
     articles = [_article(n, texts[n % 3] + str(n), published=NOON, licence="CC0") for n in range(20)]
     snapshot = _snapshot(store, articles)
-    manifest, written = transfer.write(store, snapshot, None, uri, form)
+    manifest, written = import_export.write(store, snapshot, None, uri, form)
     assert written and manifest["articles"] == 20 and [part["articles"] for part in manifest["files"]] == [7, 7, 6]
-    back = list(transfer.read(uri, "mill"))
+    back = list(import_export.read(uri, "mill"))
     if form == "jsonl":
         assert sorted(back, key=lambda a: a.key) == sorted(articles, key=lambda a: a.key)
     else:
         moved = [(a.title, a.text.replace(f"\n{END}\n", f"\n {END}\n")) for a in articles]
         assert sorted((a.title, a.text) for a in back) == sorted(moved)
-    assert transfer.write(store, snapshot, None, uri, form) == (manifest, False)
+    assert import_export.write(store, snapshot, None, uri, form) == (manifest, False)
     assert fsspec.open(f"{uri}/manifest.json").fs.exists(f"{uri}/manifest.json")
 
 
@@ -80,7 +82,7 @@ def test_bringing_the_same_file_in_twice_changes_nothing(store: ArticleStore, tm
     (tmp_path / "a.txt").write_text(f"One\n\nThe first.\n{END}\nonly text\n{END}\n\n", encoding="utf-8")
     (tmp_path / "notes.pdf").write_bytes(b"%PDF")
     for expected in ({"new": 2}, {"unchanged": 2}):
-        counts = transfer.bring_in(store, transfer.read(str(tmp_path), "papers"), ["papers"])
+        counts = import_export.bring_in(store, import_export.read(str(tmp_path), "papers"), ["papers"])
         assert {name: n for name, n in counts.items() if n} == {**expected, "source:papers": 2}
     time.sleep(0.005)
     assert {(a.title, a.text) for a in store.read(store.take_snapshot())} == {("One", "The first."), ("a", "only text")}
@@ -88,14 +90,14 @@ def test_bringing_the_same_file_in_twice_changes_nothing(store: ArticleStore, tm
 
 def test_an_export_leaves_out_what_the_configuration_does(store: ArticleStore, tmp_path: Path) -> None:
     snapshot = _snapshot(store, [_article(1), _article(2, reserved="TDMRep")])
-    manifest, _ = transfer.write(store, snapshot, Selection(), str(tmp_path), "jsonl")
+    manifest, _ = import_export.write(store, snapshot, Selection(), str(tmp_path), "jsonl")
     assert manifest["articles"] == 1 and manifest["left_out"] == {"rights reserved": 1}
 
 
 def test_equal_snapshots_are_written_as_equal_bytes(store: ArticleStore, tmp_path: Path) -> None:
     snapshot = _snapshot(store, [_article(n) for n in range(5)])
     for name in ("a", "b"):
-        transfer.write(store, snapshot, None, str(tmp_path / name), "jsonl")
+        import_export.write(store, snapshot, None, str(tmp_path / name), "jsonl")
     assert (tmp_path / "a/part-00000.jsonl.gz").read_bytes() == (tmp_path / "b/part-00000.jsonl.gz").read_bytes()
 
 
@@ -117,7 +119,7 @@ def test_equal_snapshots_are_written_as_equal_bytes(store: ArticleStore, tmp_pat
 def test_a_wrong_file_is_named_in_a_sentence(tmp_path: Path, name: str, content: bytes, said: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=said):
-        list(transfer.read(str(tmp_path), "papers"))
+        list(import_export.read(str(tmp_path), "papers"))
 
 
 @pytest.mark.parametrize(
@@ -131,7 +133,7 @@ def test_a_wrong_file_is_named_in_a_sentence(tmp_path: Path, name: str, content:
 )
 def test_a_place_that_cannot_be_reached_comes_with_the_cure(uri: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        list(transfer.read(uri, "papers"))
+        list(import_export.read(uri, "papers"))
 
 
 class _Locked(fsspec.AbstractFileSystem):
@@ -147,21 +149,21 @@ class _Locked(fsspec.AbstractFileSystem):
 def test_what_an_object_stores_client_raises_is_said_in_a_sentence() -> None:
     fsspec.register_implementation("locked", _Locked, clobber=True)
     with pytest.raises(UserError, match=r"locked://bucket/x cannot be read .*Unable to locate credentials.*may use it"):
-        list(transfer.read("locked://bucket/x", "papers"))
+        list(import_export.read("locked://bucket/x", "papers"))
 
 
 def test_an_article_too_large_for_the_store_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a mill " * 2_000_000, encoding="utf-8")
     with pytest.raises(UserError, match="more than the store takes"):
-        list(transfer.read(str(tmp_path / "a.txt"), "papers"))
+        list(import_export.read(str(tmp_path / "a.txt"), "papers"))
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r")), max_size=5))
 def test_json_lines_keep_any_text(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
     file = tmp_path_factory.mktemp("lines") / "a.jsonl"
     articles = [_article(number, text or "x") for number, text in enumerate(texts)]
-    file.write_text("".join(map(transfer._line, articles)), encoding="utf-8", newline="\n")
-    assert list(transfer.read(str(file), "mill")) == articles
+    file.write_text("".join(map(import_export._line, articles)), encoding="utf-8", newline="\n")
+    assert list(import_export.read(str(file), "mill")) == articles
 
 
 def test_the_commands_list_compare_export_and_import(
@@ -193,5 +195,7 @@ def test_the_commands_list_compare_export_and_import(
 
 
 def test_times_without_a_zone_are_utc() -> None:
-    assert transfer._time("2026-05-01T12:00:00") == NOON == transfer._time("2026-05-01T14:00:00+02:00")
-    assert replace(_article(1), published=transfer._time("2026-05-01")).published == datetime(2026, 5, 1, tzinfo=UTC)
+    assert import_export._time("2026-05-01T12:00:00") == NOON == import_export._time("2026-05-01T14:00:00+02:00")
+    assert replace(_article(1), published=import_export._time("2026-05-01")).published == datetime(
+        2026, 5, 1, tzinfo=UTC
+    )

@@ -11,7 +11,8 @@ from empty_versions import register_bundle
 from parrots import write_parrot
 
 from textmill import report
-from textmill.articles import Article, ArticleStore, now
+from textmill.articles.article import Article, now
+from textmill.articles.store import ArticleStore
 from textmill.feedback import FeedbackStore, Rating, rating_id
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.tokenizer import characters

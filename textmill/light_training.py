@@ -91,7 +91,7 @@ def from_store(config: Config, file: Path) -> Path:
         UserError: the store does not answer, or holds no article of the configured sources.
     """
     from textmill import local
-    from textmill.articles import ArticleStore
+    from textmill.articles.store import ArticleStore
 
     store = ArticleStore.connect(local.store_address(config.data_dir), config.store.database)
     snapshot = store.take_snapshot(config.corpus.sources or [source.name for source in config.sources])

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from textmill.articles import ArticleStore
+from textmill.articles.store import ArticleStore
 from textmill.console.output import console, say
 from textmill.ground.environment import MLFLOW, MONGODB, without_password
 from textmill.ground.errors import TextmillError

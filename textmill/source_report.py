@@ -5,9 +5,9 @@ from collections.abc import Callable
 from rich.markup import escape
 from rich.table import Table
 
-from textmill import sources
+from textmill.articles import sources
+from textmill.articles.forgetting import forget
 from textmill.console import output
-from textmill.forgetting import forget
 from textmill.ground.errors import TextmillError, UserError
 from textmill.registry import Version
 from textmill.steps import Project

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from textmill import local
-from textmill.articles import ArticleStore, Snapshot
+from textmill.articles.snapshot import Snapshot
+from textmill.articles.store import ArticleStore
 from textmill.console import child_process, output
 from textmill.ground.environment import MLFLOW, MONGODB
 from textmill.ground.errors import TextmillError, UserError

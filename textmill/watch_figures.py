@@ -8,7 +8,8 @@ from typing import Any
 
 from pymongo import DESCENDING
 
-from textmill.articles import ArticleStore, now
+from textmill.articles.article import now
+from textmill.articles.store import ArticleStore
 from textmill.corpus.exported_articles import Exported
 from textmill.feedback import Approval, FeedbackStore
 from textmill.registry import ModelRegistry, Version

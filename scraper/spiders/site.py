@@ -26,7 +26,7 @@ from scraper.reading import Readers, Task
 from scraper.spiders.failures import forbidden, is_forbidden, no_answer, off_to, status_answer, stopped_answering
 from scraper.urls import normalise, resolve, same_page, site_of
 from scraper.writing import ArticleWriter
-from textmill.articles import key_of, now
+from textmill.articles.article import key_of, now
 from textmill.settings.sites import Crawl, Source
 
 SILENCES = 10  # pages in a row that do not answer, after which the site is taken to be down

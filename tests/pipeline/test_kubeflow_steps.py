@@ -12,7 +12,7 @@ import pytest
 from kubeflow_cluster import RUN, Cluster
 from projects import Project, project
 
-from textmill.articles import ArticleStore
+from textmill.articles.store import ArticleStore
 from textmill.ground.environment import MLFLOW, MONGODB
 from textmill.settings import yaml_file as configuration
 

@@ -11,7 +11,8 @@ from kubeflow_server import Kubeflow, serving
 
 from pipeline import kubeflow, submitting
 from pipeline.graph import Choices, Resolved
-from textmill.articles import Article, ArticleStore, now
+from textmill.articles.article import Article, now
+from textmill.articles.store import ArticleStore
 from textmill.ground.errors import TextmillError, UserError
 from textmill.settings.config import Config
 from textmill.settings.pipeline import Kubeflow as Settings

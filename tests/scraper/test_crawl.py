@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from textmill.articles import ArticleStore
+from textmill.articles.store import ArticleStore
 
 Crawl = Callable[..., Any]
 OwnSite = Callable[[int], tuple[str, Path]]

@@ -12,7 +12,7 @@ from crawl_runs import ROOT, CrawlRun, Web, crawl_command, crawl_config, run_cra
 from html_pages import document, prose
 from local_servers import free_port, start_store
 
-from textmill.articles import ArticleStore
+from textmill.articles.store import ArticleStore
 
 Crawl = Callable[..., CrawlRun]
 FORBID_ALL = "User-agent: *\nDisallow: /\n"

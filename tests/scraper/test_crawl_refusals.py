@@ -10,8 +10,8 @@ import pytest
 from crawl_runs import CrawlRun, Web, crawl_config, run_crawl
 from html_pages import document, prose
 
-from textmill.articles import ArticleStore
-from textmill.sources import refused
+from textmill.articles.sources import refused
+from textmill.articles.store import ArticleStore
 
 HTML = {"Content-Type": "text/html"}
 DATABASE = "test-oddities"

@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 from scraper.duplicates import Duplicates
 from scraper.items import Found, PageRecord
-from textmill.articles import Article
+from textmill.articles.article import Article
 
 
 def found(path: str, text: str, is_alias: bool = False) -> Found:

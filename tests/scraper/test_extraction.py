@@ -7,7 +7,7 @@ from html_pages import document, paragraphs, prose
 
 from scraper.extraction import Answer, Refused, article_of
 from scraper.page import Page
-from textmill.articles import Article
+from textmill.articles.article import Article
 from textmill.settings.sites import Source
 
 URL = "http://example.org/days/first.html"

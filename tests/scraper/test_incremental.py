@@ -5,8 +5,9 @@ from collections.abc import Callable
 from crawl_runs import CrawlRun, Web
 from html_pages import document, prose
 
-from textmill.articles import ArticleStore, key_of
-from textmill.forgetting import forget
+from textmill.articles.article import key_of
+from textmill.articles.forgetting import forget
+from textmill.articles.store import ArticleStore
 
 Crawl = Callable[..., CrawlRun]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from crawl_runs import ROOT, crawl_command, crawl_config, run_crawl
 
-from textmill.articles import ArticleStore
+from textmill.articles.store import ArticleStore
 
 KILLS = 10
 ARTICLES = 120  # more than two batches

@@ -9,7 +9,7 @@ from html_pages import document, prose
 
 from scraper.extraction import Answer, Refused
 from scraper.reading import Readers, Task, read_page
-from textmill.articles import Article
+from textmill.articles.article import Article
 from textmill.settings.sites import Source
 
 

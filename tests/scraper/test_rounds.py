@@ -11,7 +11,7 @@ from pathlib import Path
 from crawl_runs import ROOT, crawl_command, crawl_config
 from local_servers import free_port, start_store, stop
 
-from textmill.articles import ArticleStore
+from textmill.articles.store import ArticleStore
 
 OwnSite = Callable[[int], tuple[str, Path]]
 

@@ -11,7 +11,8 @@ from scraper.counts import CrawlCounts
 from scraper.items import Found, PageRecord
 from scraper.storing import CrawlStore
 from scraper.writing import ArticleWriter
-from textmill.articles import Article, ArticleStore
+from textmill.articles.article import Article
+from textmill.articles.store import ArticleStore
 from textmill.settings.sites import Source
 
 SOURCE = Source(name="mill", start="http://mill.example/")

@@ -1,5 +1,11 @@
 """The collections of one database: articles stored, snapshots taken and read again."""
 
+from typing import TYPE_CHECKING
+
+from textmill.ground.errors import UserError
+
+if TYPE_CHECKING:
+    from textmill.articles.store import ArticleStore
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
@@ -13,8 +19,7 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 from textmill.articles.article import Article, now
 from textmill.articles.snapshot import Snapshot, digest_of, digest_term
 from textmill.articles.writes import LATEST, UpsertCounts, forgotten_query, writes_for
-from textmill.ground.environment import without_password
-from textmill.ground.errors import UserError
+from textmill.ground.environment import MONGODB, address, without_password
 
 ANSWER_WITHIN_S = 3  # how long a store may take to answer; with the start of a command, a person waits five seconds
 
@@ -188,3 +193,10 @@ class ArticleStore:
             [{"$group": {"_id": "$source", "articles": {"$sum": 1}}}, {"$sort": {"_id": 1}}]
         )
         return {group["_id"]: group["articles"] for group in groups}
+
+
+def article_store(database: str) -> "ArticleStore":
+    """Open the article store that TEXTMILL_MONGODB_URI names; Beam's workers call this where they run."""
+    from textmill.articles.store import ArticleStore  # serving needs addresses, but no store
+
+    return ArticleStore.connect(address(MONGODB), database)

@@ -32,8 +32,8 @@ def sources(
 ) -> None:
     """Show how each site was last crawled, against what is usual for it, and which are quarantined."""
     from textmill import source_report
+    from textmill.articles.sources import release as let_out
     from textmill.console import output
-    from textmill.sources import release as let_out
 
     project = project_of(config)
     if release:
@@ -55,7 +55,7 @@ def forget(
 
 def snapshots(config: ConfigFile = DEFAULT) -> None:
     """List the snapshots of the article store."""
-    from textmill import snapshots as taken
+    from textmill.articles import snapshot_diff as taken
     from textmill.console import output
 
     every = taken.every(project_of(config).store)
@@ -69,7 +69,7 @@ def diff(
     config: ConfigFile = DEFAULT,
 ) -> None:
     """Say per source how many articles were added, removed and changed from one snapshot to another."""
-    from textmill import snapshots as taken
+    from textmill.articles import snapshot_diff as taken
     from textmill.console import output
 
     store = project_of(config).store
@@ -88,19 +88,20 @@ def export(
     config: ConfigFile = DEFAULT,
 ) -> None:
     """Write a snapshot's articles to files."""
-    from textmill import steps, transfer
+    from textmill import steps
+    from textmill.articles import import_export
+    from textmill.articles.selection import Selection
     from textmill.console import output
     from textmill.ground.errors import UserError
-    from textmill.selection import Selection
 
-    if form not in transfer.FORMS:
+    if form not in import_export.FORMS:
         raise UserError(f"There is no form '{form}'; choose jsonl or text.")
     project = project_of(config)
     store = project.store
     chosen = store.snapshot(snapshot) if snapshot else steps.take_snapshot(project)
     selection = None if everything else Selection.of(project.config.corpus)
     with output.waiting(f"Writing snapshot {chosen.number}"):
-        manifest, written = transfer.write(store, chosen, selection, to, form)
+        manifest, written = import_export.write(store, chosen, selection, to, form)
     left_out = "".join(f"; {count} left out: {reason}" for reason, count in manifest["left_out"].items())
     articles = f"{manifest['articles']:,} articles in {len(manifest['files'])} files{left_out}"
     output.done(f"Snapshot {chosen.number}", f"{to}: {articles}" if written else f"{to} has it already: {articles}")
@@ -112,13 +113,13 @@ def import_(
     config: ConfigFile = DEFAULT,
 ) -> None:
     """Bring articles from files into the store; what is there already changes nothing."""
-    from textmill import transfer
+    from textmill.articles import import_export
     from textmill.console import output
 
     project = project_of(config)
     named = [*(each.name for each in project.config.sources), *project.config.corpus.imported]
     with output.waiting("Reading"):
-        counts = transfer.bring_in(project.store, transfer.read(uri, source), named)
+        counts = import_export.bring_in(project.store, import_export.read(uri, source), named)
     said = ", ".join(
         f"{counts[name]:,} {name}" for name in ("new", "changed", "unchanged", "forgotten") if counts[name]
     )

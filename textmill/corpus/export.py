@@ -17,7 +17,9 @@ from typing import Any, NamedTuple, Protocol
 
 import apache_beam as beam
 
-from textmill.articles import Article, Snapshot, digest_of, digest_term, key_ranges
+from textmill.articles.article import Article
+from textmill.articles.selection import Selection
+from textmill.articles.snapshot import Snapshot, digest_of, digest_term, key_ranges
 from textmill.console import progress
 from textmill.corpus import minhash, near_duplicates, tfrecords
 from textmill.corpus.content_cache import Cache
@@ -25,7 +27,6 @@ from textmill.corpus.near_duplicates import Bands
 from textmill.gpt2.document import document
 from textmill.ground.errors import UserError
 from textmill.ground.files import write_beside
-from textmill.selection import Selection
 
 SPLITS = ("train", "validation", "eval")
 FACTS_FILE = "facts.json"  # a step's facts, inside its artifact

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from textmill.ground.errors import UserError
 
 if TYPE_CHECKING:
-    from textmill.articles import ArticleStore
+    pass
 
 MONGODB = "TEXTMILL_MONGODB_URI"
 MLFLOW = "MLFLOW_TRACKING_URI"
@@ -22,13 +22,6 @@ def address(variable: str) -> str:
     if not value:
         raise UserError(f"{variable} is not set; start the local servers with 'textmill up' or set it to yours.")
     return value
-
-
-def article_store(database: str) -> "ArticleStore":
-    """Open the article store that TEXTMILL_MONGODB_URI names; Beam's workers call this where they run."""
-    from textmill.articles import ArticleStore  # serving needs addresses, but no store
-
-    return ArticleStore.connect(address(MONGODB), database)
 
 
 def run_name() -> str:

@@ -22,11 +22,13 @@ import fsspec
 from fsspec import AbstractFileSystem
 from isal import isal_zlib
 
-from textmill.articles import Article, ArticleStore, Snapshot, now
+from textmill.articles.article import Article, now
+from textmill.articles.selection import Selection
+from textmill.articles.snapshot import Snapshot
+from textmill.articles.store import ArticleStore
 from textmill.gpt2.document import document
 from textmill.gpt2.tokenizer import END
 from textmill.ground.errors import UserError
-from textmill.selection import Selection
 
 MANIFEST = "manifest.json"
 FORMS = ("jsonl", "text")

@@ -7,7 +7,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from textmill.articles import Article
+    from textmill.articles.article import Article
     from textmill.settings.corpus import Corpus
 
 _NO_TRAINING = frozenset(("noai",))  # robots words by which a page refuses to be learned from

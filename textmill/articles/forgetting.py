@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from textmill.articles import ArticleStore, key_of, now
+from textmill.articles.article import key_of, now
+from textmill.articles.store import ArticleStore
 
 _TEXT = ("url", "title", "text", "author")  # of a version: what must go; the rest proves what a snapshot held
 

@@ -6,7 +6,8 @@ from datetime import datetime
 from statistics import median
 from typing import Any
 
-from textmill.articles import ArticleStore, now
+from textmill.articles.article import now
+from textmill.articles.store import ArticleStore
 from textmill.ground.errors import UserError
 
 _CRAWLS = 10  # of the past, that say what is usual

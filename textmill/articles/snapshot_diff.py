@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from textmill.articles import ArticleStore, Snapshot
+from textmill.articles.snapshot import Snapshot
+from textmill.articles.store import ArticleStore
 
 Content = tuple[str, str, str]  # key, content hash, source
 
