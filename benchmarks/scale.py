@@ -35,7 +35,7 @@ import psutil
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from textmill.articles.article import Article, key_of
+from textmill.articles.article import Article, key_of  # noqa: E402
 from textmill.articles.snapshot import Snapshot, digest_of, digest_term, key_ranges  # noqa: E402
 
 TIME = datetime(2026, 1, 1, tzinfo=UTC)

@@ -9,7 +9,7 @@ from tfx.types import standard_artifacts
 from textmill import judging
 from textmill.console import progress
 from textmill.ground import environment
-from textmill.registry import ModelRegistry
+from textmill.registry.model_registry import ModelRegistry
 from textmill.training.bases.base import Base
 
 

@@ -10,8 +10,8 @@ from textmill import tracking
 from textmill.console import progress
 from textmill.ground import environment
 from textmill.ground.errors import UserError
-from textmill.registry import ModelRegistry
-from textmill.versions import HELD_BY_ONE
+from textmill.registry.model_registry import ModelRegistry
+from textmill.registry.versions import HELD_BY_ONE
 
 
 @component

@@ -24,7 +24,7 @@ from pipeline.workers import package
 from textmill.ground import environment
 from textmill.ground.errors import UserError
 from textmill.ground.files import hash_of_sources, write_beside
-from textmill.registry import ModelRegistry
+from textmill.registry.model_registry import ModelRegistry
 from textmill.settings.config import Config
 from textmill.settings.model import Model
 from textmill.training.bases import resolving

@@ -7,7 +7,7 @@ from pipeline.parameters import Resolved
 from textmill.articles import store
 from textmill.ground import environment
 from textmill.ground.files import hash_of_sources
-from textmill.registry import ModelRegistry
+from textmill.registry.model_registry import ModelRegistry
 from textmill.settings.config import Config
 from textmill.training.bases import resolving
 

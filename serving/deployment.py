@@ -5,7 +5,7 @@ from collections import deque
 
 from serving.completions import Interrupted, QueueFull, Served
 from serving.pool import Worker
-from textmill.kept_bundles import Hold
+from textmill.registry.bundle_cache import Hold
 
 _WAITING_PER_SLOT = 8  # requests that may wait, for each that can be written
 _REST_S = 0.2  # for a worker that says it is full

@@ -11,7 +11,7 @@ from serving.schemas import ModelIdentity
 from serving.split import Target
 from serving.versions import Versions, served_from
 from textmill.ground.errors import TextmillError, UserError
-from textmill.registry import ModelRegistry, Version
+from textmill.registry.model_registry import ModelRegistry, Version
 
 _log = logging.getLogger(__name__)
 _TRY_AGAIN_S = 30  # before a version that failed is tried again: its artifact may have been mended

@@ -8,8 +8,8 @@ from typing import Any
 
 from serving.split import Target
 from textmill.ground.files import write_beside
-from textmill.kept_bundles import prune
-from textmill.registry import Version
+from textmill.registry.bundle_cache import prune
+from textmill.registry.model_registry import Version
 
 _log = logging.getLogger(__name__)
 

@@ -23,8 +23,8 @@ from serving.versions import Versions, served_from
 from textmill.gpt2.formats import bundle
 from textmill.ground.environment import MLFLOW, address
 from textmill.ground.errors import UserError
-from textmill.reconciler import Reconciler
-from textmill.registry import ModelRegistry, Version
+from textmill.registry.model_registry import ModelRegistry, Version
+from textmill.registry.reconciler import Reconciler
 from textmill.settings.config import Config
 from textmill.settings.serving import Serve
 

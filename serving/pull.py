@@ -19,8 +19,8 @@ from pathlib import Path
 from textmill.gpt2.formats import bundle
 from textmill.ground.environment import MLFLOW, address
 from textmill.ground.errors import TextmillError, UserError
-from textmill.kept_bundles import prune
-from textmill.registry import ModelRegistry, Version
+from textmill.registry.bundle_cache import prune
+from textmill.registry.model_registry import ModelRegistry, Version
 
 _log = logging.getLogger(__name__)
 _AGAIN_S = 5.0

@@ -22,7 +22,7 @@ from serving.router import WorkerRouter
 from serving.schemas import ModelIdentity
 from serving.split import Route, Target
 from serving.upstream import Lost, Upstream
-from textmill.kept_bundles import Hold
+from textmill.registry.bundle_cache import Hold
 from textmill.settings.serving import Serve
 
 _log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from typing import Any
 
 from serving.upstream import Lost, Upstream
 from textmill.gpt2.formats import bundle
-from textmill.kept_bundles import Hold
+from textmill.registry.bundle_cache import Hold
 
 _WEIGHTS = "model."
 

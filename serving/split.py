@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from serving.deployment import Deployment
 from textmill.ground.errors import UserError
-from textmill.registry import STAGES
+from textmill.registry.model_registry import STAGES
 
 _VERSION = "version:"
 

@@ -21,7 +21,7 @@ from serving.split import Route
 from textmill.gpt2.formats import bundle
 from textmill.gpt2.inference.sampling import Settings
 from textmill.ground.errors import TextmillError
-from textmill.kept_bundles import Hold
+from textmill.registry.bundle_cache import Hold
 
 _log = logging.getLogger(__name__)
 _READY_WITHIN_S = 150

@@ -6,7 +6,7 @@ from typing import Any
 import requests
 
 from textmill.gpt2.formats import bundle
-from textmill.registry import ModelRegistry
+from textmill.registry.model_registry import ModelRegistry
 
 
 def mlflow(registry: ModelRegistry, method: str, path: str, **values: Any) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from textmill.gpt2 import tokenizer, weights
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.formats import bundle, checkpoint
 from textmill.ground.errors import UserError
-from textmill.registry import ModelRegistry
+from textmill.registry.model_registry import ModelRegistry
 from textmill.settings import yaml_file as configuration
 from textmill.settings.config import Config
 from textmill.training.bases import downloads, resolving

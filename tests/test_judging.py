@@ -15,7 +15,7 @@ from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.formats import checkpoint
 from textmill.gpt2.tokenizer import characters
 from textmill.gpt2.verbatim import index_builder
-from textmill.registry import ModelRegistry
+from textmill.registry.model_registry import ModelRegistry
 from textmill.settings.evaluation import Evaluate
 from textmill.training.bases.base import SCRATCH, Base
 from textmill.verdict import Verdict

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from textmill.kept_bundles import Hold, prune
+from textmill.registry.bundle_cache import Hold, prune
 
 CHECKSUM = "0123456789ab"
 
@@ -48,7 +48,7 @@ def test_what_is_in_use_or_named_stays_and_does_not_count(tmp_path: Path) -> Non
 def test_another_process_holds_it_until_it_ends_however_that_is(tmp_path: Path) -> None:
     (one,) = fetched(tmp_path, 1)
     code = (
-        "import sys, pathlib, time; from textmill.kept_bundles import Hold\n"
+        "import sys, pathlib, time; from textmill.registry.bundle_cache import Hold\n"
         "held = Hold(pathlib.Path(sys.argv[1])); print('held', flush=True); time.sleep(600)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, tmp_path / one], stdout=subprocess.PIPE, text=True)
@@ -63,7 +63,7 @@ def test_another_process_holds_it_until_it_ends_however_that_is(tmp_path: Path) 
 def test_a_program_that_this_process_becomes_goes_on_holding(tmp_path: Path) -> None:
     (one,) = fetched(tmp_path, 1)
     code = (
-        "import os, sys, pathlib; from textmill.kept_bundles import Hold\n"
+        "import os, sys, pathlib; from textmill.registry.bundle_cache import Hold\n"
         "Hold(pathlib.Path(sys.argv[1])).keep_through_exec(); os.execv('/bin/cat', ['cat'])"
     )
     given = [sys.executable, "-c", code, tmp_path / one]

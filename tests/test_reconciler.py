@@ -8,8 +8,8 @@ import pytest
 from empty_versions import assert_agreement, mlflow, register_empty
 
 from textmill.mirror import EVERY_S
-from textmill.reconciler import _GRACE_S, WHO, WHY, Reconciler
-from textmill.registry import ModelRegistry
+from textmill.registry.model_registry import ModelRegistry
+from textmill.registry.reconciler import _GRACE_S, WHO, WHY, Reconciler
 
 NOTICED_WITHIN_S = 15
 PATIENCE_S = 120  # for a machine that has much else to do
@@ -27,7 +27,7 @@ def registry(mlflow_uri: str) -> ModelRegistry:
 
 @pytest.fixture
 def reconciler(registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> Reconciler:
-    monkeypatch.setattr("textmill.reconciler._GRACE_S", 0.05)
+    monkeypatch.setattr("textmill.registry.reconciler._GRACE_S", 0.05)
     return Reconciler(registry)
 
 
@@ -136,7 +136,7 @@ def test_two_reconcilers_write_one_move_once(registry: ModelRegistry, reconciler
 
 
 def test_a_move_of_ours_is_never_taken_for_the_pages(registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("textmill.reconciler._GRACE_S", 5.0)  # a busy machine may take a second for a move
+    monkeypatch.setattr("textmill.registry.reconciler._GRACE_S", 5.0)  # a busy machine may take a second for a move
     stop = threading.Event()
     thread = threading.Thread(target=Reconciler(registry).run, args=(0.01, stop))
     thread.start()

@@ -13,15 +13,16 @@ from pathlib import Path
 import pytest
 from empty_versions import assert_agreement, register_empty
 
-from textmill import promotion_log, tracking
+from textmill import tracking
 from textmill.gpt2 import weights
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.formats import bundle
 from textmill.gpt2.tokenizer import train_bpe
 from textmill.ground.errors import UserError
-from textmill.kept_bundles import prune
-from textmill.promotion_log import Move
-from textmill.registry import ModelRegistry
+from textmill.registry import promotion_log
+from textmill.registry.bundle_cache import prune
+from textmill.registry.model_registry import ModelRegistry
+from textmill.registry.promotion_log import Move
 
 ROUNDS = 12
 PROMOTER = """

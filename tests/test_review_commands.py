@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 from textmill import local
 from textmill.cli import app
 from textmill.mirror import EVERY_S
-from textmill.reconciler import _GRACE_S
-from textmill.registry import ModelRegistry
+from textmill.registry.model_registry import ModelRegistry
+from textmill.registry.reconciler import _GRACE_S
 from textmill.settings import yaml_file as configuration
 
 NOTICED_WITHIN_S = 15

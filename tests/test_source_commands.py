@@ -12,9 +12,9 @@ from textmill.articles.article import Article, now
 from textmill.articles.store import ArticleStore
 from textmill.cli import app
 from textmill.ground.errors import UserError
+from textmill.registry.versions import Version
 from textmill.source_report import _models
 from textmill.steps import seconds_in
-from textmill.versions import Version
 
 Type = Callable[..., str]
 

@@ -16,7 +16,7 @@ from textmill.articles.store import ArticleStore
 from textmill.feedback import FeedbackStore, Rating, rating_id
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.tokenizer import characters
-from textmill.registry import ModelRegistry
+from textmill.registry.model_registry import ModelRegistry
 from textmill.steps import Project
 from textmill.watch_loop import Watcher, watch
 

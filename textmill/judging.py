@@ -12,7 +12,7 @@ from textmill.gpt2.formats import bundle
 from textmill.gpt2.tokenizer import Tokenizer
 from textmill.ground.files import write_beside
 from textmill.judgement import Judged, Judgement
-from textmill.registry import ModelRegistry
+from textmill.registry.model_registry import ModelRegistry
 from textmill.settings.evaluation import Evaluate
 from textmill.tracking import EVALUATION_FILE, EVALUATION_PAGE
 from textmill.training.bases.base import Base

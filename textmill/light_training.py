@@ -23,7 +23,7 @@ from textmill.gpt2.document import document
 from textmill.gpt2.tokenizer import END
 from textmill.ground.errors import UserError
 from textmill.ground.files import hash_of_sources
-from textmill.registry import ModelRegistry
+from textmill.registry.model_registry import ModelRegistry
 from textmill.settings import yaml_file as configuration
 from textmill.settings.config import Config
 from textmill.training.bases import resolving

@@ -6,9 +6,9 @@ import threading
 from pathlib import Path
 
 from textmill import local
-from textmill.promotion_log import Move
-from textmill.reconciler import Reconciler
-from textmill.registry import ModelRegistry
+from textmill.registry.model_registry import ModelRegistry
+from textmill.registry.promotion_log import Move
+from textmill.registry.reconciler import Reconciler
 
 EVERY_S = 5.0  # so that a move shows within fifteen seconds
 

@@ -19,8 +19,8 @@ from textmill.console.output import console, say
 from textmill.ground.environment import MLFLOW, MONGODB, without_password
 from textmill.ground.errors import TextmillError
 from textmill.local import addresses
-from textmill.promotion_log import Move
-from textmill.registry import ModelRegistry, Version
+from textmill.registry.model_registry import ModelRegistry, Version
+from textmill.registry.promotion_log import Move
 from textmill.settings import yaml_file as configuration
 from textmill.settings.config import Config
 from textmill.steps import Project

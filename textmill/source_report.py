@@ -9,7 +9,7 @@ from textmill.articles import sources
 from textmill.articles.forgetting import forget
 from textmill.console import output
 from textmill.ground.errors import TextmillError, UserError
-from textmill.registry import Version
+from textmill.registry.model_registry import Version
 from textmill.steps import Project
 
 _FALLEN = 0.5  # of the usual: less is worth a look, though not yet a collapse

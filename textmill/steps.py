@@ -19,7 +19,7 @@ from textmill.articles.store import ArticleStore
 from textmill.console import child_process, output
 from textmill.ground.environment import MLFLOW, MONGODB
 from textmill.ground.errors import TextmillError, UserError
-from textmill.registry import ModelRegistry
+from textmill.registry.model_registry import ModelRegistry
 from textmill.settings import yaml_file as configuration
 from textmill.settings.config import Config
 from textmill.training.bases import resolving

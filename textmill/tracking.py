@@ -13,7 +13,7 @@ from textmill import __version__, version_page
 from textmill.gpt2.formats import bundle
 from textmill.ground.environment import without_password
 from textmill.live_tracking import RUN_FILE
-from textmill.registry import BUNDLE, ModelRegistry, Version
+from textmill.registry.model_registry import BUNDLE, ModelRegistry, Version
 from textmill.settings.group import flat
 
 EVALUATION_FILE = "evaluation.json"

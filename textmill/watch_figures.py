@@ -12,7 +12,7 @@ from textmill.articles.article import now
 from textmill.articles.store import ArticleStore
 from textmill.corpus.exported_articles import Exported
 from textmill.feedback import Approval, FeedbackStore
-from textmill.registry import ModelRegistry, Version
+from textmill.registry.model_registry import ModelRegistry, Version
 from textmill.settings.config import Config
 from textmill.watching import Figures
 

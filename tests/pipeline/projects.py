@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
-from textmill.registry import ModelRegistry
+from textmill.registry.model_registry import ModelRegistry
 
 TEXTMILL = str(Path(sys.executable).with_name("textmill"))
 CONFIGURATION = """

@@ -20,7 +20,7 @@ from pipeline.workers import package
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.tokenizer import characters
 from textmill.ground.errors import UserError
-from textmill.registry import ModelRegistry
+from textmill.registry.model_registry import ModelRegistry
 from textmill.settings.config import Config
 from textmill.settings.model import Model
 from textmill.settings.pipeline import Beam, Kubeflow

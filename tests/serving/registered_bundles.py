@@ -10,7 +10,7 @@ import httpx
 from local_servers import free_port
 
 from textmill.gpt2.formats import bundle
-from textmill.registry import ModelRegistry
+from textmill.registry.model_registry import ModelRegistry
 
 
 def register(registry: ModelRegistry, directory: Path) -> int:

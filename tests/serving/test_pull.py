@@ -15,7 +15,7 @@ from registered_bundles import register
 from serving import discovery, pull
 from textmill.gpt2.formats import bundle
 from textmill.ground.errors import UserError
-from textmill.registry import ModelRegistry
+from textmill.registry.model_registry import ModelRegistry
 
 
 def _pull(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -14,8 +14,8 @@ from registered_bundles import register
 from server_processes import PATIENCE_S, Server
 from tiny_models import write_model
 
-from textmill.kept_bundles import Hold
-from textmill.registry import ModelRegistry
+from textmill.registry.bundle_cache import Hold
+from textmill.registry.model_registry import ModelRegistry
 
 DRAIN_S = 1.5
 GRACE_S = 2.0  # before the former version begins to end

@@ -15,7 +15,7 @@ from browser import Page, chromium, opened
 from registered_bundles import register
 from server_processes import Server
 
-from textmill.registry import ModelRegistry
+from textmill.registry.model_registry import ModelRegistry
 
 pytestmark = [
     pytest.mark.skipif(chromium() is None, reason="no Chromium on this machine (apt-get install chromium)"),

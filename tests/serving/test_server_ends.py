@@ -15,7 +15,7 @@ import pytest
 from registered_bundles import register
 from server_processes import Server, command, write_config
 
-from textmill.registry import ModelRegistry
+from textmill.registry.model_registry import ModelRegistry
 
 PATIENCE_S = 30  # ten are promised, but not on a machine that runs other tests meanwhile
 

@@ -17,7 +17,7 @@ from textmill.gpt2.document import topic_prompt
 from textmill.gpt2.inference import engine as inference
 from textmill.gpt2.inference.engine import Engine
 from textmill.gpt2.inference.sampling import Settings
-from textmill.registry import ModelRegistry
+from textmill.registry.model_registry import ModelRegistry
 
 TOKENS = 1000  # a third of a second of writing, so that texts are under way whenever a version changes
 SEEDS = 4

@@ -25,7 +25,7 @@ def promote(
     """Move a version to a stage."""
     from textmill.console import output
     from textmill.ground.errors import UserError
-    from textmill.registry import STAGES
+    from textmill.registry.model_registry import STAGES
 
     if stage not in STAGES:
         raise UserError(f"There is no stage '{stage}'; choose one of {', '.join(STAGES)}.")
@@ -72,7 +72,7 @@ def mirror(config: ConfigFile = DEFAULT) -> None:
 
     from textmill.console import output
     from textmill.mirror import EVERY_S, sentence
-    from textmill.reconciler import Reconciler
+    from textmill.registry.reconciler import Reconciler
 
     registry = project_of(config).registry
     registry.check()

@@ -166,7 +166,7 @@ def _write_graph(path: Path, model: Any) -> None:
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def _stored_tensors(path: Path) -> dict[str, "graph.StoredTensor"]:
+def _stored_tensors(path: Path) -> dict[str, "onnx_graph.StoredTensor"]:
     """Where each tensor stands in a safetensors file (huggingface.co/docs/safetensors, "Format")."""
     from textmill.gpt2.formats import onnx_graph
 

@@ -16,7 +16,7 @@ from textmill.gpt2 import tokenizer
 from textmill.gpt2.architecture import OLD_NAMES, SIZES, Architecture
 from textmill.gpt2.formats import checkpoint
 from textmill.ground.errors import UserError
-from textmill.registry import ModelRegistry, Version
+from textmill.registry.model_registry import ModelRegistry, Version
 from textmill.settings.config import Config
 from textmill.settings.model import Model
 from textmill.training.bases import downloads

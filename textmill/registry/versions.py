@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from textmill import promotion_log
-from textmill.promotion_log import Move
+from textmill.registry import promotion_log
+from textmill.registry.promotion_log import Move
 
 STAGES = ("None", "Staging", "Production", "Archived")
 HELD_BY_ONE = ("Staging", "Production")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from textmill.versions import ALIASED, HELD_BY_ONE, Standing
+from textmill.registry.versions import ALIASED, HELD_BY_ONE, Standing
 
 
 @dataclass(frozen=True, slots=True)

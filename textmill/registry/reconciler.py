@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from textmill.ground.errors import TextmillError
-from textmill.promotion_log import Move, following
-from textmill.registry import ModelRegistry, moved
-from textmill.settling import aliases_moved
-from textmill.versions import HELD_BY_ONE, Standing
+from textmill.registry.corrections import aliases_moved
+from textmill.registry.model_registry import ModelRegistry, moved
+from textmill.registry.promotion_log import Move, following
+from textmill.registry.versions import HELD_BY_ONE, Standing
 
 WHO = "MLflow page"  # MLflow keeps no record of who moved a stage or an alias
 WHY = "moved in MLflow"

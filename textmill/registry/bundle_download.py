@@ -11,9 +11,9 @@ import requests
 from textmill.gpt2.formats import bundle
 from textmill.ground.environment import without_password
 from textmill.ground.errors import UserError
-from textmill.kept_bundles import Hold
-from textmill.mlflow_rest import MlflowServer
-from textmill.versions import Version
+from textmill.registry.bundle_cache import Hold
+from textmill.registry.mlflow_client import MlflowServer
+from textmill.registry.versions import Version
 
 BUNDLE = "bundle"  # the artifact of a registered model that holds what serving loads
 

@@ -12,15 +12,15 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from textmill import model_files, promotion_log
 from textmill.ground.environment import without_password
 from textmill.ground.errors import TextmillError, UserError
-from textmill.kept_bundles import Hold
-from textmill.mlflow_rest import MlflowRefusal, MlflowServer
-from textmill.model_files import BUNDLE
-from textmill.promotion_log import Move
-from textmill.settling import Correction, aliases_moved, corrections
-from textmill.versions import ALIASED, HELD_BY_ONE, STAGES, Standing, Version
+from textmill.registry import bundle_download, promotion_log
+from textmill.registry.bundle_cache import Hold
+from textmill.registry.bundle_download import BUNDLE
+from textmill.registry.corrections import Correction, aliases_moved, corrections
+from textmill.registry.mlflow_client import MlflowRefusal, MlflowServer
+from textmill.registry.promotion_log import Move
+from textmill.registry.versions import ALIASED, HELD_BY_ONE, STAGES, Standing, Version
 
 __all__ = ["BUNDLE", "STAGES", "ModelRegistry", "Move", "Version"]
 
@@ -97,7 +97,7 @@ class ModelRegistry:
         Raises:
             UserError: a file is damaged, or is not what the version's checksum says.
         """
-        return model_files.hold(self._server, version, into)
+        return bundle_download.hold(self._server, version, into)
 
     def download(self, version: Version, into: Path) -> Path:
         """The same folder; it stays as long as the process lives, or until this registry downloads another.
