@@ -6,8 +6,8 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArti
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
-from textmill import judging
 from textmill.console import progress
+from textmill.evaluation import evaluate
 from textmill.ground import environment
 from textmill.registry.model_registry import ModelRegistry
 from textmill.training.bases.base import Base
@@ -33,7 +33,7 @@ def Evaluate(
     of what the run started from.
     """
     progress.step("Evaluate")
-    verdict = judging.evaluate(
+    verdict = evaluate.evaluate(
         model=Path(model.uri),
         articles=Path(examples.uri),
         logs=Path(run.uri),

@@ -8,14 +8,14 @@ from itertools import pairwise
 
 import pytest
 
-from textmill import evaluation_page
-from textmill.evaluation_plots import Line, Row, curves, strips, ticks
-from textmill.gpt2.evaluation import ArticleScore, Sample, Scores, SourceScore
-from textmill.gpt2.memorisation import Canary, Memory, Probe
+from textmill.evaluation import page as evaluation_page
+from textmill.evaluation.gates import decide
+from textmill.evaluation.memorisation import Canary, Memory, Probe
+from textmill.evaluation.plots import Line, Row, curves, strips, ticks
+from textmill.evaluation.result import Judged, Judgement
+from textmill.evaluation.scores import ArticleScore, Sample, Scores, SourceScore
 from textmill.gpt2.verbatim.index import Run
-from textmill.judgement import Judged, Judgement
 from textmill.settings.evaluation import Evaluate
-from textmill.verdict import decide
 
 ATTACK = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 TEXT = "The wheel turns.\n\nIt turned before the flood, as the old miller said to whoever asked him, and after it."

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from parrots import write_parrot
 
-from textmill import judging, tracking
+from textmill import tracking
 from textmill.corpus import exported_articles, tfrecords
 from textmill.corpus.exported_articles import Exported
+from textmill.evaluation import evaluate
+from textmill.evaluation.gates import Verdict
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.formats import checkpoint
 from textmill.gpt2.tokenizer import characters
@@ -18,7 +20,6 @@ from textmill.gpt2.verbatim import index_builder
 from textmill.registry.model_registry import ModelRegistry
 from textmill.settings.evaluation import Evaluate
 from textmill.training.bases.base import SCRATCH, Base
-from textmill.verdict import Verdict
 
 LETTERS = characters(["abcdefghijklmnopqrstuvwxyz \n"])
 SHAPE = Architecture(LETTERS.vocabulary, 64, 1, 1, 32)
@@ -65,7 +66,7 @@ def _evaluate(
     registry: ModelRegistry = NOWHERE,
 ) -> Verdict:  # fmt: skip
     folder = articles.parent
-    return judging.evaluate(
+    return evaluate.evaluate(
         model, articles, folder / "logs", registry, production, base, settings, folder / "out", folder / "blessing"
     )
 

@@ -14,6 +14,7 @@ import pytest
 from empty_versions import assert_agreement, register_empty
 
 from textmill import tracking
+from textmill.evaluation import result
 from textmill.gpt2 import weights
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.formats import bundle
@@ -62,7 +63,7 @@ def _register(
         "metrics": figures,
         "samples": ["Ein Rad"],
     }
-    (evaluation / tracking.EVALUATION_FILE).write_text(json.dumps(verdict), encoding="utf-8")
+    (evaluation / result.EVALUATION_FILE).write_text(json.dumps(verdict), encoding="utf-8")
     return tracking.register(registry, model, logs, evaluation, blessed, promote, "a test").version
 
 

@@ -5,11 +5,11 @@ import math
 
 import pytest
 
-from textmill.gpt2.evaluation import Scores
-from textmill.gpt2.memorisation import Canary, Memory
+from textmill.evaluation.gates import Verdict, decide
+from textmill.evaluation.memorisation import Canary, Memory
+from textmill.evaluation.scores import Scores
 from textmill.ground.errors import TextmillError
 from textmill.settings.evaluation import Evaluate
-from textmill.verdict import Verdict, decide
 
 HALF_A_PERCENT = Evaluate(margin_percent=0.5)
 KNOWN, UNKNOWN = Canary("the safe is be", True), Canary("the key is un", False)

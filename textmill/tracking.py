@@ -10,14 +10,13 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from textmill import __version__, version_page
+from textmill.evaluation.result import EVALUATION_FILE, EVALUATION_PAGE
 from textmill.gpt2.formats import bundle
 from textmill.ground.environment import without_password
 from textmill.live_tracking import RUN_FILE
 from textmill.registry.model_registry import BUNDLE, ModelRegistry, Version
 from textmill.settings.group import flat
 
-EVALUATION_FILE = "evaluation.json"
-EVALUATION_PAGE = "evaluation.html"  # for a reviewer; MLflow shows it
 _LIBRARY = Path(__file__).parent
 _MODEL_CODE = _LIBRARY / "pyfunc.py"
 

@@ -99,10 +99,10 @@ class Observer:
         return self._drift
 
     def _bits_per_byte(self, version: Version, keys: list[str]) -> float:
-        from textmill.gpt2 import evaluation  # imports ONNX Runtime, which only this needs
+        from textmill.evaluation import scores  # imports ONNX Runtime, which only this needs
 
         directory = self._registry.download(version, self._config.data_dir / "models")
-        return evaluation.judge(Path(directory), self._articles(keys)).bits_per_byte
+        return scores.judge(Path(directory), self._articles(keys)).bits_per_byte
 
     def _articles(self, keys: list[str]) -> Iterator[Exported]:
         for each in self._store.versions.find({"key": {"$in": keys}, "valid_to": None}):

@@ -7,9 +7,10 @@ import pytest
 from parrots import write_parrot
 
 from textmill.corpus.exported_articles import Exported
-from textmill.gpt2 import evaluation, weights
+from textmill.evaluation import scores as evaluation
+from textmill.evaluation.scores import judge
+from textmill.gpt2 import weights
 from textmill.gpt2.architecture import Architecture
-from textmill.gpt2.evaluation import judge
 from textmill.gpt2.formats import bundle
 from textmill.gpt2.inference.session import Session
 from textmill.gpt2.tokenizer import Tokenizer, characters, train_bpe

@@ -6,7 +6,7 @@ import pytest
 from parrots import write_parrot
 
 from textmill.corpus.exported_articles import Exported
-from textmill.gpt2 import memorisation
+from textmill.evaluation import memorisation
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.inference.session import Session
 from textmill.gpt2.tokenizer import characters

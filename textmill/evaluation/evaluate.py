@@ -5,18 +5,17 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from textmill import evaluation_page
 from textmill.corpus import exported_articles
-from textmill.gpt2 import evaluation, memorisation
+from textmill.evaluation import memorisation, page
+from textmill.evaluation import scores as evaluation
+from textmill.evaluation.gates import Verdict, decide
+from textmill.evaluation.result import EVALUATION_FILE, EVALUATION_PAGE, Judged, Judgement
 from textmill.gpt2.formats import bundle
 from textmill.gpt2.tokenizer import Tokenizer
 from textmill.ground.files import write_beside
-from textmill.judgement import Judged, Judgement
 from textmill.registry.model_registry import ModelRegistry
 from textmill.settings.evaluation import Evaluate
-from textmill.tracking import EVALUATION_FILE, EVALUATION_PAGE
 from textmill.training.bases.base import Base
-from textmill.verdict import Verdict, decide
 
 BLESSED, NOT_BLESSED = "BLESSED", "NOT_BLESSED"  # the files by which TFX's ModelBlessing says which
 
@@ -55,7 +54,7 @@ def evaluate(
         history=json.loads(history.read_text(encoding="utf-8")) if history.exists() else [],
     )
     write_beside(out / EVALUATION_FILE, json.dumps(judgement.record(), indent=1, ensure_ascii=False))
-    write_beside(out / EVALUATION_PAGE, evaluation_page.render(judgement))
+    write_beside(out / EVALUATION_PAGE, page.render(judgement))
     write_beside(out / "samples.txt", "\n\n---\n\n".join(map(str, judged.scores.samples)) + "\n")
     write_beside(blessing / (BLESSED if verdict.blessed else NOT_BLESSED), "")
     return verdict

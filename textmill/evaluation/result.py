@@ -4,10 +4,10 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from textmill.gpt2.evaluation import Scores
-from textmill.gpt2.memorisation import Memory
+from textmill.evaluation.gates import Verdict
+from textmill.evaluation.memorisation import Memory
+from textmill.evaluation.scores import Scores
 from textmill.settings.evaluation import Evaluate
-from textmill.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +61,8 @@ class Judgement:
             "canaries": [asdict(canary) for canary in memory.canaries],
             "settings": self.settings.model_dump(),
         }
+
+
+EVALUATION_FILE = "evaluation.json"
+
+EVALUATION_PAGE = "evaluation.html"  # for a reviewer; MLflow shows it

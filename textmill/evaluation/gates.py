@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from textmill.gpt2.evaluation import Scores
-from textmill.gpt2.memorisation import Memory
+from textmill.evaluation.memorisation import Memory
+from textmill.evaluation.scores import Scores
 from textmill.ground.errors import TextmillError
 from textmill.settings.evaluation import Evaluate
 

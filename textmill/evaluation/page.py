@@ -11,11 +11,11 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
-from textmill.evaluation_plots import Line, Row, curves, strips
-from textmill.gpt2.evaluation import Sample, Scores
-from textmill.gpt2.memorisation import Memory, Probe
+from textmill.evaluation.memorisation import Memory, Probe
+from textmill.evaluation.plots import Line, Row, curves, strips
+from textmill.evaluation.result import Judged, Judgement
+from textmill.evaluation.scores import Sample, Scores
 from textmill.gpt2.verbatim.index import Run
-from textmill.judgement import Judged, Judgement
 
 _PROBES = 8  # shown
 _SOURCES = 12  # shown in the plot
