@@ -7,11 +7,11 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArti
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
-from textmill import live_tracking
 from textmill.console import progress
 from textmill.ground import environment
 from textmill.settings.model import Model
 from textmill.settings.training import Train
+from textmill.tracking import live_run
 from textmill.training.bases.base import Base
 from textmill.training.fine_tune import Folders, fine_tune
 
@@ -42,7 +42,7 @@ def FineTune(
     )
     sizes = Model.model_validate(json.loads(shape) | {"size": size})  # a runner may take any text for a size
     train = Train.model_validate(json.loads(recipe) | {"steps": steps})
-    with live_tracking.live_run(name, environment.run_name(), folders.logs) as live:
+    with live_run.live_run(name, environment.run_name(), folders.logs) as live:
         made = fine_tune(folders, name, sizes, train, code, Base.from_json(base), live)
     model.set_string_custom_property("checksum", made.checksum)
     model.set_int_custom_property("parameters", made.parameters)

@@ -6,12 +6,12 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
-from textmill import tracking
 from textmill.console import progress
 from textmill.ground import environment
 from textmill.ground.errors import UserError
 from textmill.registry.model_registry import ModelRegistry
 from textmill.registry.versions import HELD_BY_ONE
+from textmill.tracking import register
 
 
 @component
@@ -32,7 +32,7 @@ def Register(
     progress.step("Register")
     if stage not in HELD_BY_ONE:
         raise UserError(f"A blessed model cannot go to '{stage}'; choose {' or '.join(HELD_BY_ONE)}.")
-    registered = tracking.register(
+    registered = register.register(
         ModelRegistry(environment.address(environment.MLFLOW), name),
         model=Path(model.uri),
         logs=Path(run.uri),

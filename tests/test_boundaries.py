@@ -39,7 +39,7 @@ def test_the_language_model_imports_neither_store_nor_registry() -> None:
         "mlflow",
         "textmill.articles",
         "textmill.registry.model_registry",
-        "textmill.tracking",
+        "textmill.tracking.register",
         "textmill.corpus",
         "pymongo",
     }

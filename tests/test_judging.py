@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from parrots import write_parrot
 
-from textmill import tracking
 from textmill.corpus import exported_articles, tfrecords
 from textmill.corpus.exported_articles import Exported
 from textmill.evaluation import evaluate
@@ -19,6 +18,7 @@ from textmill.gpt2.tokenizer import characters
 from textmill.gpt2.verbatim import index_builder
 from textmill.registry.model_registry import ModelRegistry
 from textmill.settings.evaluation import Evaluate
+from textmill.tracking import register
 from textmill.training.bases.base import SCRATCH, Base
 
 LETTERS = characters(["abcdefghijklmnopqrstuvwxyz \n"])
@@ -126,7 +126,7 @@ def test_production_is_judged_on_the_same_text_and_an_older_bundle_has_no_index(
     (logs / "history.json").write_text(json.dumps([{"step": 1, "loss": 5.0}, {"step": 2, "loss": 4.0}]))
     (logs / "samples.txt").write_text("b")
     _evaluate(older, articles)
-    first = tracking.register(registry, older, logs, out, True, "if-better", "a test")
+    first = register.register(registry, older, logs, out, True, "if-better", "a test")
     assert first.stage == "Production"
 
     verdict = _evaluate(_model(articles.parent, articles, "a"), articles, production=1, registry=registry)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import requests
 
-from textmill import live_tracking
-from textmill.live_tracking import RUN_FILE, LiveRun
 from textmill.settings.group import flat
+from textmill.tracking import live_run
+from textmill.tracking.live_run import RUN_FILE, LiveRun
 from textmill.training.log import Point, Samples, TrainingLog
 
 PATIENCE_S = 60
@@ -19,9 +19,9 @@ PARAMETERS = {"train": {"steps": 20, "batch": "auto"}, "corpus": {"articles": {"
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live_tracking, "_SEND_EVERY_S", 0.02)
-    monkeypatch.setattr(live_tracking, "_TRY_AGAIN_AFTER_S", 0.02)
-    monkeypatch.setattr(live_tracking, "_ANSWER_WITHIN_S", PATIENCE_S)  # on a machine that runs other tests meanwhile
+    monkeypatch.setattr(live_run, "_SEND_EVERY_S", 0.02)
+    monkeypatch.setattr(live_run, "_TRY_AGAIN_AFTER_S", 0.02)
+    monkeypatch.setattr(live_run, "_ANSWER_WITHIN_S", PATIENCE_S)  # on a machine that runs other tests meanwhile
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
 
 
@@ -29,7 +29,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def notes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What a person is told."""
     said: list[str] = []
-    monkeypatch.setattr(live_tracking.progress, "note", said.append)
+    monkeypatch.setattr(live_run.progress, "note", said.append)
     return said
 
 
@@ -152,7 +152,7 @@ def silent_uri() -> Iterator[str]:
 def test_a_silent_server_neither_slows_nor_stops_and_is_told_of_once(
     silent_uri: str, tmp_path: Path, notes: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live_tracking, "_ANSWER_WITHIN_S", 0.1)
+    monkeypatch.setattr(live_run, "_ANSWER_WITHIN_S", 0.1)
     taken, started = _Silent.taken, time.monotonic()
     live = LiveRun(silent_uri, "silent", "run", tmp_path)
     live.begin("d", PARAMETERS)

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from empty_versions import assert_agreement, register_empty
 
-from textmill import tracking
 from textmill.evaluation import result
 from textmill.gpt2 import weights
 from textmill.gpt2.architecture import Architecture
@@ -24,6 +23,7 @@ from textmill.registry import promotion_log
 from textmill.registry.bundle_cache import prune
 from textmill.registry.model_registry import ModelRegistry
 from textmill.registry.promotion_log import Move
+from textmill.tracking import register
 
 ROUNDS = 12
 PROMOTER = """
@@ -64,7 +64,7 @@ def _register(
         "samples": ["Ein Rad"],
     }
     (evaluation / result.EVALUATION_FILE).write_text(json.dumps(verdict), encoding="utf-8")
-    return tracking.register(registry, model, logs, evaluation, blessed, promote, "a test").version
+    return register.register(registry, model, logs, evaluation, blessed, promote, "a test").version
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """A version's page says what a reviewer needs, and shows crawled and generated text as it stands."""
 
-from textmill import version_page
+from textmill.tracking import version_page
 
 LINEAGE = {
     "code": "0123456789abcdef",

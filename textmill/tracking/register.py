@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from textmill import __version__, version_page
+from textmill import __version__
 from textmill.evaluation.result import EVALUATION_FILE, EVALUATION_PAGE
 from textmill.gpt2.formats import bundle
 from textmill.ground.environment import without_password
-from textmill.live_tracking import RUN_FILE
 from textmill.registry.model_registry import BUNDLE, ModelRegistry, Version
 from textmill.settings.group import flat
+from textmill.tracking import version_page
+from textmill.tracking.live_run import RUN_FILE
 
 _LIBRARY = Path(__file__).parent
 _MODEL_CODE = _LIBRARY / "pyfunc.py"
