@@ -19,10 +19,10 @@ from pathlib import Path
 import requests
 
 from serving.outbox import Undelivered
-from textmill import feedback
 from textmill.console import progress
 from textmill.ground.environment import MLFLOW, MONGODB, address
 from textmill.ground.errors import TextmillError
+from textmill.monitoring import feedback_store
 
 _log = logging.getLogger("serving.delivery")
 _LOOK_EVERY_S = 1.0
@@ -77,9 +77,9 @@ class Delivery:
         self._undelivered = undelivered
         self._database = database
         self._models = set(models)
-        self._store: feedback.FeedbackStore | None = None
-        self._news: dict[tuple[str, int], feedback.Approval] = {}  # not told yet, by model and version
-        self._told: dict[tuple[str, int], feedback.Approval] = {}
+        self._store: feedback_store.FeedbackStore | None = None
+        self._news: dict[tuple[str, int], feedback_store.Approval] = {}  # not told yet, by model and version
+        self._told: dict[tuple[str, int], feedback_store.Approval] = {}
         self._tell_after = 0.0
         self._pause_s = _LOOK_EVERY_S
 
@@ -92,7 +92,7 @@ class Delivery:
         """
         ratings = self._undelivered.batch()
         if self._store is None and (ratings or os.environ.get(MLFLOW)):
-            self._store = feedback.FeedbackStore.connect(address(MONGODB), self._database)
+            self._store = feedback_store.FeedbackStore.connect(address(MONGODB), self._database)
             self._count(self._models)  # what a process before this one delivered and could not tell
         if ratings:
             assert self._store
@@ -117,7 +117,7 @@ class Delivery:
             return
         try:
             for version, approval in list(self._news.items()):
-                self._tag(uri, *version, feedback.tags(approval))
+                self._tag(uri, *version, feedback_store.tags(approval))
                 self._told[version] = self._news.pop(version)
                 self._pause_s = _LOOK_EVERY_S
         except requests.RequestException as error:

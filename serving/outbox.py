@@ -14,8 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from textmill.feedback import Rating
 from textmill.ground.files import write_beside
+from textmill.monitoring.feedback_store import Rating
 
 _SEGMENT_BYTES = 1 << 20
 _BATCH = 500  # ratings

@@ -13,9 +13,9 @@ from typing import Any
 from serving.metrics import Metrics
 from serving.outbox import Outbox
 from serving.schemas import ModelIdentity
-from textmill.feedback import Rating, rating_id, reader_hash
 from textmill.ground.environment import MONGODB
 from textmill.ground.errors import TextmillError
+from textmill.monitoring.feedback_store import Rating, rating_id, reader_hash
 
 _log = logging.getLogger(__name__)
 _RESTART_AFTER_S = 5

@@ -13,9 +13,9 @@ from parrots import write_parrot
 from textmill import report
 from textmill.articles.article import Article, now
 from textmill.articles.store import ArticleStore
-from textmill.feedback import FeedbackStore, Rating, rating_id
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.tokenizer import characters
+from textmill.monitoring.feedback_store import FeedbackStore, Rating, rating_id
 from textmill.registry.model_registry import ModelRegistry
 from textmill.steps import Project
 from textmill.watch_loop import Watcher, watch

@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import pytest
 
+from textmill.monitoring.decisions import ASK, DEPLOY, TRAIN, Decision, Figures, State, decide
 from textmill.settings.watch import Watch
-from textmill.watching import ASK, DEPLOY, TRAIN, Decision, Figures, State, decide
 
 MONDAY = datetime(2026, 11, 2, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

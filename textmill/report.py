@@ -19,12 +19,12 @@ from textmill.console.output import console, say
 from textmill.ground.environment import MLFLOW, MONGODB, without_password
 from textmill.ground.errors import TextmillError
 from textmill.local import addresses
+from textmill.monitoring.decision_log import WatchLog
 from textmill.registry.model_registry import ModelRegistry, Version
 from textmill.registry.promotion_log import Move
 from textmill.settings import yaml_file as configuration
 from textmill.settings.config import Config
 from textmill.steps import Project
-from textmill.watch_log import WatchLog
 
 _DECISIONS = 5  # of watching, that the status shows
 _DISK_GB = 4  # dependencies and a small model's runs

@@ -9,12 +9,12 @@ from pymongo.errors import PyMongoError
 
 from textmill import kubeflow, local, steps
 from textmill.console import output
-from textmill.feedback import FeedbackStore
 from textmill.ground.errors import TextmillError
+from textmill.monitoring.decision_log import WatchLog
+from textmill.monitoring.decisions import DEPLOY, TRAIN, Decision, Figures, decide
+from textmill.monitoring.feedback_store import FeedbackStore
+from textmill.monitoring.observer import Observer
 from textmill.steps import Project
-from textmill.watch_figures import Observer
-from textmill.watch_log import WatchLog
-from textmill.watching import DEPLOY, TRAIN, Decision, Figures, decide
 
 
 class Watcher:

@@ -24,7 +24,7 @@ from server_processes import Server
 from serving import delivery
 from serving.outbox import Outbox, Undelivered
 from textmill import local
-from textmill.feedback import Approval, FeedbackStore, Rating
+from textmill.monitoring.feedback_store import Approval, FeedbackStore, Rating
 from textmill.registry.model_registry import ModelRegistry
 
 RATING = Rating("fb_1", "art_1", "", 1.0, "2026-01-01T00:00:00.000+00:00", "tiny", 7, "c" * 64, "good")

@@ -7,7 +7,7 @@ from typing import Any
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
-from textmill.watching import Decision, Figures, State
+from textmill.monitoring.decisions import Decision, Figures, State
 
 
 class WatchLog:

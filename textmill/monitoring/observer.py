@@ -11,10 +11,10 @@ from pymongo import DESCENDING
 from textmill.articles.article import now
 from textmill.articles.store import ArticleStore
 from textmill.corpus.exported_articles import Exported
-from textmill.feedback import Approval, FeedbackStore
+from textmill.monitoring.decisions import Figures
+from textmill.monitoring.feedback_store import Approval, FeedbackStore
 from textmill.registry.model_registry import ModelRegistry, Version
 from textmill.settings.config import Config
-from textmill.watching import Figures
 
 _TIMES_MORE = 5  # articles that are read for drift, over those that are needed
 
