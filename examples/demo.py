@@ -16,10 +16,11 @@ from pathlib import Path
 
 import requests
 
-from textmill import local, steps
+from textmill import steps
 from textmill.console import child_process, output
 from textmill.ground.environment import without_password
 from textmill.ground.files import write_beside
+from textmill.local_servers import servers as local
 
 HERE = Path(__file__).parent
 DATA = HERE.parent / ".textmill" / "demo"

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import settings
 from local_servers import free_port, start_store, stop
 
-from textmill import local
 from textmill.articles.store import ArticleStore
+from textmill.local_servers import servers
 
 ROOT = Path(__file__).resolve().parent.parent
 # the same examples in every run, and none too slow on a busy machine
@@ -40,9 +40,9 @@ def mlflow_uri(tmp_path_factory: pytest.TempPathFactory, mongodb_uri: str) -> It
     data = tmp_path_factory.mktemp("servers")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TEXTMILL_MONGODB_URI", mongodb_uri)
-        addresses = local.up(data, tensorboard=False)
+        addresses = servers.up(data, tensorboard=False)
     yield addresses.mlflow
-    local.down(data)
+    servers.down(data)
 
 
 @pytest.fixture

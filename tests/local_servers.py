@@ -8,7 +8,7 @@ from pathlib import Path
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from textmill.local import free_port
+from textmill.local_servers.servers import free_port
 
 __all__ = ["free_port", "start_store", "stop"]
 

@@ -7,7 +7,7 @@ import uuid
 import pytest
 from empty_versions import assert_agreement, mlflow, register_empty
 
-from textmill.mirror import EVERY_S
+from textmill.local_servers.stage_mirror import EVERY_S
 from textmill.registry.model_registry import ModelRegistry
 from textmill.registry.reconciler import _GRACE_S, WHO, WHY, Reconciler
 

@@ -13,9 +13,9 @@ import pytest
 from empty_versions import mlflow, register_empty
 from typer.testing import CliRunner
 
-from textmill import local
 from textmill.cli import app
-from textmill.mirror import EVERY_S
+from textmill.local_servers import servers
+from textmill.local_servers.stage_mirror import EVERY_S
 from textmill.registry.model_registry import ModelRegistry
 from textmill.registry.reconciler import _GRACE_S
 from textmill.settings import yaml_file as configuration
@@ -84,12 +84,12 @@ def test_the_mirror_that_up_starts_notices_within_fifteen_seconds_and_ends_with_
 ) -> None:
     assert EVERY_S + _GRACE_S < NOTICED_WITHIN_S / 2  # what it waits for; the rest is for MLflow to answer in
     monkeypatch.setenv("TEXTMILL_MONGODB_URI", mongodb_uri)
-    local.up(tmp_path, tensorboard=False, mirrored=registry.name)
+    servers.up(tmp_path, tensorboard=False, mirrored=registry.name)
     try:
         _move_in_the_page(registry, 2)
         _wait_for_production(registry, 2)
     finally:
-        assert local.down(tmp_path) == ["mirror of MLflow's page"]
+        assert servers.down(tmp_path) == ["mirror of MLflow's page"]
 
 
 def test_the_mirror_command_runs_until_it_is_interrupted(registry: ModelRegistry) -> None:

@@ -90,10 +90,10 @@ def from_store(config: Config, file: Path) -> Path:
     Raises:
         UserError: the store does not answer, or holds no article of the configured sources.
     """
-    from textmill import local
     from textmill.articles.store import ArticleStore
+    from textmill.local_servers import servers
 
-    store = ArticleStore.connect(local.store_address(config.data_dir), config.store.database)
+    store = ArticleStore.connect(servers.store_address(config.data_dir), config.store.database)
     snapshot = store.take_snapshot(config.corpus.sources or [source.name for source in config.sources])
     if not snapshot.articles:
         raise UserError("The store holds no article to learn from; crawl first with 'textmill crawl'.")

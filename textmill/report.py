@@ -18,7 +18,7 @@ from textmill.articles.store import ArticleStore
 from textmill.console.output import console, say
 from textmill.ground.environment import MLFLOW, MONGODB, without_password
 from textmill.ground.errors import TextmillError
-from textmill.local import addresses
+from textmill.local_servers.servers import addresses
 from textmill.monitoring.decision_log import WatchLog
 from textmill.registry.model_registry import ModelRegistry, Version
 from textmill.registry.promotion_log import Move

@@ -13,12 +13,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from textmill import local
 from textmill.articles.snapshot import Snapshot
 from textmill.articles.store import ArticleStore
 from textmill.console import child_process, output
 from textmill.ground.environment import MLFLOW, MONGODB
 from textmill.ground.errors import TextmillError, UserError
+from textmill.local_servers import servers
 from textmill.registry.model_registry import ModelRegistry
 from textmill.settings import yaml_file as configuration
 from textmill.settings.config import Config
@@ -42,20 +42,20 @@ class Project:
         return cls(file.absolute(), configuration.load(file), verbose)
 
     @property
-    def addresses(self) -> local.Addresses:
-        return local.addresses(self.config.data_dir)
+    def addresses(self) -> servers.Addresses:
+        return servers.addresses(self.config.data_dir)
 
     @property
     def registry(self) -> ModelRegistry:
-        return ModelRegistry(local.tracking_address(self.config.data_dir), self.config.name)
+        return ModelRegistry(servers.tracking_address(self.config.data_dir), self.config.name)
 
     @property
     def store(self) -> ArticleStore:
-        return ArticleStore.connect(local.store_address(self.config.data_dir), self.config.store.database)
+        return ArticleStore.connect(servers.store_address(self.config.data_dir), self.config.store.database)
 
     def log(self, step: str) -> Path:
         """A fresh log file for one step; the oldest of its kind go."""
-        path = local.log_of(self.config.data_dir, f"{step}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
+        path = servers.log_of(self.config.data_dir, f"{step}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
         for old in sorted(path.parent.glob(f"{step}-*.log"))[: -_KEEP_LOGS + 1]:
             old.unlink(missing_ok=True)
         return path
@@ -64,7 +64,7 @@ class Project:
 def crawl(project: Project) -> dict[str, Any]:
     """Crawl every configured site into the store; returns the counts of each."""
     _ = project.store  # says within five seconds if it does not answer
-    environment = {MONGODB: local.store_address(project.config.data_dir)}
+    environment = {MONGODB: servers.store_address(project.config.data_dir)}
     command = [sys.executable, "-P", "-m", "scraper.crawl", "--config", str(project.file), "--log-file", "-"]
     return child_process.run_child(command, project.log("crawl"), environment, project.verbose)
 
@@ -171,7 +171,7 @@ def serving(project: Project, port: int | None = None, options: Sequence[str] = 
     without = bool(config.worker_urls) or any(o.startswith(("--worker-urls", "--bundle")) for o in options)
     environment = {} if without else {MLFLOW: project.registry.tracking_uri}
     with suppress(UserError):  # where no store runs, ratings wait on disk
-        environment[MONGODB] = local.store_address(project.config.data_dir)
+        environment[MONGODB] = servers.store_address(project.config.data_dir)
     child, events = child_process.start_child(command, log, environment, project.verbose)
     try:
         with output.waiting("Loading the model"):

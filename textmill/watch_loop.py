@@ -7,9 +7,10 @@ from threading import Event
 
 from pymongo.errors import PyMongoError
 
-from textmill import kubeflow, local, steps
+from textmill import kubeflow, steps
 from textmill.console import output
 from textmill.ground.errors import TextmillError
+from textmill.local_servers import servers
 from textmill.monitoring.decision_log import WatchLog
 from textmill.monitoring.decisions import DEPLOY, TRAIN, Decision, Figures, decide
 from textmill.monitoring.feedback_store import FeedbackStore
@@ -28,7 +29,7 @@ class Watcher:
         self.project = project
         store = project.store
         self.log = WatchLog(store.articles.database, project.config.name)
-        address = local.store_address(project.config.data_dir)
+        address = servers.store_address(project.config.data_dir)
         ratings = FeedbackStore.connect(address, project.config.store.database)
         self._observer = Observer(project.config, store, project.registry, ratings)
 

@@ -10,7 +10,7 @@ import pytest
 import requests
 from projects import Project, project
 
-from textmill import local
+from textmill.local_servers import servers
 
 pytestmark = pytest.mark.timeout(1800)  # a test may run the whole pipeline
 
@@ -54,7 +54,7 @@ def test_an_unchanged_store_is_a_cache_hit_and_production_itself_is_not_register
 
 
 def test_a_promoted_version_is_served(way: Project) -> None:
-    port = local.free_port()
+    port = servers.free_port()
     server = way.start("serve", "--port", str(port))
     try:
         assert server.stdout is not None

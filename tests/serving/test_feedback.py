@@ -23,7 +23,7 @@ from server_processes import Server
 
 from serving import delivery
 from serving.outbox import Outbox, Undelivered
-from textmill import local
+from textmill.local_servers import servers
 from textmill.monitoring.feedback_store import Approval, FeedbackStore, Rating
 from textmill.registry.model_registry import ModelRegistry
 
@@ -149,7 +149,7 @@ def test_ratings_given_while_mlflow_is_down_are_told_when_it_is_back(
     monkeypatch.setenv("TEXTMILL_MONGODB_URI", mongodb_uri)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     data, outbox, store = tmp_path / "data", Outbox(tmp_path), FeedbackStore.connect(mongodb_uri, database)
-    uri = local.up(data, tensorboard=False).mlflow
+    uri = servers.up(data, tensorboard=False).mlflow
     registry = ModelRegistry(uri, "told-later")
     register_empty(registry, 2)
     command = [sys.executable, "-P", "-m", "serving.delivery", "--outbox", str(tmp_path), "--database", database]
@@ -183,12 +183,12 @@ def test_ratings_given_while_mlflow_is_down_are_told_when_it_is_back(
         delivery = deliver()
         rate(2, 1)
         wait_until(lambda: stored(7))
-        assert local.up(data, tensorboard=False).mlflow == uri
+        assert servers.up(data, tensorboard=False).mlflow == uri
         wait_until(lambda: told(1, 3, 2) and told(2, 2, 0))
     finally:
         delivery.kill()
         delivery.wait()
-        local.down(data)
+        servers.down(data)
 
 
 def wait_until(true: Callable[[], bool]) -> None:

@@ -21,13 +21,13 @@ def init(
 
 def up(config: ConfigFile = DEFAULT) -> None:
     """Start the local servers: article store, MLflow, TensorBoard."""
-    from textmill import local
     from textmill.console import output
     from textmill.ground.environment import without_password
+    from textmill.local_servers import servers
 
     project = project_of(config)
     with output.waiting("Starting the article store, MLflow and TensorBoard"):
-        addresses = local.up(project.config.data_dir, mirrored=project.config.name)
+        addresses = servers.up(project.config.data_dir, mirrored=project.config.name)
     output.done("Article store", without_password(addresses.mongodb))
     output.done("MLflow", without_password(addresses.mlflow))
     output.done("TensorBoard", addresses.tensorboard or "")
@@ -36,10 +36,10 @@ def up(config: ConfigFile = DEFAULT) -> None:
 
 def down(config: ConfigFile = DEFAULT) -> None:
     """Stop the local servers."""
-    from textmill import local
     from textmill.console import output
+    from textmill.local_servers import servers
 
-    stopped = local.down(project_of(config).config.data_dir)
+    stopped = servers.down(project_of(config).config.data_dir)
     output.say(f"Stopped: {', '.join(stopped)}." if stopped else "Nothing was running.")
 
 

@@ -71,7 +71,7 @@ def mirror(config: ConfigFile = DEFAULT) -> None:
     import threading
 
     from textmill.console import output
-    from textmill.mirror import EVERY_S, sentence
+    from textmill.local_servers.stage_mirror import EVERY_S, sentence
     from textmill.registry.reconciler import Reconciler
 
     registry = project_of(config).registry

@@ -100,7 +100,7 @@ def _tensorboard_command(data: Path, port: int) -> list[str]:
     logs = Path("pipeline") / "artifacts" / "FineTune" / "run"  # TensorBoard's page shows it, so from the data folder
     (data / logs).mkdir(parents=True, exist_ok=True)
     page = ["--logdir", str(logs), "--reload_interval", "10", "--window_title", "Textmill"]
-    return [sys.executable, "-P", "-m", "textmill.board", *_listen(port), *page]
+    return [sys.executable, "-P", "-m", "textmill.local_servers.tensorboard", *_listen(port), *page]
 
 
 def _listen(port: int) -> list[str]:
@@ -117,7 +117,7 @@ def _mirror(name: str) -> _Server:
     return _Server(
         "mirror",
         "mirror of MLflow's page",
-        lambda data, _: [sys.executable, "-P", "-m", "textmill.mirror", str(data), name],
+        lambda data, _: [sys.executable, "-P", "-m", "textmill.local_servers.stage_mirror", str(data), name],
         "",
         lambda *_: True,
     )

@@ -1,6 +1,6 @@
 """TensorBoard without TensorFlow: it then starts in two seconds instead of twenty.
 
-`python -m textmill.board ARGUMENTS` takes TensorBoard's own arguments. TensorBoard looks for a module of this name to
+`python -m textmill.local_servers.tensorboard ARGUMENTS` takes TensorBoard's own arguments. TensorBoard looks for a module of this name to
 decide that TensorFlow is not wanted, and reads its event files with its own code.
 """
 

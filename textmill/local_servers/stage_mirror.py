@@ -1,11 +1,11 @@
-"""A process that mirrors moves made in MLflow's page: `python -m textmill.mirror DATA_FOLDER NAME`, until it is ended."""
+"""A process that mirrors moves made in MLflow's page: `python -m textmill.local_servers.stage_mirror DATA_FOLDER NAME`, until it is ended."""
 
 import signal
 import sys
 import threading
 from pathlib import Path
 
-from textmill import local
+from textmill.local_servers import servers
 from textmill.registry.model_registry import ModelRegistry
 from textmill.registry.promotion_log import Move
 from textmill.registry.reconciler import Reconciler
@@ -24,7 +24,7 @@ def main(data: Path, name: str) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    registry = ModelRegistry(local.tracking_address(data), name)
+    registry = ModelRegistry(servers.tracking_address(data), name)
     Reconciler(registry, lambda move: print(sentence(move), flush=True)).run(EVERY_S, stop)
 
 
