@@ -13,7 +13,7 @@ from pathlib import Path
 from tfx.orchestration.beam.beam_dag_runner import BeamDagRunner
 
 from pipeline.local import create_pipeline
-from textmill.steps import Project, take_snapshot
+from textmill.commands.project import Project, take_snapshot
 
 
 def main() -> None:

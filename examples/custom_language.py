@@ -99,10 +99,10 @@ def main() -> int:
 
 def judge(model: Path) -> None:
     """Let the model write, and say how much of it is Mirelle."""
-    from textmill import writing
+    from textmill.commands import generate
 
     beginning = sentence(random.Random(99))
-    texts = [writing.write(model, beginning, 300, None, seed) for seed in range(5)]
+    texts = [generate.write(model, beginning, 300, None, seed) for seed in range(5)]
     print(f"\n{texts[0][:400]}\n")
     right, whole = (sum(figures) for figures in zip(*(share_right(text) for text in texts), strict=True))
     print(f"{right} of {whole} sentences are Mirelle.")

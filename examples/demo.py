@@ -16,7 +16,8 @@ from pathlib import Path
 
 import requests
 
-from textmill import steps
+from textmill.commands import crawl, run, serve
+from textmill.commands import project as steps
 from textmill.console import child_process, output
 from textmill.ground.environment import without_password
 from textmill.ground.files import write_beside
@@ -102,10 +103,10 @@ def demo(checking: bool) -> None:
             "Servers", f"article store {without_password(servers.mongodb)}, MLflow {without_password(servers.mlflow)}"
         )
         output.done("Web site", f"The Millpond, a small blog, at {start}")
-        steps.crawl(demo)
-        steps.run(demo)
+        crawl.crawl(demo)
+        run.run(demo)
         review(demo)
-        with steps.serving(demo, local.free_port(demo.config.serve.port)) as server:
+        with serve.serving(demo, local.free_port(demo.config.serve.port)) as server:
             output.done("Serving", server.address)
             text = ask(server.address)
             if checking:

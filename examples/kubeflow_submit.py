@@ -14,7 +14,7 @@ from pipeline import submitting
 from pipeline.graph import Choices
 from pipeline.kubeflow import compile_pipeline, pipeline_name
 from pipeline.resolving import resolve
-from textmill.steps import Project, take_snapshot
+from textmill.commands.project import Project, take_snapshot
 
 
 def main() -> None:

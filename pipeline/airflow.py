@@ -20,8 +20,8 @@ from pipeline import sensors
 from pipeline.local import alone, assembled
 from pipeline.parameters import Resolved
 from pipeline.resolving import resolve
+from textmill.commands.project import Project, take_snapshot
 from textmill.settings import yaml_file as configuration
-from textmill.steps import Project, take_snapshot
 
 _NOT_YET = Resolved(snapshot=0, digest="", production=0, production_checksum="", registry="", code="")
 _FIRST = datetime(2026, 1, 1, tzinfo=UTC)  # Airflow wants one; nothing is caught up on

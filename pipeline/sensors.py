@@ -5,9 +5,9 @@ What they remember lies in the article store, so each cause leads to one trainin
 
 from pathlib import Path
 
+from textmill.commands.project import Project
+from textmill.commands.watch import Watcher
 from textmill.monitoring.decisions import DEPLOY, TRAIN
-from textmill.steps import Project
-from textmill.watch_loop import Watcher
 
 
 def training_is_due(file: Path) -> bool:

@@ -249,27 +249,27 @@ def test_an_earlier_version_is_a_base_by_its_number_and_by_its_stage(registered:
 def test_a_version_is_downloaded_in_every_form(
     registered: ModelRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from textmill import downloading
-    from textmill.steps import Project
+    from textmill.commands import download
+    from textmill.commands.project import Project
 
     text = f"name: {registered.name}\nsources: [{{name: mill, start: 'https://mill.example/'}}]\n"
     (tmp_path / "textmill.yaml").write_text(text, encoding="utf-8")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", registered.tracking_uri)
     project = Project.load(tmp_path / "textmill.yaml")
     with pytest.raises(UserError, match="is in stage 'Production'; name one"):
-        downloading.download(project, None, tmp_path / "any", "bundle")
+        download.download(project, None, tmp_path / "any", "bundle")
     registered.promote(1, "good")
-    for form in downloading.FORMS:
-        assert downloading.download(project, None, tmp_path / form, form).number == 1
+    for form in download.FORMS:
+        assert download.download(project, None, tmp_path / form, form).number == 1
         read = checkpoint.read(tmp_path / form)
         assert (read.form, read.architecture) == (form, SMALL)
         expected = weights.initial(SMALL)
         assert all(np.array_equal(read.weights[name], expected[name]) for name in expected)
         with pytest.raises(UserError, match="holds something already"):
-            downloading.download(project, 1, tmp_path / form, form)
+            download.download(project, 1, tmp_path / form, form)
     assert (tmp_path / "gpt-2-simple" / "model-12.index").is_file()
     with pytest.raises(UserError, match="There is no form 'gguf'"):
-        downloading.download(project, 1, tmp_path / "any", "gguf")
+        download.download(project, 1, tmp_path / "any", "gguf")
 
 
 def test_a_checkpoint_of_openais_that_comes_damaged_is_not_kept(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from textmill import light_training
 from textmill.articles.article import Article, now
 from textmill.articles.store import ArticleStore
+from textmill.commands import train as light_training
 from textmill.corpus import plain_text, tfrecords
 from textmill.corpus.plain_text import TextFile
 from textmill.gpt2 import tokenizer
@@ -124,7 +124,7 @@ def test_a_text_becomes_a_model_and_the_same_command_again_trains_no_more(file: 
 
 def test_light_training_imports_neither_tfx_nor_mlflow_nor_beam_nor_a_store() -> None:
     code = (
-        "import sys, textmill.light_training, textmill.training.fine_tune, textmill.corpus.plain_text;"
+        "import sys, textmill.commands.train, textmill.training.fine_tune, textmill.corpus.plain_text;"
         "print([n for n in ('tfx', 'mlflow', 'apache_beam', 'pymongo', 'scrapy', 'tensorflow') if n in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 from textmill.articles.article import Article, now
 from textmill.articles.store import ArticleStore
 from textmill.cli import app
+from textmill.commands.crawl import seconds_in
+from textmill.commands.sources import _models
 from textmill.ground.errors import UserError
 from textmill.registry.versions import Version
-from textmill.source_report import _models
-from textmill.steps import seconds_in
 
 Type = Callable[..., str]
 

@@ -10,15 +10,15 @@ import pytest
 from empty_versions import register_bundle
 from parrots import write_parrot
 
-from textmill import report
 from textmill.articles.article import Article, now
 from textmill.articles.store import ArticleStore
+from textmill.commands import status
+from textmill.commands.project import Project
+from textmill.commands.watch import Watcher, watch
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.tokenizer import characters
 from textmill.monitoring.feedback_store import FeedbackStore, Rating, rating_id
 from textmill.registry.model_registry import ModelRegistry
-from textmill.steps import Project
-from textmill.watch_loop import Watcher, watch
 
 SETTINGS = """
 name: {name}
@@ -121,7 +121,7 @@ def test_a_look_asks_for_what_is_in_staging_and_status_shows_it(
     assert "ask: version 2 is better than version 1 in Production" in said[0]
     assert said[1:] == ["  Next: textmill promote 2", "Nothing to do: 0 new articles."]
     assert world.registry.version(2).stage == "Staging"
-    report.status(world.project)
+    status.status(world.project)
     assert "version 2 is better than version 1 in Production" in capsys.readouterr().out
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from textmill.cli.options import DEFAULT, ConfigFile, Verbose, project_of
+from textmill.commands.options import DEFAULT, ConfigFile, Verbose, project_of
 
 
 def crawl(
@@ -15,13 +15,13 @@ def crawl(
     verbose: Verbose = False,
 ) -> None:
     """Crawl the sites into the article store."""
-    from textmill import steps
+    from textmill.commands import crawl
     from textmill.console import output
 
     project = project_of(config, verbose)
     if watch:
-        steps.watch(project, steps.seconds_in(watch))
-    steps.crawl(project)
+        crawl.watch(project, crawl.seconds_in(watch))
+    crawl.crawl(project)
     output.say("Next: textmill run")
 
 
@@ -31,26 +31,26 @@ def sources(
     config: ConfigFile = DEFAULT,
 ) -> None:
     """Show how each site was last crawled, against what is usual for it, and which are quarantined."""
-    from textmill import source_report
     from textmill.articles.sources import release as let_out
+    from textmill.commands import sources
     from textmill.console import output
 
     project = project_of(config)
     if release:
         output.done("Released", f"{release}, which was quarantined for {let_out(project.store, release)}")
     elif refused:
-        source_report.show_refused(project, refused)
+        sources.show_refused(project, refused)
     else:
-        source_report.show(project)
+        sources.show(project)
 
 
 def forget(
     url: Annotated[str, typer.Argument(metavar="URL", help="The article's address.")], config: ConfigFile = DEFAULT
 ) -> None:
     """Take an article's texts out of the store for good, and name the snapshots and versions that had them."""
-    from textmill import source_report
+    from textmill.commands import sources
 
-    source_report.forget_article(project_of(config), url)
+    sources.forget_article(project_of(config), url)
 
 
 def snapshots(config: ConfigFile = DEFAULT) -> None:
@@ -88,9 +88,9 @@ def export(
     config: ConfigFile = DEFAULT,
 ) -> None:
     """Write a snapshot's articles to files."""
-    from textmill import steps
     from textmill.articles import import_export
     from textmill.articles.selection import Selection
+    from textmill.commands import project as steps
     from textmill.console import output
     from textmill.ground.errors import UserError
 

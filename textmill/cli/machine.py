@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from textmill.cli.options import DEFAULT, ConfigFile, project_of
+from textmill.commands.options import DEFAULT, ConfigFile, project_of
 
 
 def init(
@@ -45,6 +45,6 @@ def down(config: ConfigFile = DEFAULT) -> None:
 
 def doctor(config: ConfigFile = DEFAULT) -> None:
     """Check what Textmill needs on this machine, and say how to put right what is missing."""
-    from textmill import report
+    from textmill.commands import doctor
 
-    raise typer.Exit(0 if report.doctor(config) else 2)
+    raise typer.Exit(0 if doctor.doctor(config) else 2)

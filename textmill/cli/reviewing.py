@@ -5,14 +5,14 @@ from typing import Annotated
 
 import typer
 
-from textmill.cli.options import DEFAULT, ConfigFile, Why, project_of
+from textmill.commands.options import DEFAULT, ConfigFile, Why, project_of
 
 
 def status(config: ConfigFile = DEFAULT) -> None:
     """Show the articles, the versions and the servers."""
-    from textmill import report
+    from textmill.commands import status
 
-    report.status(project_of(config))
+    status.status(project_of(config))
 
 
 def promote(
@@ -61,9 +61,9 @@ def history(
     config: ConfigFile = DEFAULT,
 ) -> None:
     """Show the promotion log: who moved which version where, when and why."""
-    from textmill import report
+    from textmill.commands import history
 
-    report.history(project_of(config), as_json)
+    history.history(project_of(config), as_json)
 
 
 def mirror(config: ConfigFile = DEFAULT) -> None:
@@ -87,8 +87,8 @@ def download(
     config: ConfigFile = DEFAULT,
 ) -> None:
     """Write a version to a folder, in the form that other programs read."""
-    from textmill import downloading
+    from textmill.commands import download
     from textmill.console import output
 
-    written = downloading.download(project_of(config), version, to, form)
+    written = download.download(project_of(config), version, to, form)
     output.done(f"Version {written.number}", f"{to} has it as a {form} directory")

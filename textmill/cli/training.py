@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from textmill.cli.options import DEFAULT, ConfigFile, SnapshotNumber, Verbose, project_of
+from textmill.commands.options import DEFAULT, ConfigFile, SnapshotNumber, Verbose, project_of
 
 
 def run(
@@ -16,14 +16,14 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Run the pipeline: export, preprocess, fine-tune, evaluate, register."""
-    from textmill import steps
+    from textmill.commands import run
     from textmill.console import output
     from textmill.ground.errors import UserError
 
     if runner not in ("local", "beam"):
         raise UserError(f"There is no runner '{runner}'; choose local or beam.")
     project = project_of(config, verbose)
-    steps.run(project, runner)
+    run.run(project, runner)
     staged = project.registry.resolve("Staging")
     output.say(f"Next: textmill promote {staged.number}" if staged else "Next: textmill status")
 
@@ -36,8 +36,8 @@ def watch(
     """Train when articles, time, ratings or drift say so, and deploy what is better; until Ctrl-C."""
     import threading
 
+    from textmill.commands.watch import watch as keep_watching
     from textmill.console import output
-    from textmill.watch_loop import watch as keep_watching
 
     project = project_of(config, verbose)
     project.registry.check()
@@ -53,7 +53,7 @@ def kubeflow_compile(
     verbose: Verbose = False,
 ) -> None:
     """Write the pipeline as a file that Kubeflow Pipelines 2 takes."""
-    from textmill import kubeflow
+    from textmill.commands import kubeflow
     from textmill.console import output
 
     kubeflow.compile_for(project_of(config, verbose), out, snapshot)
@@ -69,7 +69,7 @@ def kubeflow_submit(
     verbose: Verbose = False,
 ) -> None:
     """Compile the pipeline afresh, upload it and start a run."""
-    from textmill import kubeflow
+    from textmill.commands import kubeflow
 
     kubeflow.submit(project_of(config, verbose), parameter or [], snapshot)
 
@@ -87,8 +87,8 @@ def train(
     verbose: Verbose = False,
 ) -> None:
     """Train on a plain text file, or on the articles in the store: no pipeline, no registry."""
-    from textmill import light_training
+    from textmill.commands import train
     from textmill.console import output
 
-    model = light_training.train(light_training.plan(config, text, out, base, steps), verbose)
+    model = train.train(train.plan(config, text, out, base, steps), verbose)
     output.say(f"The model is in {model}. Next: textmill generate TOPIC --bundle {model}")

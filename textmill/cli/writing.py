@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from textmill.cli.options import DEFAULT, ConfigFile, Verbose, project_of
+from textmill.commands.options import DEFAULT, ConfigFile, Verbose, project_of
 
 
 def serve(
@@ -19,13 +19,13 @@ def serve(
     verbose: Verbose = False,
 ) -> None:
     """Serve the Production version: web page and HTTP API, until Ctrl-C."""
-    from textmill import steps
+    from textmill.commands import serve
     from textmill.console import output
 
     given = {"workers": workers, "devices": devices, "engine": engine, "worker-urls": worker_urls}
     folder = {"bundle": bundle.absolute()} if bundle else {}
     options = [f"--{name}={value}" for name, value in {**given, **folder}.items() if value]
-    with steps.serving(project_of(config, verbose), port, options) as server:
+    with serve.serving(project_of(config, verbose), port, options) as server:
         output.done("Serving", server.address)
         output.say("Ctrl-C stops it.")
         server.wait()
@@ -50,7 +50,7 @@ def generate(
     config: ConfigFile = DEFAULT,
 ) -> None:
     """Write one article with the Production version and print it."""
-    from textmill import writing
+    from textmill.commands import generate
 
-    model = writing.checked(bundle) if bundle else writing.fetch(project_of(config))
-    typer.echo(writing.write(model, topic, tokens, temperature, seed))
+    model = generate.checked(bundle) if bundle else generate.fetch(project_of(config))
+    typer.echo(generate.write(model, topic, tokens, temperature, seed))

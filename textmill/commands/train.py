@@ -78,7 +78,7 @@ def train(config: Config, verbose: bool = False) -> Path:
         config = config.model_copy(update={"text": from_store(config, out / ARTICLES)})
     assert config.text
     TextFile.open(config.text, config.corpus.validation_percent)
-    command = [sys.executable, "-P", "-m", "textmill.light_training", config.model_dump_json(exclude_unset=True)]
+    command = [sys.executable, "-P", "-m", "textmill.commands.train", config.model_dump_json(exclude_unset=True)]
     environment = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": config.train.backend, **malloc.ENVIRONMENT}
     child_process.run_child(command, out / "logs" / "train.log", environment, verbose, "Loading TensorFlow")
     return out / MODEL

@@ -4,12 +4,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from textmill.commands.project import Project
 from textmill.console import output
 from textmill.gpt2.formats import bundle, checkpoint
 from textmill.gpt2.formats.checkpoint import BUNDLE, GPT_2_SIMPLE, HUGGING_FACE
 from textmill.ground.errors import UserError
 from textmill.registry.model_registry import ModelRegistry, Version
-from textmill.steps import Project
 
 FORMS = (BUNDLE, HUGGING_FACE, GPT_2_SIMPLE)
 

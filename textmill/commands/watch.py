@@ -7,7 +7,8 @@ from threading import Event
 
 from pymongo.errors import PyMongoError
 
-from textmill import kubeflow, steps
+from textmill.commands import kubeflow, run
+from textmill.commands.project import Project
 from textmill.console import output
 from textmill.ground.errors import TextmillError
 from textmill.local_servers import servers
@@ -15,7 +16,6 @@ from textmill.monitoring.decision_log import WatchLog
 from textmill.monitoring.decisions import DEPLOY, TRAIN, Decision, Figures, decide
 from textmill.monitoring.feedback_store import FeedbackStore
 from textmill.monitoring.observer import Observer
-from textmill.steps import Project
 
 
 class Watcher:
@@ -61,7 +61,7 @@ class Watcher:
         runner = self.project.config.watch.runner
         if runner == "kubeflow":
             return f"submitted: {kubeflow.submit(self.project, [])['address']}"
-        outcome = steps.run(self.project, runner)
+        outcome = run.run(self.project, runner)
         if "version" not in outcome:
             return "nothing changed"
         return f"version {outcome['version']} is in {outcome['stage']}"

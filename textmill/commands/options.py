@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from textmill.steps import Project
+    from textmill.commands.project import Project
 
 DEFAULT = Path("textmill.yaml")
 
@@ -18,6 +18,6 @@ SnapshotNumber = Annotated[int | None, typer.Option(help="A recorded snapshot; t
 
 def project_of(config: Path, verbose: bool = False) -> "Project":
     """The project of a configuration file."""
-    from textmill.steps import Project
+    from textmill.commands.project import Project
 
     return Project.load(config, verbose)

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from textmill.commands.project import Project, take_snapshot
 from textmill.console import child_process
 from textmill.ground.errors import UserError
-from textmill.steps import Project, take_snapshot
 from textmill.training.bases import resolving
 
 

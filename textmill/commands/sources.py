@@ -7,10 +7,10 @@ from rich.table import Table
 
 from textmill.articles import sources
 from textmill.articles.forgetting import forget
+from textmill.commands.project import Project
 from textmill.console import output
 from textmill.ground.errors import TextmillError, UserError
 from textmill.registry.model_registry import Version
-from textmill.steps import Project
 
 _FALLEN = 0.5  # of the usual: less is worth a look, though not yet a collapse
 

@@ -3,10 +3,10 @@
 import secrets
 from pathlib import Path
 
+from textmill.commands.project import Project
 from textmill.gpt2.formats import bundle
 from textmill.gpt2.inference import engine as inference
 from textmill.ground.errors import UserError
-from textmill.steps import Project
 
 
 def fetch(project: Project) -> Path:

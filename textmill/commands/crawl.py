@@ -1,0 +1,62 @@
+"""TODO."""
+
+import re
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any, NoReturn
+
+from textmill.commands.project import Project
+from textmill.console import child_process, output
+from textmill.ground.environment import MONGODB
+from textmill.ground.errors import TextmillError, UserError
+from textmill.local_servers import servers
+
+_STORE_AGAIN_S = 60.0  # after a crawl for which the store did not answer
+
+
+def crawl(project: Project) -> dict[str, Any]:
+    """Crawl every configured site into the store; returns the counts of each."""
+    _ = project.store  # says within five seconds if it does not answer
+    environment = {MONGODB: servers.store_address(project.config.data_dir)}
+    command = [sys.executable, "-P", "-m", "scraper.crawl", "--config", str(project.file), "--log-file", "-"]
+    return child_process.run_child(command, project.log("crawl"), environment, project.verbose)
+
+
+def seconds_in(duration: str) -> float:
+    """The seconds in a duration such as '1d', '12h', '30m' or '90s'.
+
+    Raises:
+        UserError: it is none.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", duration.strip())
+    if not found or float(found[1]) == 0:
+        raise UserError(f"'{duration}' is no duration; write one like 1d, 12h or 30m.")
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[found[2]]
+
+
+def watch(project: Project, every_s: float) -> NoReturn:
+    """Crawl again and again, each time so many seconds after the last beginning, until Ctrl-C.
+
+    A crawl that fails is reported, and the next one begins in its time, or within a minute where the store did not
+    answer. The configuration is read afresh for each.
+    """
+    while True:
+        began, due_s = time.monotonic(), every_s
+        try:
+            crawl(Project.load(project.file, project.verbose))
+        except TextmillError as error:
+            output.say(str(error))
+            if not _store_answers(project):
+                due_s = min(every_s, _STORE_AGAIN_S)
+        wait_s = max(0.0, due_s - (time.monotonic() - began))
+        output.say(f"The next crawl begins at {datetime.now(UTC) + timedelta(seconds=wait_s):%Y-%m-%d %H:%M} UTC.")
+        time.sleep(wait_s)
+
+
+def _store_answers(project: Project) -> bool:
+    try:
+        _ = project.store
+    except UserError:
+        return False
+    return True

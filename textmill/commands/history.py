@@ -1,0 +1,43 @@
+"""TODO."""
+
+import json
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from textmill.commands.project import Project
+from textmill.console.output import console, say
+from textmill.registry.promotion_log import Move
+
+_UNWRAPPED = 10_000  # columns
+
+
+def history(project: Project, as_json: bool = False) -> None:
+    """Print the promotion log, the oldest entry first: a table, or one JSON object a line."""
+    moves = project.registry.history()
+    if as_json:
+        for move in moves:
+            print(json.dumps(asdict(move), ensure_ascii=False))
+    elif moves:
+        # a file or another program wants whole lines
+        printer = console if console.is_terminal else Console(width=_UNWRAPPED)
+        printer.print(_moves(moves))
+    else:
+        say(f"No version of '{project.config.name}' has been moved yet.")
+
+
+def _moves(moves: list[Move]) -> Table:
+    table = Table("time (UTC)", "version", "from -> to", "who", "bits per byte", "why", box=None, pad_edge=False)
+    for move in moves:
+        why = f"{move.why} (refused: {move.refused})" if move.refused else move.why
+        table.add_row(
+            f"{move.time[:10]} {move.time[11:19]}",
+            str(move.version),
+            f"{move.former} -> {move.stage}",
+            escape(move.who),
+            move.figures.get("bits_per_byte", ""),
+            escape(f"rollback from {move.undoes}: {why}" if move.undoes else why),
+        )
+    return table

@@ -1,0 +1,62 @@
+"""The long pieces of work, each a child process with progress on the console: crawl, run, serve."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from textmill.articles.snapshot import Snapshot
+from textmill.articles.store import ArticleStore
+from textmill.ground.errors import UserError
+from textmill.local_servers import servers
+from textmill.registry.model_registry import ModelRegistry
+from textmill.settings import yaml_file as configuration
+from textmill.settings.config import Config
+
+_KEEP_LOGS = 20  # of each kind
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """One configuration file and what it says."""
+
+    file: Path
+    config: Config
+    verbose: bool = False
+
+    @classmethod
+    def load(cls, file: Path, verbose: bool = False) -> "Project":
+        return cls(file.absolute(), configuration.load(file), verbose)
+
+    @property
+    def addresses(self) -> servers.Addresses:
+        return servers.addresses(self.config.data_dir)
+
+    @property
+    def registry(self) -> ModelRegistry:
+        return ModelRegistry(servers.tracking_address(self.config.data_dir), self.config.name)
+
+    @property
+    def store(self) -> ArticleStore:
+        return ArticleStore.connect(servers.store_address(self.config.data_dir), self.config.store.database)
+
+    def log(self, step: str) -> Path:
+        """A fresh log file for one step; the oldest of its kind go."""
+        path = servers.log_of(self.config.data_dir, f"{step}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
+        for old in sorted(path.parent.glob(f"{step}-*.log"))[: -_KEEP_LOGS + 1]:
+            old.unlink(missing_ok=True)
+        return path
+
+
+def take_snapshot(project: Project) -> Snapshot:
+    """Record what the store holds now, for a run to learn from.
+
+    Raises:
+        UserError: it holds nothing.
+    """
+    snapshot = project.store.take_snapshot(
+        project.config.corpus.sources
+        or [*(source.name for source in project.config.sources), *project.config.corpus.imported]
+    )
+    if not snapshot.articles:
+        raise UserError("The store holds no article to learn from; crawl first with 'textmill crawl'.")
+    return snapshot

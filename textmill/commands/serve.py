@@ -1,0 +1,69 @@
+"""TODO."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from textmill.commands.project import Project
+from textmill.console import child_process, output
+from textmill.ground.environment import MLFLOW, MONGODB
+from textmill.ground.errors import UserError
+from textmill.local_servers import servers
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that runs."""
+
+    address: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def wait(self) -> None:
+        """Wait until it ends; it should not, so that is an error."""
+        code = self.process.wait()
+        raise child_process.StepFailed(f"The server ended with code {code}; its log is {self.log}.", code or 1)
+
+
+@contextmanager
+def serving(project: Project, port: int | None = None, options: Sequence[str] = ()) -> Iterator[Server]:
+    """Serve the configured stage's version while the block runs; gives the server once it is ready.
+
+    Args:
+        options: more of the server's own, such as `--workers=4`.
+
+    Raises:
+        UserError: there is no such version, or the port is in use.
+    """
+    config = project.config.serve
+    command = [sys.executable, "-P", "-m", "serving.server", "--follow-parent", "--config", str(project.file)]
+    command += ["--port", str(config.port if port is None else port), *options]
+    log = project.log("serve")
+    without = bool(config.worker_urls) or any(o.startswith(("--worker-urls", "--bundle")) for o in options)
+    environment = {} if without else {MLFLOW: project.registry.tracking_uri}
+    with suppress(UserError):  # where no store runs, ratings wait on disk
+        environment[MONGODB] = servers.store_address(project.config.data_dir)
+    child, events = child_process.start_child(command, log, environment, project.verbose)
+    try:
+        with output.waiting("Loading the model"):
+            address = _wait_until_ready(events, log)
+        yield Server(address, child, log)
+    finally:
+        child_process.stop(child)
+        events.close()
+
+
+def _wait_until_ready(events: TextIO, log: Path) -> str:
+    """Wait for the server's word that it answers, and return its address."""
+    for line in events:
+        event = json.loads(line)
+        if event["event"] == "failed":
+            raise child_process.failed(event, log)
+        if event["event"] == "outcome":
+            return str(event["values"]["url"])
+    raise child_process.StepFailed(f"The server ended before it was ready; its log is {log}.", 1)
