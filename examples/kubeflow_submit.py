@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from pipeline import submitting
+from pipeline import kubeflow_submit
 from pipeline.graph import Choices
 from pipeline.kubeflow import compile_pipeline, pipeline_name
 from pipeline.resolving import resolve
@@ -22,10 +22,10 @@ def main() -> None:
     project = Project.load(Path(sys.argv[1]))
     config = project.config
     os.environ.update(project.addresses.environment())
-    given = submitting.parameters(sys.argv[2:], tuple(Choices.__dataclass_fields__))
+    given = kubeflow_submit.parameters(sys.argv[2:], tuple(Choices.__dataclass_fields__))
     file = Path("pipeline.yaml")
     compile_pipeline(config, resolve(config, take_snapshot(project).number), file)
-    run = submitting.submit(config.kubeflow, pipeline_name(config), file, given)
+    run = kubeflow_submit.submit(config.kubeflow, pipeline_name(config), file, given)
     print(f"run {run.id}: {run.address}")
 
 

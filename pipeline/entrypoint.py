@@ -19,8 +19,8 @@ from tfx.types.component_spec import ComponentSpec
 from tfx.utils import import_utils
 
 import textmill
+from pipeline.beam_package import package
 from pipeline.kubeflow_platform import MODEL_VARIABLE, VOLUME_VARIABLE
-from pipeline.workers import package
 from textmill.ground import environment
 from textmill.ground.errors import UserError
 from textmill.ground.files import hash_of_sources, write_beside

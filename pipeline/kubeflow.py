@@ -16,7 +16,7 @@ from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
 from tfx.orchestration.pipeline import Pipeline
 
-from pipeline import submitting
+from pipeline import kubeflow_submit
 from pipeline.graph import graph
 from pipeline.kubeflow_platform import VOLUME, equip, platform
 from pipeline.parameters import Choices, Resolved
@@ -125,13 +125,13 @@ def _heading(config: Config, resolved: Resolved) -> str:
 def make(file: Path, snapshot: int, out: Path, parameters: Sequence[str], submit: bool) -> None:
     """Compile a configuration's pipeline over a snapshot, and submit it where asked, with `NAME=VALUE` parameters."""
     config = configuration.load(file)
-    given = submitting.parameters(parameters, tuple(Choices.__dataclass_fields__))
+    given = kubeflow_submit.parameters(parameters, tuple(Choices.__dataclass_fields__))
     progress.step("Compile")
     compile_pipeline(config, resolve(config, snapshot), out)
     progress.result(str(out))
     if submit:
         progress.step("Submit")
-        run = submitting.submit(config.kubeflow, pipeline_name(config), out, given)
+        run = kubeflow_submit.submit(config.kubeflow, pipeline_name(config), out, given)
         progress.result(run.address)
         progress.outcome(run=run.id, address=run.address)
 

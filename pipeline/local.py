@@ -16,10 +16,10 @@ from tfx.orchestration.beam.beam_dag_runner import BeamDagRunner
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.pipeline import Pipeline
 
+from pipeline.beam_package import package
 from pipeline.graph import STEPS, graph
 from pipeline.parameters import Resolved
 from pipeline.resolving import resolve
-from pipeline.workers import package
 from textmill.console import child_process, progress
 from textmill.ground.errors import UserError
 from textmill.settings import yaml_file as configuration

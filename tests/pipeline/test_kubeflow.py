@@ -15,8 +15,8 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from parrots import write_parrot
 
 from pipeline import entrypoint, kubeflow
+from pipeline.beam_package import package
 from pipeline.graph import STEPS, Resolved
-from pipeline.workers import package
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.tokenizer import characters
 from textmill.ground.errors import UserError

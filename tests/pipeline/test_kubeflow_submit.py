@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from kubeflow_server import Kubeflow, serving
 
-from pipeline import kubeflow, submitting
+from pipeline import kubeflow, kubeflow_submit
 from pipeline.graph import Choices, Resolved
 from textmill.articles.article import Article, now
 from textmill.articles.store import ArticleStore
@@ -25,7 +25,7 @@ IMAGE = "registry.example/textmill@sha256:" + "ab" * 32
 def _home_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """kfp's client reads its defaults from the user's home."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv(submitting.TOKEN, raising=False)
+    monkeypatch.delenv(kubeflow_submit.TOKEN, raising=False)
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +40,8 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_pipeline_is_uploaded_once_and_then_gets_versions(file: Path) -> None:
     server = Kubeflow()
     with serving(server) as host:
-        first = submitting.submit(Settings(host=host), "handbook", file, {"steps": 30, "stage": "Production"})
-        second = submitting.submit(Settings(host=host), "handbook", file, {})
+        first = kubeflow_submit.submit(Settings(host=host), "handbook", file, {"steps": 30, "stage": "Production"})
+        second = kubeflow_submit.submit(Settings(host=host), "handbook", file, {})
     assert [each.display_name for each in server.pipelines.values()] == ["handbook"]
     assert [each.display_name for each in server.experiments.values()] == ["handbook"]
     assert len(server.versions) == 2
@@ -58,31 +58,31 @@ def test_an_absent_host_is_named_at_once(file: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with pytest.raises(UserError, match=rf"Kubeflow Pipelines at http://127\.0\.0\.1:{port} does not answer"):
-        submitting.submit(Settings(host=f"http://me:secret@127.0.0.1:{port}"), "handbook", file, {})
+        kubeflow_submit.submit(Settings(host=f"http://me:secret@127.0.0.1:{port}"), "handbook", file, {})
     with pytest.raises(UserError, match=r"kubeflow\.host is '', which is no address"):
-        submitting.submit(Settings(), "handbook", file, {})
+        kubeflow_submit.submit(Settings(), "handbook", file, {})
 
 
 def test_a_server_that_wants_a_token_is_told_apart(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server = Kubeflow(token="let-me-in")
     with serving(server) as host:
         with pytest.raises(UserError, match=r"refused access \(401\); set KF_PIPELINES_TOKEN"):
-            submitting.submit(Settings(host=host), "handbook", file, {})
-        monkeypatch.setenv(submitting.TOKEN, "let-me-in")
-        assert submitting.submit(Settings(host=host), "handbook", file, {}).id == "run-1"
+            kubeflow_submit.submit(Settings(host=host), "handbook", file, {})
+        monkeypatch.setenv(kubeflow_submit.TOKEN, "let-me-in")
+        assert kubeflow_submit.submit(Settings(host=host), "handbook", file, {}).id == "run-1"
 
 
 def test_a_refusal_is_passed_on_in_the_servers_words(file: Path, tmp_path: Path) -> None:
     old = tmp_path / "old.yaml"
     old.write_text(file.read_text("utf-8").replace("schemaVersion: 2.1.0", "schemaVersion: 2.0.0"), "utf-8")
     with serving(Kubeflow()) as host, pytest.raises(TextmillError, match=r"refused \(400\): .*unsupported schema"):
-        submitting.submit(Settings(host=host), "handbook", old, {})
+        kubeflow_submit.submit(Settings(host=host), "handbook", old, {})
 
 
 @pytest.mark.parametrize("pair", ["steps", "speed=3", "steps=many", "steps=0"])
 def test_a_wrong_parameter_is_refused_before_anything_is_sent(pair: str) -> None:
     with pytest.raises(UserError, match=r"write NAME=VALUE|is no number of steps"):
-        submitting.parameters([pair], tuple(Choices.__dataclass_fields__))
+        kubeflow_submit.parameters([pair], tuple(Choices.__dataclass_fields__))
 
 
 def test_watching_submits_a_pipeline_when_a_training_is_due(
