@@ -33,7 +33,7 @@ from textmill.gpt2.tokenizer import Tokenizer
 from textmill.ground.errors import TextmillError, UserError
 
 if TYPE_CHECKING:
-    pass
+    from textmill.gpt2.formats import onnx_graph
 
 GRAPH = "model.onnx"
 WEIGHTS = "model.safetensors"
