@@ -114,8 +114,8 @@ def bare(pages: Path) -> tuple[float, float]:
 
 def extraction(urls: list[str]) -> float:
     """Seconds that parsing and extraction take over these pages, fetched beforehand, in one process."""
-    from scraper.extraction import Answer, article_of
-    from scraper.page import Page
+    from scraper.extraction.article import Answer, article_of
+    from scraper.extraction.page import Page
     from textmill.articles.article import now
     from textmill.settings.sites import Source
 

@@ -22,7 +22,7 @@ from textmill.settings.sites import Source
 from textmill.settings.yaml_file import DEFAULT_FILE, load
 
 if TYPE_CHECKING:
-    from scraper.counts import CrawlCounts
+    from scraper.storage.counts import CrawlCounts
 
 STORE_VARIABLE = "TEXTMILL_MONGODB_URI"
 INTERRUPTED = 130  # what shells give for SIGINT
@@ -38,14 +38,14 @@ def crawl(config: Config, mongodb_uri: str, log_file: Path | None) -> "dict[str,
         UserError: the store does not answer, or every source failed.
         KeyboardInterrupt: SIGINT or SIGTERM came; what had been fetched is stored.
     """
-    from scraper import reactor  # Scrapy takes a second to import: signals are heeded before
+    from scraper import runner  # Scrapy takes a second to import: signals are heeded before
     from textmill.articles.store import ArticleStore
 
     for source in config.sources:
         _check_patterns(source)
         _check_selectors(source)
     ArticleStore.connect(mongodb_uri, config.store.database)  # makes the indexes
-    counts = reactor.run(config, mongodb_uri, log_file)
+    counts = runner.run(config, mongodb_uri, log_file)
     failures = [each.failure for each in counts.values() if each.failure]
     if len(failures) == len(counts):
         if len(failures) == 1:

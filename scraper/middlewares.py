@@ -12,7 +12,7 @@ from scrapy.extensions.throttle import AutoThrottle
 from scrapy.http import Response, TextResponse
 from scrapy.robotstxt import RobotParser
 
-from scraper.urls import is_loopback, site_of
+from scraper.extraction.urls import is_loopback, site_of
 
 ROBOTS_PATH = "/robots.txt"
 ROBOTS_PATIENCE_S = 10  # without an answer by then, the site is down

@@ -3,7 +3,7 @@
 from scrapy.crawler import Crawler
 
 from scraper.items import Found, NotModified
-from scraper.writing import ArticleWriter
+from scraper.storage.article_writer import ArticleWriter
 
 
 class StorePipeline:

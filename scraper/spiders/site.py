@@ -14,18 +14,18 @@ from scrapy.exceptions import CloseSpider, DownloadCancelledError, IgnoreRequest
 from scrapy.http import HtmlResponse, Response
 from twisted.python.failure import Failure
 
-from scraper.answers import headers_of, record_of, rules_of, text_of
-from scraper.counts import CrawlCounts
-from scraper.extraction import Answer, Refused
-from scraper.feeds import LIST_BYTES, UrlList, read_list
+from scraper.extraction.article import Answer, Refused
+from scraper.extraction.feeds import LIST_BYTES, UrlList, read_list
+from scraper.extraction.listings import is_likely_place
+from scraper.extraction.readers import Readers, Task
+from scraper.extraction.rights import TDMREP_PATH, SiteTerms
+from scraper.extraction.urls import normalise, resolve, same_page, site_of
 from scraper.items import Found, Known, NotModified
-from scraper.listings import is_likely_place
 from scraper.middlewares import OffSite
-from scraper.permission import TDMREP_PATH, SiteTerms
-from scraper.reading import Readers, Task
 from scraper.spiders.failures import forbidden, is_forbidden, no_answer, off_to, status_answer, stopped_answering
-from scraper.urls import normalise, resolve, same_page, site_of
-from scraper.writing import ArticleWriter
+from scraper.spiders.responses import headers_of, record_of, rules_of, text_of
+from scraper.storage.article_writer import ArticleWriter
+from scraper.storage.counts import CrawlCounts
 from textmill.articles.article import key_of, now
 from textmill.settings.sites import Crawl, Source
 

@@ -1,6 +1,6 @@
 import pytest
 
-from scraper.collapse import collapse
+from scraper.storage.collapse import collapse
 
 USUAL = [{"articles": 40, "words": 600}, {"articles": 44, "words": 580}, {"articles": 36, "words": 620}]
 

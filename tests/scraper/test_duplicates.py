@@ -1,7 +1,7 @@
 from datetime import UTC, datetime
 
-from scraper.duplicates import Duplicates
 from scraper.items import Found, PageRecord
+from scraper.storage.duplicates import Duplicates
 from textmill.articles.article import Article
 
 

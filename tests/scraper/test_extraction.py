@@ -5,8 +5,8 @@ from types import ModuleType
 import pytest
 from html_pages import document, paragraphs, prose
 
-from scraper.extraction import Answer, Refused, article_of
-from scraper.page import Page
+from scraper.extraction.article import Answer, Refused, article_of
+from scraper.extraction.page import Page
 from textmill.articles.article import Article
 from textmill.settings.sites import Source
 

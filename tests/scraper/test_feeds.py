@@ -3,7 +3,7 @@ import gzip
 import pytest
 from html_pages import document, prose
 
-from scraper.feeds import UrlList, read_list
+from scraper.extraction.feeds import UrlList, read_list
 
 RSS = b"""<?xml version="1.0"?><rss version="2.0"><channel><link>http://a.org/</link>
 <image><url>http://a.org/logo.png</url></image>

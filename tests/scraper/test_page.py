@@ -1,6 +1,6 @@
 from html_pages import document, prose
 
-from scraper.page import Page
+from scraper.extraction.page import Page
 
 URL = "http://example.org/days/first.html"
 

@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 
-from scraper.private import is_private
+from scraper.spiders.private_networks import is_private
 
 
 @pytest.mark.parametrize(

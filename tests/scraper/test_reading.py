@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 from html_pages import document, prose
 
-from scraper.extraction import Answer, Refused
-from scraper.reading import Readers, Task, read_page
+from scraper.extraction.article import Answer, Refused
+from scraper.extraction.readers import Readers, Task, read_page
 from textmill.articles.article import Article
 from textmill.settings.sites import Source
 

@@ -18,7 +18,7 @@ OwnSite = Callable[[int], tuple[str, Path]]
 
 def _rounds(folder: Path, config: dict[str, object], uri: str) -> "subprocess.Popen[bytes]":
     file = crawl_command(folder, config)[-1]
-    command = [sys.executable, "-m", "scraper.rounds", "--every", "3600", "--config", file, "--log-file", "-"]
+    command = [sys.executable, "-m", "scraper.repeat", "--every", "3600", "--config", file, "--log-file", "-"]
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(command, cwd=ROOT, env=os.environ | {"TEXTMILL_MONGODB_URI": uri}, stderr=log)
 
@@ -64,7 +64,7 @@ def test_after_a_failed_crawl_the_next_one_comes_sooner(mongodb_uri: str, databa
 
 
 def test_without_an_address_or_a_configuration_nothing_is_waited_for(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "scraper.rounds", "--config", str(tmp_path / "absent.yaml")]
+    command = [sys.executable, "-m", "scraper.repeat", "--config", str(tmp_path / "absent.yaml")]
     environment = {name: value for name, value in os.environ.items() if name != "TEXTMILL_MONGODB_URI"}
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 2

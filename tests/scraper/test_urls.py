@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scraper.urls import canonical_url, is_loopback, normalise, resolve, same_page, site_of
+from scraper.extraction.urls import canonical_url, is_loopback, normalise, resolve, same_page, site_of
 
 
 @pytest.mark.parametrize(

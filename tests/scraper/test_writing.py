@@ -7,10 +7,10 @@ from pathlib import Path
 from html_pages import paragraphs
 from local_servers import free_port, start_store, stop
 
-from scraper.counts import CrawlCounts
 from scraper.items import Found, PageRecord
-from scraper.storing import CrawlStore
-from scraper.writing import ArticleWriter
+from scraper.storage.article_writer import ArticleWriter
+from scraper.storage.counts import CrawlCounts
+from scraper.storage.crawl_store import CrawlStore
 from textmill.articles.article import Article
 from textmill.articles.store import ArticleStore
 from textmill.settings.sites import Source

@@ -18,7 +18,7 @@ class SourceState:
     """One source: its articles, its last crawl, and what is usual for it.
 
     Attributes:
-        last: the last crawl's document, with the counts of `scraper.counts`; None where there was none.
+        last: the last crawl's document, with the counts of `scraper.storage.counts`; None where there was none.
         usual: articles of a crawl, the median of the earlier ones; None where there were none.
         quarantine: why export leaves it out, if it does.
     """

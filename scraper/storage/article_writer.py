@@ -8,11 +8,11 @@ from typing import Any
 
 from pymongo.errors import PyMongoError
 
-from scraper.counts import CrawlCounts
-from scraper.duplicates import Duplicates
 from scraper.items import Found, Known, NotModified
-from scraper.repeated import REFUSED, clean, paragraph_hashes, repeated_in, without
-from scraper.storing import CrawlStore
+from scraper.storage.counts import CrawlCounts
+from scraper.storage.crawl_store import CrawlStore
+from scraper.storage.duplicates import Duplicates
+from scraper.storage.repeated_text import REFUSED, clean, paragraph_hashes, repeated_in, without
 from textmill.articles.article import key_of, now
 from textmill.ground.errors import UserError
 from textmill.settings.sites import Source

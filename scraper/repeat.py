@@ -1,6 +1,6 @@
 """Crawl again and again, for a container that does nothing else.
 
-    python -m scraper.rounds --every 86400 --config textmill.yaml [OPTION OF scraper.crawl...]
+    python -m scraper.repeat --every 86400 --config textmill.yaml [OPTION OF scraper.crawl...]
 
 Each crawl is a process of its own, since Scrapy runs once in a process' life. While the store does not answer, none
 begins and the store is asked again soon; a crawl that fails is followed by the next one within a quarter of an hour.
@@ -29,7 +29,7 @@ _CRAWL_AGAIN_S = 900.0  # after a failure; sites are not to be asked more often 
 
 def main() -> int:
     """Crawl until told to end by SIGTERM or SIGINT; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="scraper.rounds", description="Crawl again and again.")
+    parser = argparse.ArgumentParser(prog="scraper.repeat", description="Crawl again and again.")
     parser.add_argument("--every", type=float, default=86_400, help="seconds from one crawl's beginning to the next")
     parser.add_argument("--config", type=Path, default=DEFAULT_FILE, help="the configuration (default: textmill.yaml)")
     options, others = parser.parse_known_args()

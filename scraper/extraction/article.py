@@ -16,12 +16,12 @@ from lxml.html import HtmlElement
 from trafilatura import bare_extraction
 from trafilatura.settings import Document
 
-from scraper import listings
-from scraper.listings import HEADINGS, count_words
-from scraper.notices import notice_in
-from scraper.page import Page, in_chrome
-from scraper.permission import SiteTerms, reservation, robots_tags
-from scraper.selecting import selected, selected_date, selected_text
+from scraper.extraction import listings
+from scraper.extraction.listings import HEADINGS, count_words
+from scraper.extraction.notices import notice_in
+from scraper.extraction.page import Page, in_chrome
+from scraper.extraction.rights import SiteTerms, reservation, robots_tags
+from scraper.extraction.selectors import selected, selected_date, selected_text
 from textmill.articles.article import Article
 from textmill.settings.sites import Source
 

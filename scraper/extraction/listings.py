@@ -13,8 +13,8 @@ from typing import Any
 from lxml import etree
 from lxml.html import HtmlElement
 
-from scraper.page import Page, in_chrome, is_chrome
-from scraper.urls import is_home
+from scraper.extraction.page import Page, in_chrome, is_chrome
+from scraper.extraction.urls import is_home
 
 TEASERS = 3  # headed blocks, at least, that make a list
 LED_BLOCKS = 5  # blocks beginning with a link, at least, that make a list: prose has a few by chance

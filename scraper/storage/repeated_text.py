@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from scraper.storing import CrawlStore
+from scraper.storage.crawl_store import CrawlStore
 from textmill.articles.article import Article, now
 
 PAGES = 10  # at least, that share a paragraph

@@ -7,7 +7,7 @@ from lxml import etree
 from lxml.html import HtmlElement, HTMLParser, document_fromstring
 from w3lib.html import get_meta_refresh
 
-from scraper.urls import canonical_url, normalise, resolve, same_page, site_of
+from scraper.extraction.urls import canonical_url, normalise, resolve, same_page, site_of
 
 # parts of a page that are about the site, not about the page
 CHROME_TAGS = frozenset(("nav", "header", "footer", "aside", "dialog", "button", "script", "style", "noscript"))

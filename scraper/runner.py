@@ -15,15 +15,15 @@ from scrapy.utils.log import configure_logging
 from scrapy.utils.reactor import install_reactor
 
 from scraper import settings as site_settings
-from scraper.collapse import CRAWLS, collapse
-from scraper.counts import CrawlCounts
-from scraper.private import GuardedResolver
-from scraper.reading import Readers
+from scraper.extraction.readers import Readers
+from scraper.extraction.urls import site_of
 from scraper.spiders.failures import no_article
+from scraper.spiders.private_networks import GuardedResolver
 from scraper.spiders.site import SiteSpider
-from scraper.storing import CrawlStore
-from scraper.urls import site_of
-from scraper.writing import ArticleWriter, store_stopped
+from scraper.storage.article_writer import ArticleWriter, store_stopped
+from scraper.storage.collapse import CRAWLS, collapse
+from scraper.storage.counts import CrawlCounts
+from scraper.storage.crawl_store import CrawlStore
 from textmill.console import progress
 from textmill.settings.config import Config
 from textmill.settings.sites import Crawl, Source

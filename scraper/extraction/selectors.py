@@ -7,7 +7,7 @@ import dateparser
 from lxml.cssselect import CSSSelector
 from lxml.html import HtmlElement
 
-from scraper.page import Page, in_chrome
+from scraper.extraction.page import Page, in_chrome
 from textmill.settings.sites import Source
 
 _BLOCKS = ("p", "h1", "h2", "h3", "h4", "h5", "h6", "li", "blockquote", "pre", "dt", "dd", "td", "th", "figcaption")

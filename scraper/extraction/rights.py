@@ -13,7 +13,7 @@ from fnmatch import translate
 from typing import Any
 from urllib.parse import urlsplit
 
-from scraper.page import Page
+from scraper.extraction.page import Page
 
 TDMREP_PATH = "/.well-known/tdmrep.json"
 RSL_TYPE = "application/rsl+xml"

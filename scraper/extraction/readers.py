@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from lxml.etree import ParserError
 
-from scraper.extraction import Answer, Refused, article_of
-from scraper.page import Page
-from scraper.urls import normalise
+from scraper.extraction.article import Answer, Refused, article_of
+from scraper.extraction.page import Page
+from scraper.extraction.urls import normalise
 from textmill.articles.article import Article
 from textmill.console import progress
 from textmill.settings.sites import Source
