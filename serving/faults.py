@@ -10,8 +10,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from serving.completions import DeadlinePassed, Interrupted, NotReady, QueueFull, TooLong, UnknownModel, WorkerRefused
+from serving.feedback.ratings import NotTakenDown
 from serving.metrics import Metrics
-from serving.ratings import NotTakenDown
 from serving.schemas import ErrorAnswer, ErrorDetail
 from serving.templates import WrongParameters
 from textmill.ground.errors import TextmillError

@@ -23,8 +23,8 @@ from typing import NoReturn
 
 import uvicorn
 
-from serving.api import create_app
-from serving.operation import Operation
+from serving.app import create_app
+from serving.supervisor import Operation
 from textmill.console import progress
 from textmill.ground.errors import TextmillError, UserError
 from textmill.settings import yaml_file as configuration

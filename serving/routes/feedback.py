@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request
 
 from serving import faults
 from serving.articles import Memory
+from serving.feedback.ratings import Ratings
 from serving.keys import key_name
-from serving.ratings import Ratings
 from serving.routes.articles import REFUSALS
 from serving.schemas import RatingAnswer, RatingRequest
 

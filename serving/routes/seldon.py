@@ -12,8 +12,8 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
 from serving.articles import Desk, Draft, Memory
+from serving.feedback.ratings import Ratings
 from serving.keys import key_name
-from serving.ratings import Ratings
 from serving.routes.articles import REFUSALS
 from serving.routes.streams import begin_all, close_all, unless_client_leaves
 from serving.schemas import Article, ArticleRequest, ModelIdentity

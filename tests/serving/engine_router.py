@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fastapi.testclient import TestClient
 
-from serving.api import create_app
+from serving.app import create_app
 from serving.completions import Health, Interrupted, NotReady, Order, Piece, QueueFull, Served, TooLong, UnknownModel
 from serving.metrics import Metrics
 from serving.schemas import ModelIdentity

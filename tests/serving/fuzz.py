@@ -21,7 +21,7 @@ from engine_router import EngineRouter, config
 from fastapi import FastAPI
 from hypothesis import HealthCheck, Phase, given, settings
 
-from serving.api import create_app
+from serving.app import create_app
 
 RIGHT: dict[str, list[dict[str, Any]]] = {
     "/v1/articles": [

@@ -21,8 +21,8 @@ from local_servers import free_port, start_store, stop
 from registered_bundles import register
 from server_processes import Server
 
-from serving import delivery
-from serving.outbox import Outbox, Undelivered
+from serving.feedback import delivery
+from serving.feedback.outbox import Outbox, Undelivered
 from textmill.local_servers import servers
 from textmill.monitoring.feedback_store import Approval, FeedbackStore, Rating
 from textmill.registry.model_registry import ModelRegistry
@@ -152,7 +152,16 @@ def test_ratings_given_while_mlflow_is_down_are_told_when_it_is_back(
     uri = servers.up(data, tensorboard=False).mlflow
     registry = ModelRegistry(uri, "told-later")
     register_empty(registry, 2)
-    command = [sys.executable, "-P", "-m", "serving.delivery", "--outbox", str(tmp_path), "--database", database]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "serving.feedback.delivery",
+        "--outbox",
+        str(tmp_path),
+        "--database",
+        database,
+    ]
     ids = itertools.count()
 
     def deliver() -> "subprocess.Popen[bytes]":
@@ -235,6 +244,6 @@ def test_ratings_given_while_the_store_is_down_arrive_when_it_is_back(
 
 
 def test_the_server_loads_no_driver_of_a_store() -> None:
-    code = "import sys, serving.api, serving.ratings, serving.outbox; print('pymongo' in sys.modules)"
+    code = "import sys, serving.app, serving.feedback.ratings, serving.feedback.outbox; print('pymongo' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ))
     assert ran.stdout.strip() == "False"

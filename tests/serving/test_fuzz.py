@@ -9,7 +9,7 @@ from engine_router import EngineRouter, config
 from fastapi import FastAPI
 from fuzz import by_schema, fuzz, no_server_error
 
-from serving.api import create_app
+from serving.app import create_app
 
 
 @pytest.fixture(scope="module")

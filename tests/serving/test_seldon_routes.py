@@ -8,7 +8,7 @@ import pytest
 from engine_router import served
 from fastapi.testclient import TestClient
 
-from serving.outbox import Undelivered
+from serving.feedback.outbox import Undelivered
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 from fastapi.testclient import TestClient
 from server_processes import Server, write_config
 
-from serving.api import create_app
+from serving.app import create_app
 from serving.router import WorkerRouter
 from serving.server import _listen as listen
 from textmill.settings import yaml_file as configuration
@@ -135,6 +135,6 @@ def test_until_a_model_is_loaded_the_server_lives_but_is_not_ready(tmp_path: Pat
 
 def test_serving_imports_nothing_that_trains() -> None:
     heavy = ("tensorflow", "tfx", "keras", "keras_hub", "mlflow", "apache_beam", "onnx", "scrapy", "torch")
-    code = f"import sys, serving.api, serving.server; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, serving.app, serving.server; print([m for m in {heavy} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=180)
     assert found.stdout.strip() == "[]"

@@ -12,8 +12,8 @@ import uvicorn
 from browser import Page, chromium, opened
 from engine_router import EngineRouter, config
 
-from serving.api import create_app
-from serving.outbox import Undelivered
+from serving.app import create_app
+from serving.feedback.outbox import Undelivered
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium on this machine (apt-get install chromium)")
 ENDLESS = 10_000_000  # tokens, which no machine writes before somebody stops it

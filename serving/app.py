@@ -9,12 +9,13 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-from serving import faults, ratings, templates
+from serving import faults, templates
 from serving.articles import Desk, Memory, Tokenizers
 from serving.completions import Router
+from serving.feedback import ratings
+from serving.feedback.outbox import Outbox
 from serving.guard import Guards
 from serving.keys import Budget, KeyRequired, Keys
-from serving.outbox import Outbox
 from serving.protection import BodyLimit, SecurityHeaders, allow_origins
 from serving.routes import articles, feedback, openai, operations, seldon
 from serving.split import targets

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from serving.feedback.outbox import Outbox
 from serving.metrics import Metrics
-from serving.outbox import Outbox
 from serving.schemas import ModelIdentity
 from textmill.ground.environment import MONGODB
 from textmill.ground.errors import TextmillError
@@ -68,11 +68,11 @@ class Ratings:
 
 
 async def keep_delivering(outbox: Path, database: str, models: Iterable[str]) -> None:
-    """Run `serving.delivery` until cancelled, and start it again should it end; without a store, do nothing."""
+    """Run `serving.feedback.delivery` until cancelled, and start it again should it end; without a store, do nothing."""
     if not os.environ.get(MONGODB):
         _log.info("TEXTMILL_MONGODB_URI is not set: ratings stay in %s until a server with it delivers them.", outbox)
         return
-    command = [sys.executable, "-P", "-m", "serving.delivery", "--outbox", str(outbox)]
+    command = [sys.executable, "-P", "-m", "serving.feedback.delivery", "--outbox", str(outbox)]
     command += ["--database", database, *(f"--model={model}" for model in models)]
     # the pipe to whoever watches the server is not the child's
     environment = {name: value for name, value in os.environ.items() if name != "TEXTMILL_PROGRESS_FD"}

@@ -1,7 +1,7 @@
 """Ratings on their way: on disk before they are acknowledged, delivered later, none lost, none twice.
 
 The outbox is a folder of segments, files of one JSON object a line that are only ever appended to. The server writes,
-`serving.delivery` reads: it keeps in a file of its own how far it has come, and removes segments that are done. A line
+`serving.feedback.delivery` reads: it keeps in a file of its own how far it has come, and removes segments that are done. A line
 that may have been delivered already is delivered again, which changes nothing: ratings are stored by their id.
 """
 

@@ -1,6 +1,6 @@
 """Deliver readers' ratings from the outbox to MongoDB, and what they come to as tags to MLflow.
 
-    python -m serving.delivery --outbox DIR --database NAME --model NAME [--once]
+    python -m serving.feedback.delivery --outbox DIR --database NAME --model NAME [--once]
 
 A process of its own, so that the server neither imports a MongoDB driver nor ever waits for a store. The addresses come
 from TEXTMILL_MONGODB_URI and, if it is set, MLFLOW_TRACKING_URI. While a store is silent, ratings stay on disk. What MLflow
@@ -18,13 +18,13 @@ from pathlib import Path
 
 import requests
 
-from serving.outbox import Undelivered
+from serving.feedback.outbox import Undelivered
 from textmill.console import progress
 from textmill.ground.environment import MLFLOW, MONGODB, address
 from textmill.ground.errors import TextmillError
 from textmill.monitoring import feedback_store
 
-_log = logging.getLogger("serving.delivery")
+_log = logging.getLogger("serving.feedback.delivery")
 _LOOK_EVERY_S = 1.0
 _LONGEST_PAUSE_S = 30.0  # between two attempts at a silent store, or a silent MLflow
 _MLFLOW_WITHIN_S = 5
@@ -32,7 +32,9 @@ _MLFLOW_WITHIN_S = 5
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Deliver until told to end; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m serving.delivery", description="Deliver readers' ratings.")
+    parser = argparse.ArgumentParser(
+        prog="python -m serving.feedback.delivery", description="Deliver readers' ratings."
+    )
     parser.add_argument("--outbox", type=Path, required=True, help="the folder that the server writes ratings to")
     parser.add_argument("--database", required=True, help="name of the MongoDB database")
     parser.add_argument("--model", required=True, action="append", help="name of a registered model; may be repeated")
