@@ -11,10 +11,10 @@ from fastapi import FastAPI
 
 from serving import faults, templates
 from serving.articles import Desk, Memory, Tokenizers
-from serving.completions import Router
 from serving.feedback import ratings
 from serving.feedback.outbox import Outbox
 from serving.guard import Guards
+from serving.interface.types import Router
 from serving.keys import Budget, KeyRequired, Keys
 from serving.protection import BodyLimit, SecurityHeaders, allow_origins
 from serving.routes import articles, feedback, openai, operations, seldon

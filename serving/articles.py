@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from serving.completions import NotReady, Order, Router, Served
 from serving.guard import Guards
-from serving.schemas import (
+from serving.interface.errors import NotReady
+from serving.interface.schemas import (
     LARGEST_SEED,
     Article,
     ArticleRecord,
@@ -20,6 +20,7 @@ from serving.schemas import (
     CopiedPassage,
     WriteSettings,
 )
+from serving.interface.types import Order, Router, Served
 from serving.templates import ArticleTemplate, Opening, WrongParameters
 from serving.texts import Grown, Text
 from textmill.gpt2.document import document, topic_prompt, whole_sentences

@@ -3,7 +3,8 @@
 import asyncio
 from collections import deque
 
-from serving.completions import Interrupted, QueueFull, Served
+from serving.interface.errors import Interrupted, QueueFull
+from serving.interface.types import Served
 from serving.pool import Worker
 from textmill.registry.bundle_cache import Hold
 

@@ -9,10 +9,18 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from serving.completions import DeadlinePassed, Interrupted, NotReady, QueueFull, TooLong, UnknownModel, WorkerRefused
 from serving.feedback.ratings import NotTakenDown
-from serving.metrics import Metrics
-from serving.schemas import ErrorAnswer, ErrorDetail
+from serving.interface.errors import (
+    DeadlinePassed,
+    Interrupted,
+    NotReady,
+    QueueFull,
+    TooLong,
+    UnknownModel,
+    WorkerRefused,
+)
+from serving.interface.metrics import Metrics
+from serving.interface.schemas import ErrorAnswer, ErrorDetail
 from serving.templates import WrongParameters
 from textmill.ground.errors import TextmillError
 

@@ -5,9 +5,9 @@ import logging
 import time
 from pathlib import Path
 
-from serving.completions import Served
+from serving.interface.schemas import ModelIdentity
+from serving.interface.types import Served
 from serving.models_folder import remember, remembered, tidy
-from serving.schemas import ModelIdentity
 from serving.split import Target
 from serving.versions import Versions, served_from
 from textmill.ground.errors import TextmillError, UserError

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from serving.completions import Served
-from serving.schemas import CopiedPassage
+from serving.interface.schemas import CopiedPassage
+from serving.interface.types import Served
 from textmill.gpt2.verbatim.index import PASSAGE, Verbatim
 
 Policy = Literal["ignore", "warn", "regenerate", "refuse"]

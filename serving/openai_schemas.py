@@ -4,7 +4,16 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, field_validator
 
-from serving.schemas import LARGEST_SEED, MOST_TEXTS, ModelIdentity, Request, Stop, Target, User, WriteSettings
+from serving.interface.schemas import (
+    LARGEST_SEED,
+    MOST_TEXTS,
+    ModelIdentity,
+    Request,
+    Stop,
+    Target,
+    User,
+    WriteSettings,
+)
 
 _LONGEST_PROMPT = 20_000  # characters; GPT-2 reads 1024 tokens
 _LARGEST_TOKEN = 2**31 - 1

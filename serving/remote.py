@@ -13,13 +13,13 @@ from typing import Any
 import aiohttp
 
 from serving import discovery
-from serving.completions import Served
 from serving.deployment import Deployment
+from serving.interface.schemas import ModelIdentity
+from serving.interface.types import Served
 from serving.models_folder import tidy
 from serving.pool import Worker
 from serving.remote_files import fetch
 from serving.router import WorkerRouter
-from serving.schemas import ModelIdentity
 from serving.split import Route, Target
 from serving.upstream import Lost, Upstream
 from textmill.registry.bundle_cache import Hold

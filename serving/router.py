@@ -1,13 +1,14 @@
-"""The way from a request to a worker: by the split, by the user, or by name; `serving.completions.Router`."""
+"""The way from a request to a worker: by the split, by the user, or by name; `serving.interface.types.Router`."""
 
 import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from serving.completions import Health, NotReady, Order, Served, TooLong, UnknownModel
 from serving.deployment import Deployment
-from serving.metrics import Metrics
+from serving.interface.errors import NotReady, TooLong, UnknownModel
+from serving.interface.metrics import Metrics
+from serving.interface.types import Health, Order, Served
 from serving.pool import status_of
 from serving.shadow import Shadow
 from serving.split import Route, choose

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from serving.schemas import MOST_TEXTS, Request
+from serving.interface.schemas import MOST_TEXTS, Request
 
 Puid = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Cell = str | int | float | bool | None

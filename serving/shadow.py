@@ -8,8 +8,8 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from serving.completions import Order, Served
-from serving.metrics import Metrics
+from serving.interface.metrics import Metrics
+from serving.interface.types import Order, Served
 from serving.split import Route
 from serving.writing import Writing
 from textmill.gpt2.formats import bundle

@@ -11,12 +11,12 @@ from typing import Any
 import aiohttp
 
 from serving import upstream
-from serving.completions import Served
 from serving.following import Follower, resolve_first
+from serving.interface.schemas import ModelIdentity
+from serving.interface.types import Served
 from serving.pool import Launch, Placement, placements
 from serving.remote import RemoteWorkers
 from serving.router import WorkerRouter
-from serving.schemas import ModelIdentity
 from serving.shadow import Shadow
 from serving.split import Route, Target, targets
 from serving.versions import Versions, served_from

@@ -25,7 +25,7 @@ import yaml
 from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from serving.completions import WrongField
+from serving.interface.errors import WrongField
 from textmill.ground.errors import UserError
 
 SHIPPED = Path(__file__).parent / "article_templates"

@@ -9,7 +9,8 @@ from urllib.parse import quote
 
 import aiohttp
 
-from serving.completions import Order, Piece, WorkerRefused
+from serving.interface.errors import WorkerRefused
+from serving.interface.types import Order, Piece
 from textmill.gpt2.inference.sampling import Settings
 from textmill.ground.errors import TextmillError
 

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from serving.completions import Order, Served
 from serving.deployment import Deployment
+from serving.interface.schemas import ModelIdentity
+from serving.interface.types import Order, Served
 from serving.pool import Launch, Placement, ProcessWorker, Worker, WorkerFailed
 from serving.router import WorkerRouter
-from serving.schemas import ModelIdentity
 from serving.split import Route
 from textmill.gpt2.formats import bundle
 from textmill.gpt2.inference.sampling import Settings

@@ -7,9 +7,10 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
-from serving.completions import DeadlinePassed, Interrupted, Order, Piece
 from serving.deployment import Deployment, Place
-from serving.metrics import Metrics
+from serving.interface.errors import DeadlinePassed, Interrupted
+from serving.interface.metrics import Metrics
+from serving.interface.types import Order, Piece
 from serving.pool import Worker
 from serving.upstream import Busy, Lost
 from textmill.ground.errors import TextmillError
@@ -19,7 +20,7 @@ _ATTEMPTS = 3  # workers that one text may lose: a text that ends every worker m
 
 
 class Writing:
-    """A text under way: `serving.completions.Completion`.
+    """A text under way: `serving.interface.types.Completion`.
 
     A text whose worker is lost is written again by another one. Where the seed decides the text, what has been handed
     on already is left out, and the reader notices nothing but the pause.

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from serving.feedback.outbox import Outbox
-from serving.metrics import Metrics
-from serving.schemas import ModelIdentity
+from serving.interface.metrics import Metrics
+from serving.interface.schemas import ModelIdentity
 from textmill.ground.environment import MONGODB
 from textmill.ground.errors import TextmillError
 from textmill.monitoring.feedback_store import Rating, rating_id, reader_hash

@@ -8,8 +8,7 @@ from fastapi import APIRouter, Request
 
 from serving import faults
 from serving.articles import Desk, Draft, Memory
-from serving.routes.streams import EventStream, begin_all, close_all, event, merged, unless_client_leaves
-from serving.schemas import (
+from serving.interface.schemas import (
     Article,
     ArticleList,
     ArticleRecord,
@@ -19,6 +18,7 @@ from serving.schemas import (
     TemplateList,
     TemplateParameter,
 )
+from serving.routes.streams import EventStream, begin_all, close_all, event, merged, unless_client_leaves
 from serving.templates import ArticleTemplate
 from textmill.ground.errors import TextmillError
 

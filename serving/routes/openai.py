@@ -12,7 +12,9 @@ from fastapi import APIRouter, Request
 
 from serving import faults
 from serving.articles import Desk, model_id
-from serving.completions import NotReady, Order, Served, TooLong
+from serving.interface.errors import NotReady, TooLong
+from serving.interface.schemas import LARGEST_SEED, WriteSettings
+from serving.interface.types import Order, Served
 from serving.openai_schemas import (
     Choice,
     CompletionAnswer,
@@ -24,7 +26,6 @@ from serving.openai_schemas import (
 )
 from serving.routes.articles import REFUSALS
 from serving.routes.streams import EventStream, begin_all, close_all, merged, unless_client_leaves
-from serving.schemas import LARGEST_SEED, WriteSettings
 from serving.templates import WrongParameters
 from serving.texts import Text
 from textmill.gpt2.inference.sampling import Settings

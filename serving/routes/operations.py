@@ -9,7 +9,7 @@ from fastapi.staticfiles import StaticFiles
 
 from serving import faults
 from serving.articles import Desk, model_id
-from serving.completions import Served
+from serving.interface.types import Served
 
 STATIC = Path(__file__).parent.parent / "static"
 _SHOWN = ("max_tokens", "temperature", "top_p", "top_k", "repetition_penalty")

@@ -13,10 +13,10 @@ from pydantic import ValidationError
 
 from serving.articles import Desk, Draft, Memory
 from serving.feedback.ratings import Ratings
+from serving.interface.schemas import Article, ArticleRequest, ModelIdentity
 from serving.keys import key_name
 from serving.routes.articles import REFUSALS
 from serving.routes.streams import begin_all, close_all, unless_client_leaves
-from serving.schemas import Article, ArticleRequest, ModelIdentity
 from serving.seldon_schemas import Feedback, Prediction
 from serving.templates import WrongParameters
 

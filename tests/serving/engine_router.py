@@ -8,9 +8,10 @@ from pathlib import Path
 from fastapi.testclient import TestClient
 
 from serving.app import create_app
-from serving.completions import Health, Interrupted, NotReady, Order, Piece, QueueFull, Served, TooLong, UnknownModel
-from serving.metrics import Metrics
-from serving.schemas import ModelIdentity
+from serving.interface.errors import Interrupted, NotReady, QueueFull, TooLong, UnknownModel
+from serving.interface.metrics import Metrics
+from serving.interface.schemas import ModelIdentity
+from serving.interface.types import Health, Order, Piece, Served
 from textmill.gpt2.formats import bundle
 from textmill.gpt2.inference.engine import Engine
 from textmill.gpt2.inference.engine import QueueFull as EngineFull

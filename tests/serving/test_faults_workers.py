@@ -21,7 +21,7 @@ from local_servers import free_port
 from server_processes import Server
 from worker_pools import Loop, order, text_of, until
 
-from serving.completions import Interrupted
+from serving.interface.errors import Interrupted
 from serving.remote import RemoteWorkers
 from serving.router import WorkerRouter
 from textmill.gpt2.formats import bundle

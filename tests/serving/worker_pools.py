@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 import aiohttp
 
 from serving import upstream
-from serving.completions import Order, Piece, Served
+from serving.interface.schemas import ModelIdentity
+from serving.interface.types import Order, Piece, Served
 from serving.pool import Launch, ProcessWorker, placements
 from serving.router import WorkerRouter
-from serving.schemas import ModelIdentity
 from serving.split import Route, Target
 from serving.versions import Versions, served_from
 from textmill.gpt2.formats import bundle
