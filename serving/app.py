@@ -18,7 +18,7 @@ from serving.interface.types import Router
 from serving.keys import Budget, KeyRequired, Keys
 from serving.protection import BodyLimit, SecurityHeaders, allow_origins
 from serving.routes import articles, feedback, openai, operations, seldon
-from serving.split import targets
+from serving.routing.traffic_split import targets
 from textmill import __version__
 from textmill.settings.config import Config
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from serving.split import Target
+from serving.routing.traffic_split import Target
 from textmill.ground.files import write_beside
 from textmill.registry.bundle_cache import prune
 from textmill.registry.model_registry import Version

@@ -13,15 +13,15 @@ from typing import Any
 import aiohttp
 
 from serving import discovery
-from serving.deployment import Deployment
 from serving.interface.schemas import ModelIdentity
 from serving.interface.types import Served
 from serving.models_folder import tidy
-from serving.pool import Worker
 from serving.remote_files import fetch
-from serving.router import WorkerRouter
-from serving.split import Route, Target
-from serving.upstream import Lost, Upstream
+from serving.routing.deployment import Deployment
+from serving.routing.router import WorkerRouter
+from serving.routing.traffic_split import Route, Target
+from serving.routing.worker import Worker
+from serving.routing.worker_client import Lost, Upstream
 from textmill.registry.bundle_cache import Hold
 from textmill.settings.serving import Serve
 

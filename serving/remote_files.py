@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from serving.upstream import Lost, Upstream
+from serving.routing.worker_client import Lost, Upstream
 from textmill.gpt2.formats import bundle
 from textmill.registry.bundle_cache import Hold
 

@@ -10,15 +10,15 @@ from typing import Any
 
 import aiohttp
 
-from serving import upstream
 from serving.following import Follower, resolve_first
 from serving.interface.schemas import ModelIdentity
 from serving.interface.types import Served
-from serving.pool import Launch, Placement, placements
 from serving.remote import RemoteWorkers
-from serving.router import WorkerRouter
-from serving.shadow import Shadow
-from serving.split import Route, Target, targets
+from serving.routing import worker_client
+from serving.routing.router import WorkerRouter
+from serving.routing.shadow import Shadow
+from serving.routing.traffic_split import Route, Target, targets
+from serving.routing.worker_process import Launch, Placement, placements
 from serving.versions import Versions, served_from
 from textmill.gpt2.formats import bundle
 from textmill.ground.environment import MLFLOW, address
@@ -68,7 +68,7 @@ class Operation:
             TextmillError: the first model cannot be served.
         """
         stop = threading.Event()
-        async with upstream.session() as http:
+        async with worker_client.session() as http:
             try:
                 following = await self._begin(http)
                 if self.first:

@@ -12,12 +12,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from serving.deployment import Deployment
 from serving.interface.schemas import ModelIdentity
 from serving.interface.types import Order, Served
-from serving.pool import Launch, Placement, ProcessWorker, Worker, WorkerFailed
-from serving.router import WorkerRouter
-from serving.split import Route
+from serving.routing.deployment import Deployment
+from serving.routing.router import WorkerRouter
+from serving.routing.traffic_split import Route
+from serving.routing.worker import Worker, WorkerFailed
+from serving.routing.worker_process import Launch, Placement, ProcessWorker
 from textmill.gpt2.formats import bundle
 from textmill.gpt2.inference.sampling import Settings
 from textmill.ground.errors import TextmillError

@@ -1,4 +1,4 @@
-"""What the routes ask of the generation workers, and what may go wrong; `serving.router` answers it.
+"""What the routes ask of the generation workers, and what may go wrong; `serving.routing.router` answers it.
 
 A route picks the model that answers, makes the prompt for it, and reads the text as it is written:
 

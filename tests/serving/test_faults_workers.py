@@ -23,7 +23,7 @@ from worker_pools import Loop, order, text_of, until
 
 from serving.interface.errors import Interrupted
 from serving.remote import RemoteWorkers
-from serving.router import WorkerRouter
+from serving.routing.router import WorkerRouter
 from textmill.gpt2.formats import bundle
 from textmill.settings.serving import Serve
 

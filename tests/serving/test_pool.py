@@ -12,8 +12,8 @@ import psutil
 import pytest
 from worker_pools import Loop, launch, until
 
-from serving import pool, upstream
-from serving.pool import Placement, ProcessWorker, placements
+from serving.routing import worker_client, worker_process
+from serving.routing.worker_process import Placement, ProcessWorker, placements
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +55,9 @@ def test_a_killed_worker_is_back_as_soon_as_one_starts_and_a_stopped_one_is_gone
 def test_a_worker_that_is_stuck_is_killed_and_replaced(
     loop: Loop, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "_BEAT_S", 0.1)
-    monkeypatch.setattr(pool, "_END_WITHIN_S", 0.2)
-    monkeypatch.setattr(upstream, "_HEALTH_S", 0.3)
+    monkeypatch.setattr(worker_process, "_BEAT_S", 0.1)
+    monkeypatch.setattr(worker_process, "_END_WITHIN_S", 0.2)
+    monkeypatch.setattr(worker_client, "_HEALTH_S", 0.3)
 
     async def freeze() -> None:
         worker = await started(loop, model)
@@ -75,7 +75,7 @@ def test_a_worker_that_is_stuck_is_killed_and_replaced(
 def test_a_worker_that_fails_again_and_again_is_started_ever_more_rarely_and_says_why(
     loop: Loop, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "_LONGEST_PAUSE_S", 0.4)
+    monkeypatch.setattr(worker_process, "_LONGEST_PAUSE_S", 0.4)
     starts = tmp_path / "starts"
     program = (
         "python3",

@@ -12,13 +12,13 @@ import pytest
 from worker_pools import Loop, order, pieces_of, process_workers, text_of, until, versions
 from worker_pools import served as of
 
-from serving.deployment import Deployment
 from serving.interface.errors import DeadlinePassed, NotReady, QueueFull, TooLong, UnknownModel, WorkerRefused
 from serving.interface.schemas import ModelIdentity
 from serving.interface.types import Order, Piece
-from serving.router import WorkerRouter
-from serving.shadow import Shadow
-from serving.split import Route, Target, choose, targets
+from serving.routing.deployment import Deployment
+from serving.routing.router import WorkerRouter
+from serving.routing.shadow import Shadow
+from serving.routing.traffic_split import Route, Target, choose, targets
 from textmill.gpt2.inference import engine as inference
 from textmill.gpt2.inference.engine import Engine
 from textmill.gpt2.inference.sampling import Settings

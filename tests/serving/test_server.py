@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 from server_processes import Server, write_config
 
 from serving.app import create_app
-from serving.router import WorkerRouter
+from serving.routing.router import WorkerRouter
 from serving.server import _listen as listen
 from textmill.settings import yaml_file as configuration
 

@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 
 import aiohttp
 
-from serving import upstream
 from serving.interface.schemas import ModelIdentity
 from serving.interface.types import Order, Piece, Served
-from serving.pool import Launch, ProcessWorker, placements
-from serving.router import WorkerRouter
-from serving.split import Route, Target
+from serving.routing import worker_client
+from serving.routing.router import WorkerRouter
+from serving.routing.traffic_split import Route, Target
+from serving.routing.worker_process import Launch, ProcessWorker, placements
 from serving.versions import Versions, served_from
 from textmill.gpt2.formats import bundle
 from textmill.gpt2.inference.sampling import Settings
@@ -41,7 +41,7 @@ class Loop:
 
 
 async def _session() -> aiohttp.ClientSession:
-    return upstream.session()
+    return worker_client.session()
 
 
 def launch(http: aiohttp.ClientSession, directory: Path, slots: int = 2) -> Launch:

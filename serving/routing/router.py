@@ -5,14 +5,14 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from serving.deployment import Deployment
 from serving.interface.errors import NotReady, TooLong, UnknownModel
 from serving.interface.metrics import Metrics
 from serving.interface.types import Health, Order, Served
-from serving.pool import status_of
-from serving.shadow import Shadow
-from serving.split import Route, choose
-from serving.writing import Writing
+from serving.routing.completion import Writing
+from serving.routing.deployment import Deployment
+from serving.routing.shadow import Shadow
+from serving.routing.traffic_split import Route, choose
+from serving.routing.worker import status_of
 
 _HOPELESS_S = 30  # a version without any worker for so long turns those away who wait
 _TICK_S = 0.5

@@ -7,12 +7,12 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
-from serving.deployment import Deployment, Place
 from serving.interface.errors import DeadlinePassed, Interrupted
 from serving.interface.metrics import Metrics
 from serving.interface.types import Order, Piece
-from serving.pool import Worker
-from serving.upstream import Busy, Lost
+from serving.routing.deployment import Deployment, Place
+from serving.routing.worker import Worker
+from serving.routing.worker_client import Busy, Lost
 from textmill.ground.errors import TextmillError
 
 _log = logging.getLogger(__name__)

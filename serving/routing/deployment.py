@@ -5,7 +5,7 @@ from collections import deque
 
 from serving.interface.errors import Interrupted, QueueFull
 from serving.interface.types import Served
-from serving.pool import Worker
+from serving.routing.worker import Worker
 from textmill.registry.bundle_cache import Hold
 
 _WAITING_PER_SLOT = 8  # requests that may wait, for each that can be written

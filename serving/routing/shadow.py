@@ -10,8 +10,8 @@ from pathlib import Path
 
 from serving.interface.metrics import Metrics
 from serving.interface.types import Order, Served
-from serving.split import Route
-from serving.writing import Writing
+from serving.routing.completion import Writing
+from serving.routing.traffic_split import Route
 from textmill.gpt2.formats import bundle
 from textmill.ground.errors import TextmillError
 

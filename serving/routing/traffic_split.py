@@ -5,7 +5,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from serving.deployment import Deployment
+from serving.routing.deployment import Deployment
 from textmill.ground.errors import UserError
 from textmill.registry.model_registry import STAGES
 
