@@ -9,16 +9,18 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-from serving import faults, templates
-from serving.articles import Desk, Memory, Tokenizers
+from serving import faults
 from serving.feedback import ratings
 from serving.feedback.outbox import Outbox
-from serving.guard import Guards
 from serving.interface.types import Router
 from serving.keys import Budget, KeyRequired, Keys
 from serving.protection import BodyLimit, SecurityHeaders, allow_origins
 from serving.routes import articles, feedback, openai, operations, seldon
 from serving.routing.traffic_split import targets
+from serving.writing import templates
+from serving.writing.desk import Desk, Tokenizers
+from serving.writing.guard import Guards
+from serving.writing.recent import Memory
 from textmill import __version__
 from textmill.settings.config import Config
 

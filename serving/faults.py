@@ -21,7 +21,7 @@ from serving.interface.errors import (
 )
 from serving.interface.metrics import Metrics
 from serving.interface.schemas import ErrorAnswer, ErrorDetail
-from serving.templates import WrongParameters
+from serving.writing.templates import WrongParameters
 from textmill.ground.errors import TextmillError
 
 _log = logging.getLogger(__name__)

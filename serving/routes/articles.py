@@ -7,7 +7,6 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from serving import faults
-from serving.articles import Desk, Draft, Memory
 from serving.interface.schemas import (
     Article,
     ArticleList,
@@ -19,7 +18,10 @@ from serving.interface.schemas import (
     TemplateParameter,
 )
 from serving.routes.streams import EventStream, begin_all, close_all, event, merged, unless_client_leaves
-from serving.templates import ArticleTemplate
+from serving.writing.desk import Desk
+from serving.writing.draft import Draft
+from serving.writing.recent import Memory
+from serving.writing.templates import ArticleTemplate
 from textmill.ground.errors import TextmillError
 
 REFUSALS: dict[int | str, dict[str, Any]] = {

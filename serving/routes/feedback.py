@@ -5,11 +5,11 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from serving import faults
-from serving.articles import Memory
 from serving.feedback.ratings import Ratings
 from serving.interface.schemas import RatingAnswer, RatingRequest
 from serving.keys import key_name
 from serving.routes.articles import REFUSALS
+from serving.writing.recent import Memory
 
 _REWARDS = {"up": 1.0, "down": 0.0}
 

@@ -11,7 +11,6 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from serving import faults
-from serving.articles import Desk, model_id
 from serving.interface.errors import NotReady, TooLong
 from serving.interface.schemas import LARGEST_SEED, WriteSettings
 from serving.interface.types import Order, Served
@@ -26,8 +25,9 @@ from serving.openai_schemas import (
 )
 from serving.routes.articles import REFUSALS
 from serving.routes.streams import EventStream, begin_all, close_all, merged, unless_client_leaves
-from serving.templates import WrongParameters
-from serving.texts import Text
+from serving.writing.desk import Desk, model_id
+from serving.writing.guarded_text import Text
+from serving.writing.templates import WrongParameters
 from textmill.gpt2.inference.sampling import Settings
 from textmill.ground.errors import TextmillError
 

@@ -8,8 +8,8 @@ from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 
 from serving import faults
-from serving.articles import Desk, model_id
 from serving.interface.types import Served
+from serving.writing.desk import Desk, model_id
 
 STATIC = Path(__file__).parent.parent / "static"
 _SHOWN = ("max_tokens", "temperature", "top_p", "top_k", "repetition_penalty")

@@ -11,14 +11,16 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
-from serving.articles import Desk, Draft, Memory
 from serving.feedback.ratings import Ratings
 from serving.interface.schemas import Article, ArticleRequest, ModelIdentity
 from serving.keys import key_name
 from serving.routes.articles import REFUSALS
 from serving.routes.streams import begin_all, close_all, unless_client_leaves
 from serving.seldon_schemas import Feedback, Prediction
-from serving.templates import WrongParameters
+from serving.writing.desk import Desk
+from serving.writing.draft import Draft
+from serving.writing.recent import Memory
+from serving.writing.templates import WrongParameters
 
 _COLUMNS = set(ArticleRequest.model_fields) - {"stream", "n", "parameters", "stop"}
 _WHOLE_NUMBERS = {"max_tokens", "top_k", "seed"}

@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.guard import Guard, Withheld
+from serving.writing.guard import Guard, Withheld
 from textmill.gpt2.document import topic_prompt
 from textmill.gpt2.formats import bundle
 from textmill.gpt2.inference.engine import Engine, generate

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.templates import Opening, WrongParameters, load
+from serving.writing.templates import Opening, WrongParameters, load
 from textmill.ground.errors import UserError
 
 

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from serving.guard import Guard, Withheld
 from serving.interface.schemas import LARGEST_SEED, CopiedPassage, GuardReport
 from serving.interface.types import Completion, Order, Piece, Router, Served
+from serving.writing.guard import Guard, Withheld
 from textmill.ground.errors import TextmillError
 
 _log = logging.getLogger(__name__)

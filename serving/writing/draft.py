@@ -1,0 +1,119 @@
+"""One article under way: its opening, its prompt and its text in whole sentences."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from serving.interface.errors import NotReady
+from serving.interface.schemas import (
+    LARGEST_SEED,
+    ArticleRecord,
+    ArticleRequest,
+    ArticleStart,
+    CopiedPassage,
+    WriteSettings,
+)
+from serving.interface.types import Order, Served
+from serving.writing.desk import Desk
+from serving.writing.guarded_text import Grown, Text
+from serving.writing.templates import Opening
+from textmill.gpt2.document import document, topic_prompt, whole_sentences
+from textmill.gpt2.tokenizer import Tokenizer
+
+
+class Draft:
+    """One article being written. Close it, however it ends."""
+
+    def __init__(self, text: Text, start: ArticleStart) -> None:
+        self.start = start
+        self._text = text
+
+    @classmethod
+    async def begin(cls, desk: Desk, request: ArticleRequest, number: int = 0) -> "Draft":
+        """Begin the article of a request, or the one with this number of those it asks for.
+
+        Raises:
+            WrongParameters: as `Desk.opening`.
+            NotReady, UnknownModel, TooLong, QueueFull: as `Router.open`.
+        """
+        opening = desk.opening(request)
+        try:
+            return await cls._begin(desk, request, opening, number)
+        except NotReady:  # perhaps the version was replaced between being picked and being asked
+            if not desk.router.models():
+                raise
+            return await cls._begin(desk, request, opening, number)
+
+    @classmethod
+    async def _begin(cls, desk: Desk, request: ArticleRequest, opening: Opening, number: int) -> "Draft":
+        served = desk.pick(request.user, request.model)
+        settings = desk.settings(served, request.given_settings())
+        settings = replace(settings, seed=(settings.seed + number) % (LARGEST_SEED + 1))
+        prompt, cut = _prompt(await asyncio.to_thread(desk.tokenizers.of, served), served, opening)
+        start = ArticleStart(
+            id=f"art_{secrets.token_hex(12)}",
+            created=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            topic=opening.title,
+            opening=opening.text,
+            model=served.identity,
+            seed=settings.seed,
+            settings=WriteSettings.model_validate(settings, from_attributes=True),
+            prompt_tokens=len(prompt) if isinstance(prompt, list) else 0,
+            prompt_tokens_cut=cut,
+        )
+        order = Order(prompt, settings, request.user, deadline_s=request.deadline_s)
+        return cls(await desk.text(order, served, start.id), start)
+
+    async def grow(self) -> AsyncIterator[Grown]:
+        """The text as it grows, the opening first.
+
+        Raises:
+            Interrupted, DeadlinePassed: as `Completion.pieces`.
+        """
+        if self.start.opening:
+            yield Grown(self.start.opening)
+        async for grown in self._text.grow():
+            yield grown
+            if grown.again and self.start.opening:
+                yield Grown(self.start.opening)
+
+    async def finish(self) -> ArticleRecord:
+        """The whole article, once it has been written."""
+        if not self._text.ending:
+            async for _ in self.grow():
+                pass
+        text = self._text.text
+        if self._text.ending in ("length", "refused"):
+            text = whole_sentences(text)
+        written = f"{self.start.opening}{text}".strip()
+        self._text.passages += await asyncio.to_thread(self._copied, written)
+        return ArticleRecord(
+            **{**self.start.model_dump(), "prompt_tokens": self._text.prompt_tokens},
+            text=written,
+            finish_reason=self._text.ending,
+            tokens=self._text.tokens,
+            seconds=self._text.seconds,
+            guard=self._text.report(self._text.passages),
+            lineage=self._text.served.lineage,
+        )
+
+    def _copied(self, written: str) -> list[CopiedPassage]:
+        return [] if self._text.ending == "refused" else self._text.guard.passages(written)
+
+    async def close(self) -> None:
+        """Free the place."""
+        await self._text.close()
+
+
+def _prompt(tokenizer: Tokenizer | None, served: Served, opening: Opening) -> tuple[str | list[int], int]:
+    """What the model reads before it writes, and how many tokens of it are cut: only the window's last are read."""
+    if tokenizer is None:
+        return document(opening.title, opening.text), 0
+    if opening.text:
+        tokens = [tokenizer.end, *tokenizer.encode(document(opening.title, opening.text))]
+    else:
+        tokens = topic_prompt(tokenizer, opening.title)
+    cut = max(0, len(tokens) - (served.window - 1))  # a place is for the first token written
+    return tokens[cut:], cut
