@@ -10,16 +10,16 @@ from typing import Any
 
 import aiohttp
 
-from serving.following import Follower, resolve_first
 from serving.interface.schemas import ModelIdentity
 from serving.interface.types import Served
-from serving.remote import RemoteWorkers
+from serving.rollout.follower import Follower, resolve_first
+from serving.rollout.remote_workers import RemoteWorkers
+from serving.rollout.rollout import Versions, served_from
 from serving.routing import worker_client
 from serving.routing.router import WorkerRouter
 from serving.routing.shadow import Shadow
 from serving.routing.traffic_split import Route, Target, targets
 from serving.routing.worker_process import Launch, Placement, placements
-from serving.versions import Versions, served_from
 from textmill.gpt2.formats import bundle
 from textmill.ground.environment import MLFLOW, address
 from textmill.ground.errors import UserError

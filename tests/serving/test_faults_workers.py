@@ -22,7 +22,7 @@ from server_processes import Server
 from worker_pools import Loop, order, text_of, until
 
 from serving.interface.errors import Interrupted
-from serving.remote import RemoteWorkers
+from serving.rollout.remote_workers import RemoteWorkers
 from serving.routing.router import WorkerRouter
 from textmill.gpt2.formats import bundle
 from textmill.settings.serving import Serve

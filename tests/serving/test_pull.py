@@ -12,7 +12,8 @@ from unittest.mock import Mock
 import pytest
 from registered_bundles import register
 
-from serving import discovery, pull
+from serving import pull
+from serving.rollout import discovery
 from textmill.gpt2.formats import bundle
 from textmill.ground.errors import UserError
 from textmill.registry.model_registry import ModelRegistry

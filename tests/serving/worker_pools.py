@@ -10,11 +10,11 @@ import aiohttp
 
 from serving.interface.schemas import ModelIdentity
 from serving.interface.types import Order, Piece, Served
+from serving.rollout.rollout import Versions, served_from
 from serving.routing import worker_client
 from serving.routing.router import WorkerRouter
 from serving.routing.traffic_split import Route, Target
 from serving.routing.worker_process import Launch, ProcessWorker, placements
-from serving.versions import Versions, served_from
 from textmill.gpt2.formats import bundle
 from textmill.gpt2.inference.sampling import Settings
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from serving.interface.schemas import ModelIdentity
 from serving.interface.types import Served
-from serving.models_folder import remember, remembered, tidy
+from serving.rollout.bundle_folder import remember, remembered, tidy
+from serving.rollout.rollout import Versions, served_from
 from serving.routing.traffic_split import Target
-from serving.versions import Versions, served_from
 from textmill.ground.errors import TextmillError, UserError
 from textmill.registry.model_registry import ModelRegistry, Version
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import aiohttp
 
-from serving import discovery
 from serving.interface.schemas import ModelIdentity
 from serving.interface.types import Served
-from serving.models_folder import tidy
-from serving.remote_files import fetch
+from serving.rollout import discovery
+from serving.rollout.bundle_folder import tidy
+from serving.rollout.remote_files import fetch
 from serving.routing.deployment import Deployment
 from serving.routing.router import WorkerRouter
 from serving.routing.traffic_split import Route, Target
