@@ -9,14 +9,14 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-from serving import faults
 from serving.feedback import ratings
 from serving.feedback.outbox import Outbox
 from serving.interface.types import Router
-from serving.keys import Budget, KeyRequired, Keys
-from serving.protection import BodyLimit, SecurityHeaders, allow_origins
-from serving.routes import articles, feedback, openai, operations, seldon
 from serving.routing.traffic_split import targets
+from serving.web import error_answers
+from serving.web.api_keys import Budget, KeyRequired, Keys
+from serving.web.middleware import BodyLimit, SecurityHeaders, allow_origins
+from serving.web.routes import articles, feedback, openai, operations, seldon
 from serving.writing import templates
 from serving.writing.desk import Desk, Tokenizers
 from serving.writing.guard import Guards
@@ -64,7 +64,7 @@ def create_app(router: Router, config: Config) -> FastAPI:
     ):
         app.include_router(each)
     operations.add_page(app)
-    faults.handle(app, router.metrics)
+    error_answers.handle(app, router.metrics)
     _protect(app, router, config)
     return app
 

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from starlette.routing import BaseRoute
 from typer.testing import CliRunner
 
-from serving import keys
+from serving.web import api_keys
 from textmill.cli import app
 from textmill.ground.api_keys import make
 from textmill.ground.errors import UserError
@@ -86,7 +86,7 @@ def test_a_key_has_so_many_requests_a_minute(client: TestClient, key: str) -> No
 
 def test_a_budget_refills_evenly() -> None:
     now = 0.0
-    budget = keys.Budget(60, lambda: now)
+    budget = api_keys.Budget(60, lambda: now)
     assert [budget.wait_s("a") for _ in range(60)] == [0.0] * 60
     assert budget.wait_s("a") == pytest.approx(1.0)
     assert budget.wait_s("b") == 0.0
@@ -97,7 +97,7 @@ def test_a_budget_refills_evenly() -> None:
 
 def test_a_key_taken_out_of_the_file_is_refused_and_a_new_one_let_in(file: Path, key: str) -> None:
     now = 0.0
-    held = keys.Keys(file, lambda: now)
+    held = api_keys.Keys(file, lambda: now)
     assert held.name_of(key) == "newsroom"
     other = make("archive")
     file.write_text(other.line, encoding="utf-8")
@@ -112,7 +112,7 @@ def test_a_password_with_a_slow_hash_is_a_key_too(file: Path) -> None:
     salt = b"0123456789abcdef"
     slow = hashlib.scrypt(b"correct horse", salt=salt, n=16384, r=8, p=1, dklen=32)
     file.write_text(f"desk:scrypt:{salt.hex()}:{slow.hex()}\n", encoding="utf-8")
-    held = keys.Keys(file)
+    held = api_keys.Keys(file)
     assert [held.name_of(each) for each in ("correct horse", "correct horse", "wrong horse")] == ["desk", "desk", None]
 
 
@@ -122,12 +122,12 @@ def test_a_password_with_a_slow_hash_is_a_key_too(file: Path) -> None:
 def test_a_line_that_is_no_key_is_named(file: Path, line: str) -> None:
     file.write_text(f"\n{line}\n", encoding="utf-8")
     with pytest.raises(UserError, match="line 2 is no API key"):
-        keys.Keys(file)
+        api_keys.Keys(file)
 
 
 def test_a_missing_file_stops_the_server(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"serve\.keys_file"):
-        keys.Keys(tmp_path / "absent")
+        api_keys.Keys(tmp_path / "absent")
 
 
 def test_a_named_front_end_may_ask_from_a_browser_and_no_other(client: TestClient, key: str) -> None:
@@ -146,5 +146,5 @@ def test_the_command_prints_a_key_once_and_its_line(file: Path) -> None:
     assert shown.exit_code == 0
     key, line = re.search(r"tm_\S+", shown.output)[0], re.search(r"newsroom:sha256:\w+", shown.output)[0]  # type: ignore[index]
     file.write_text(line, encoding="utf-8")
-    assert keys.Keys(file).name_of(key) == "newsroom"
+    assert api_keys.Keys(file).name_of(key) == "newsroom"
     assert key not in line

@@ -21,7 +21,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving import faults
+from serving.web import error_answers
 from textmill.ground.api_keys import NAME, hash_of
 from textmill.ground.errors import UserError
 
@@ -164,10 +164,10 @@ class KeyRequired:
         self._refused(status)
         if status == 429:
             message = "This API key has used up its requests for now; wait as long as Retry-After says."
-            answer = faults.answer(429, "too_many_requests", message, retry_after_s=int(wait_s) + 1)
+            answer = error_answers.answer(429, "too_many_requests", message, retry_after_s=int(wait_s) + 1)
         else:
             message = "This server wants an API key: send 'Authorization: Bearer KEY'."
-            answer = faults.answer(401, "authentication_error", message)
+            answer = error_answers.answer(401, "authentication_error", message)
             # a browser then asks for a name and a password: any name, and the key
             answer.headers["WWW-Authenticate"] = 'Basic realm="Textmill: the password is your API key", charset="UTF-8"'
         return answer

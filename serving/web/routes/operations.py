@@ -7,8 +7,8 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 
-from serving import faults
 from serving.interface.types import Served
+from serving.web import error_answers
 from serving.writing.desk import Desk, model_id
 
 STATIC = Path(__file__).parent.parent / "static"
@@ -40,7 +40,7 @@ def routes(desk: Desk) -> APIRouter:
         now = desk.router.health()
         models = desk.router.models()
         if not now.ready or not models:
-            return faults.answer(
+            return error_answers.answer(
                 503, "not_ready", now.reason or "The model is still being loaded; try again in a moment."
             )
         if request.scope.get("textmill.key") == "":  # keys are asked for, and this request has none

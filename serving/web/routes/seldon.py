@@ -13,10 +13,10 @@ from pydantic import ValidationError
 
 from serving.feedback.ratings import Ratings
 from serving.interface.schemas import Article, ArticleRequest, ModelIdentity
-from serving.keys import key_name
-from serving.routes.articles import REFUSALS
-from serving.routes.streams import begin_all, close_all, unless_client_leaves
-from serving.seldon_schemas import Feedback, Prediction
+from serving.web.api_keys import key_name
+from serving.web.routes.articles import REFUSALS
+from serving.web.routes.event_stream import begin_all, close_all, unless_client_leaves
+from serving.web.routes.seldon_schemas import Feedback, Prediction
 from serving.writing.desk import Desk
 from serving.writing.draft import Draft
 from serving.writing.recent import Memory

@@ -6,7 +6,6 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from serving import faults
 from serving.interface.schemas import (
     Article,
     ArticleList,
@@ -17,7 +16,8 @@ from serving.interface.schemas import (
     TemplateList,
     TemplateParameter,
 )
-from serving.routes.streams import EventStream, begin_all, close_all, event, merged, unless_client_leaves
+from serving.web import error_answers
+from serving.web.routes.event_stream import EventStream, begin_all, close_all, event, merged, unless_client_leaves
 from serving.writing.desk import Desk
 from serving.writing.draft import Draft
 from serving.writing.recent import Memory
@@ -59,7 +59,9 @@ def routes(desk: Desk, memory: Memory) -> APIRouter:
         """An article written lately, with what its model was made from: run, snapshot, sources."""
         record = memory.find(article_id)
         if record is None:
-            return faults.answer(404, "not_found", f"There is no article '{article_id[:40]}' here, or not any more.")
+            return error_answers.answer(
+                404, "not_found", f"There is no article '{article_id[:40]}' here, or not any more."
+            )
         return record
 
     @router.get("/v1/templates", responses=REFUSALS)
@@ -101,4 +103,4 @@ async def _article(draft: Draft, memory: Memory) -> AsyncIterator[tuple[str, dic
                 yield "text", {"text": grown.text}
         yield "done", memory.keep(await draft.finish()).model_dump()
     except TextmillError as error:
-        yield "error", faults.body_of(error)
+        yield "error", error_answers.body_of(error)

@@ -4,11 +4,11 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from serving import faults
 from serving.feedback.ratings import Ratings
 from serving.interface.schemas import RatingAnswer, RatingRequest
-from serving.keys import key_name
-from serving.routes.articles import REFUSALS
+from serving.web import error_answers
+from serving.web.api_keys import key_name
+from serving.web.routes.articles import REFUSALS
 from serving.writing.recent import Memory
 
 _REWARDS = {"up": 1.0, "down": 0.0}
@@ -23,7 +23,9 @@ def routes(memory: Memory, ratings: Ratings) -> APIRouter:
         """Rate an article; a second rating by the same reader replaces the first."""
         record = memory.find(article_id)
         if record is None:
-            return faults.answer(404, "not_found", f"There is no article '{article_id[:40]}' here, or not any more.")
+            return error_answers.answer(
+                404, "not_found", f"There is no article '{article_id[:40]}' here, or not any more."
+            )
         reader = f"{key_name(request)}/{asked.user}"
         rating = await ratings.add(article_id, record.model, reader, _REWARDS[asked.rating], asked.comment)
         return RatingAnswer(id=rating.id, article=article_id, rating=asked.rating)

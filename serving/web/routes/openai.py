@@ -10,11 +10,13 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from serving import faults
 from serving.interface.errors import NotReady, TooLong
 from serving.interface.schemas import LARGEST_SEED, WriteSettings
 from serving.interface.types import Order, Served
-from serving.openai_schemas import (
+from serving.web import error_answers
+from serving.web.routes.articles import REFUSALS
+from serving.web.routes.event_stream import EventStream, begin_all, close_all, merged, unless_client_leaves
+from serving.web.routes.openai_schemas import (
     Choice,
     CompletionAnswer,
     CompletionRequest,
@@ -23,8 +25,6 @@ from serving.openai_schemas import (
     Provenance,
     Usage,
 )
-from serving.routes.articles import REFUSALS
-from serving.routes.streams import EventStream, begin_all, close_all, merged, unless_client_leaves
 from serving.writing.desk import Desk, model_id
 from serving.writing.guarded_text import Text
 from serving.writing.templates import WrongParameters
@@ -206,7 +206,7 @@ async def _events(job: _Job, texts: Sequence[Text]) -> AsyncIterator[str]:
             yield _event(job.answer([], _usage(job, texts)).model_dump())
         yield "data: [DONE]\n\n"
     except TextmillError as error:
-        yield _event(faults.body_of(error))
+        yield _event(error_answers.body_of(error))
 
 
 async def _pieces(job: _Job, index: int, text: Text) -> AsyncIterator[dict[str, Any]]:
