@@ -9,7 +9,7 @@ import pytest
 import yaml
 from manifests import KUBERNETES, containers, documents, pod, rendered
 
-from serving import worker
+from serving.worker import __main__ as worker
 from textmill.ground.environment import MLFLOW, MONGODB
 from textmill.settings import yaml_file as configuration
 from textmill.settings.pipeline import Kubeflow

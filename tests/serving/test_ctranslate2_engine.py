@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.ctranslate2_engine import CTranslate2Engine
+from serving.worker.ctranslate2_engine import CTranslate2Engine
 from textmill.gpt2.inference.engine import Engine, QueueFull
 from textmill.gpt2.inference.generation import Chunk
 from textmill.gpt2.inference.sampling import Settings

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serving.ctranslate2_engine import CTranslate2Engine
+from serving.worker.ctranslate2_engine import CTranslate2Engine
 from textmill.gpt2.formats import bundle
 from textmill.gpt2.inference.engine import Engine as OnnxEngine
 from textmill.gpt2.inference.generation import Chunk

@@ -75,8 +75,8 @@ async def _serve(options: argparse.Namespace) -> None:
     """
     from aiohttp import web
 
-    from serving.worker_routes import create_app
-    from serving.worker_text import load
+    from serving.worker.model import load
+    from serving.worker.routes import create_app
     from textmill.ground.errors import TextmillError, UserError
 
     model = load(

@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-from serving.worker_text import Model, Text, joined
+from serving.worker.model import Model, Text, joined
 from textmill.gpt2.formats import bundle
 from textmill.gpt2.inference.engine import QueueFull
 from textmill.ground.errors import TextmillError, UserError

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from serving import ctranslate2_model
+from serving.worker import ctranslate2_model
 from textmill.gpt2.formats import bundle
 from textmill.gpt2.inference.engine import QueueFull
 from textmill.gpt2.inference.generation import Chunk, Text
