@@ -47,5 +47,5 @@ LABEL org.opencontainers.image.title="textmill-worker" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 # what follows is given to serving.worker, such as --slots 16
-ENTRYPOINT ["tini", "--", "python3", "/app/with_secrets.py", "python3", "-P", "-m", "serving.pull", "--into", "/models", "--baked", "/model", "--run", "--host", "0.0.0.0", "--port", "8100"]
+ENTRYPOINT ["tini", "--", "python3", "/app/with_secrets.py", "python3", "-P", "-m", "serving.rollout.pull", "--into", "/models", "--baked", "/model", "--run", "--host", "0.0.0.0", "--port", "8100"]
 CMD ["--device", "cpu"]

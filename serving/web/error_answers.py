@@ -20,7 +20,10 @@ from serving.interface.errors import (
     WorkerRefused,
 )
 from serving.interface.metrics import Metrics
-from serving.interface.schemas import ErrorAnswer, ErrorDetail
+from serving.interface.schemas import (
+    ErrorAnswer,
+    ErrorDetail,
+)
 from serving.writing.templates import WrongParameters
 from textmill.ground.errors import TextmillError
 
@@ -127,3 +130,8 @@ def _sentence(request: Request, error: HTTPException) -> str:
     if error.status_code == 400:
         return "The body cannot be read as JSON in UTF-8."
     return error.detail or f"{HTTPStatus(error.status_code).phrase}."
+
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    code: {"model": ErrorAnswer} for code in (400, 401, 404, 413, 422, 429, 500, 503, 504)
+}

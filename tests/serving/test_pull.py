@@ -12,15 +12,14 @@ from unittest.mock import Mock
 import pytest
 from registered_bundles import register
 
-from serving import pull
-from serving.rollout import discovery
+from serving.rollout import discovery, pull
 from textmill.gpt2.formats import bundle
 from textmill.ground.errors import UserError
 from textmill.registry.model_registry import ModelRegistry
 
 
 def _pull(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-P", "-m", "serving.pull", "--into", str(folder), *options]
+    command = [sys.executable, "-P", "-m", "serving.rollout.pull", "--into", str(folder), *options]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180)
 
 

@@ -11,22 +11,18 @@ from serving.interface.schemas import (
     ArticleList,
     ArticleRecord,
     ArticleRequest,
-    ErrorAnswer,
     TemplateDescription,
     TemplateList,
     TemplateParameter,
 )
 from serving.web import error_answers
+from serving.web.error_answers import REFUSALS
 from serving.web.routes.event_stream import EventStream, begin_all, close_all, event, merged, unless_client_leaves
 from serving.writing.desk import Desk
 from serving.writing.draft import Draft
 from serving.writing.recent import Memory
 from serving.writing.templates import ArticleTemplate
 from textmill.ground.errors import TextmillError
-
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    code: {"model": ErrorAnswer} for code in (400, 401, 404, 413, 422, 429, 500, 503, 504)
-}
 
 
 def routes(desk: Desk, memory: Memory) -> APIRouter:

@@ -8,7 +8,7 @@ from serving.feedback.ratings import Ratings
 from serving.interface.schemas import RatingAnswer, RatingRequest
 from serving.web import error_answers
 from serving.web.api_keys import key_name
-from serving.web.routes.articles import REFUSALS
+from serving.web.error_answers import REFUSALS
 from serving.writing.recent import Memory
 
 _REWARDS = {"up": 1.0, "down": 0.0}

@@ -14,7 +14,7 @@ from serving.interface.errors import NotReady, TooLong
 from serving.interface.schemas import LARGEST_SEED, WriteSettings
 from serving.interface.types import Order, Served
 from serving.web import error_answers
-from serving.web.routes.articles import REFUSALS
+from serving.web.error_answers import REFUSALS
 from serving.web.routes.event_stream import EventStream, begin_all, close_all, merged, unless_client_leaves
 from serving.web.routes.openai_schemas import (
     Choice,

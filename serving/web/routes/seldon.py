@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from serving.feedback.ratings import Ratings
 from serving.interface.schemas import Article, ArticleRequest, ModelIdentity
 from serving.web.api_keys import key_name
-from serving.web.routes.articles import REFUSALS
+from serving.web.error_answers import REFUSALS
 from serving.web.routes.event_stream import begin_all, close_all, unless_client_leaves
 from serving.web.routes.seldon_schemas import Feedback, Prediction
 from serving.writing.desk import Desk

@@ -1,6 +1,6 @@
 """Fetch the model that a worker container serves, then become the worker.
 
-    python -m serving.pull --into DIR [--model stage:Production] [--name NAME] [--baked DIR] [--run WORKER-OPTION...]
+    python -m serving.rollout.pull --into DIR [--model stage:Production] [--name NAME] [--baked DIR] [--run WORKER-OPTION...]
 
 The stage is resolved once, to one version, whose files are checked against its manifest. TEXTMILL_MODEL and
 TEXTMILL_MODEL_NAME stand for `--model` and `--name`; MLFLOW_TRACKING_URI says where MLflow is. An image that has a model
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m serving.pull", description="Fetch a model and serve it.")
+    parser = argparse.ArgumentParser(prog="python -m serving.rollout.pull", description="Fetch a model and serve it.")
     add, environment = parser.add_argument, os.environ.get
     add("--into", type=Path, required=True, help="folder for the bundles that are fetched")
     add("--model", default=environment("TEXTMILL_MODEL") or "stage:Production", help="stage:STAGE or version:NUMBER")
