@@ -1,11 +1,5 @@
 """The collections of one database: articles stored, snapshots taken and read again."""
 
-from typing import TYPE_CHECKING
-
-from textmill.ground.errors import UserError
-
-if TYPE_CHECKING:
-    from textmill.articles.store import ArticleStore
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
@@ -20,6 +14,7 @@ from textmill.articles.article import Article, now
 from textmill.articles.snapshot import Snapshot, digest_of, digest_term
 from textmill.articles.writes import LATEST, UpsertCounts, forgotten_query, writes_for
 from textmill.ground.environment import MONGODB, address, without_password
+from textmill.ground.errors import UserError
 
 ANSWER_WITHIN_S = 3  # how long a store may take to answer; with the start of a command, a person waits five seconds
 

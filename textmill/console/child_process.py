@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from textmill.console import progress
-from textmill.console.display import _Display
+from textmill.console.display import Display
 from textmill.console.output import say
 from textmill.ground.errors import TextmillError
 
@@ -100,7 +100,7 @@ def failed(event: dict[str, Any], log: Path) -> StepFailed:
 def _watch(events: TextIO, first: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
     outcome: dict[str, Any] = {}
     failure: dict[str, Any] | None = None
-    with _Display() as display:
+    with Display() as display:
         shown: dict[str, Callable[[dict[str, Any]], None]] = {
             "plan": lambda event: display.plan.extend(event["steps"]),
             "step": lambda event: display.begin(event["name"]),

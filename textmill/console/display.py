@@ -9,7 +9,7 @@ from textmill.console.output import console, done, say
 _LINE_EVERY_S = 10  # where output is no terminal
 
 
-class _Display:
+class Display:
     """Steps as they come: a bar in a terminal, a line now and then elsewhere."""
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class _Display:
             transient=True,
         )
 
-    def __enter__(self) -> "_Display":
+    def __enter__(self) -> "Display":
         if console.is_terminal:
             self._bars.start()
         return self

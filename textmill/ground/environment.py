@@ -1,12 +1,8 @@
 """Addresses, with the passwords they may hold, come from the environment where they are used, and nowhere else."""
 
 import os
-from typing import TYPE_CHECKING
 
 from textmill.ground.errors import UserError
-
-if TYPE_CHECKING:
-    pass
 
 MONGODB = "TEXTMILL_MONGODB_URI"
 MLFLOW = "MLFLOW_TRACKING_URI"
