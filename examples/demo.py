@@ -17,7 +17,7 @@ from pathlib import Path
 import requests
 
 from textmill.commands import crawl, run, serve
-from textmill.commands import project as steps
+from textmill.commands.project import Project
 from textmill.console import child_process, output
 from textmill.ground.environment import without_password
 from textmill.ground.files import write_beside
@@ -45,14 +45,14 @@ def site() -> Iterator[str]:
         child_process.stop(child)
 
 
-def project(start: str) -> steps.Project:
+def project(start: str) -> Project:
     """The demo's configuration, in the data folder, with the site's address."""
     text = (HERE / "demo.yaml").read_text(encoding="utf-8").replace("http://127.0.0.1:8808/", start)
     write_beside(DATA / "textmill.yaml", text)
-    return steps.Project.load(DATA / "textmill.yaml")
+    return Project.load(DATA / "textmill.yaml")
 
 
-def review(demo: steps.Project) -> None:
+def review(demo: Project) -> None:
     """Show where a reviewer would look, and promote what waits in Staging: only a blessed version is there."""
     registry = demo.registry
     staged = registry.resolve("Staging")
@@ -103,8 +103,8 @@ def demo(checking: bool) -> None:
             "Servers", f"article store {without_password(servers.mongodb)}, MLflow {without_password(servers.mlflow)}"
         )
         output.done("Web site", f"The Millpond, a small blog, at {start}")
-        crawl.crawl(demo)
-        run.run(demo)
+        crawl.crawl_sites(demo)
+        run.run_pipeline(demo)
         review(demo)
         with serve.serving(demo, local.free_port(demo.config.serve.port)) as server:
             output.done("Serving", server.address)

@@ -257,19 +257,19 @@ def test_a_version_is_downloaded_in_every_form(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", registered.tracking_uri)
     project = Project.load(tmp_path / "textmill.yaml")
     with pytest.raises(UserError, match="is in stage 'Production'; name one"):
-        download.download(project, None, tmp_path / "any", "bundle")
+        download.write_version(project, None, tmp_path / "any", "bundle")
     registered.promote(1, "good")
-    for form in download.FORMS:
-        assert download.download(project, None, tmp_path / form, form).number == 1
+    for form in checkpoint.FORMS:
+        assert download.write_version(project, None, tmp_path / form, form).number == 1
         read = checkpoint.read(tmp_path / form)
         assert (read.form, read.architecture) == (form, SMALL)
         expected = weights.initial(SMALL)
         assert all(np.array_equal(read.weights[name], expected[name]) for name in expected)
         with pytest.raises(UserError, match="holds something already"):
-            download.download(project, 1, tmp_path / form, form)
+            download.write_version(project, 1, tmp_path / form, form)
     assert (tmp_path / "gpt-2-simple" / "model-12.index").is_file()
     with pytest.raises(UserError, match="There is no form 'gguf'"):
-        download.download(project, 1, tmp_path / "any", "gguf")
+        download.write_version(project, 1, tmp_path / "any", "gguf")
 
 
 def test_a_checkpoint_of_openais_that_comes_damaged_is_not_kept(tmp_path: Path) -> None:

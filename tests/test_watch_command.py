@@ -14,7 +14,7 @@ from textmill.articles.article import Article, now
 from textmill.articles.store import ArticleStore
 from textmill.commands import status
 from textmill.commands.project import Project
-from textmill.commands.watch import Watcher, watch
+from textmill.commands.watch import Watcher, keep_watching
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.tokenizer import characters
 from textmill.monitoring.feedback_store import FeedbackStore, Rating, rating_id
@@ -116,12 +116,12 @@ def test_a_look_asks_for_what_is_in_staging_and_status_shows_it(
     number = register_bundle(world.registry, tmp_path / "parrot", tags)
     world.registry.promote(number, "blessed", stage="Staging")
     said: list[str] = []
-    watch(world.project, Event(), once=True, say=said.append)
-    watch(world.project, Event(), once=True, say=said.append)
+    keep_watching(world.project, Event(), once=True, say=said.append)
+    keep_watching(world.project, Event(), once=True, say=said.append)
     assert "ask: version 2 is better than version 1 in Production" in said[0]
     assert said[1:] == ["  Next: textmill promote 2", "Nothing to do: 0 new articles."]
     assert world.registry.version(2).stage == "Staging"
-    status.status(world.project)
+    status.show(world.project)
     assert "version 2 is better than version 1 in Production" in capsys.readouterr().out
 
 
@@ -131,7 +131,7 @@ def test_a_better_version_is_deployed_where_that_is_wanted(world: World, tmp_pat
     tags = {"snapshot": "1", "bits_per_byte": "0.5000", "reference": "version 1 in Production 0.6000"}
     number = register_bundle(world.registry, tmp_path / "parrot", tags)
     world.registry.promote(number, "blessed", stage="Staging")
-    watch(Project.load(file), Event(), once=True, say=lambda _: None)
+    keep_watching(Project.load(file), Event(), once=True, say=lambda _: None)
     assert world.registry.version(2).stage == "Production"
     last = next(move for move in world.registry.history() if move.version == 2 and move.stage == "Production")
     assert last.why.startswith("textmill watch: version 2 is better")

@@ -1,22 +1,48 @@
-"""TODO."""
+"""`textmill crawl`: the sites into the article store, once or again and again."""
+
+from __future__ import annotations
 
 import re
 import sys
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
-from textmill.commands.project import Project
-from textmill.console import child_process, output
+import typer
+
+from textmill.commands.options import DEFAULT, ConfigFile, Verbose, project_of
 from textmill.ground.environment import MONGODB
 from textmill.ground.errors import TextmillError, UserError
-from textmill.local_servers import servers
+
+if TYPE_CHECKING:
+    from textmill.commands.project import Project
+
 
 _STORE_AGAIN_S = 60.0  # after a crawl for which the store did not answer
 
 
-def crawl(project: Project) -> dict[str, Any]:
+def crawl(
+    watch: Annotated[
+        str, typer.Option(metavar="EVERY", help="Crawl again so often, such as 1d, 12h or 30m, until Ctrl-C.")
+    ] = "",
+    config: ConfigFile = DEFAULT,
+    verbose: Verbose = False,
+) -> None:
+    """Crawl the sites into the article store."""
+    from textmill.console import output
+
+    project = project_of(config, verbose)
+    if watch:
+        crawl_again(project, seconds_in(watch))
+    crawl_sites(project)
+    output.say("Next: textmill run")
+
+
+def crawl_sites(project: Project) -> dict[str, Any]:
     """Crawl every configured site into the store; returns the counts of each."""
+    from textmill.console import child_process
+    from textmill.local_servers import servers
+
     _ = project.store  # says within five seconds if it does not answer
     environment = {MONGODB: servers.store_address(project.config.data_dir)}
     command = [sys.executable, "-P", "-m", "scraper.crawl", "--config", str(project.file), "--log-file", "-"]
@@ -35,16 +61,19 @@ def seconds_in(duration: str) -> float:
     return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[found[2]]
 
 
-def watch(project: Project, every_s: float) -> NoReturn:
+def crawl_again(project: Project, every_s: float) -> NoReturn:
     """Crawl again and again, each time so many seconds after the last beginning, until Ctrl-C.
 
     A crawl that fails is reported, and the next one begins in its time, or within a minute where the store did not
     answer. The configuration is read afresh for each.
     """
+    from textmill.commands.project import Project
+    from textmill.console import output
+
     while True:
         began, due_s = time.monotonic(), every_s
         try:
-            crawl(Project.load(project.file, project.verbose))
+            crawl_sites(Project.load(project.file, project.verbose))
         except TextmillError as error:
             output.say(str(error))
             if not _store_answers(project):

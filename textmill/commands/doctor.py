@@ -1,4 +1,6 @@
-"""TODO."""
+"""`textmill doctor`: whether this machine has what Textmill needs, and the cure where it has not."""
+
+from __future__ import annotations
 
 import os
 import shutil
@@ -7,17 +9,25 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from textmill.articles.store import ArticleStore
-from textmill.console.output import console, say
+import typer
+
+from textmill.commands.options import DEFAULT, ConfigFile
 from textmill.ground.environment import MLFLOW, MONGODB, without_password
 from textmill.ground.errors import TextmillError
-from textmill.local_servers.servers import addresses
-from textmill.registry.model_registry import ModelRegistry
-from textmill.settings import yaml_file as configuration
-from textmill.settings.config import Config
+
+if TYPE_CHECKING:
+    from textmill.settings.config import Config
+
 
 _DISK_GB = 4  # dependencies and a small model's runs
+
+
+def doctor(config: ConfigFile = DEFAULT) -> None:
+    """Check what Textmill needs on this machine, and say how to put right what is missing."""
+
+    raise typer.Exit(0 if all_good(config) else 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +39,10 @@ class Check:
     cure: str
 
 
-def doctor(file: Path) -> bool:
+def all_good(file: Path) -> bool:
     """Print every check; true when all are good."""
+    from textmill.console.output import console, say
+
     checks = list(_checks(file))
     for check in checks:
         mark = "[green]✓[/green]" if check.good else "[red]✗[/red]"
@@ -40,6 +52,9 @@ def doctor(file: Path) -> bool:
 
 
 def _checks(file: Path) -> Iterator[Check]:
+    from textmill.local_servers.servers import addresses
+    from textmill.settings import yaml_file as configuration
+
     version = sys.version_info
     yield Check(f"Python {version.major}.{version.minor}", version >= (3, 11), "Textmill needs Python 3.11 or newer")
     for extra, module in (("crawl", "scrapy"), ("pipeline", "tfx"), ("serve", "onnxruntime"), ("serve", "fastapi")):
@@ -62,6 +77,10 @@ def _checks(file: Path) -> Iterator[Check]:
 
 
 def _servers(config: Config) -> Iterator[Check]:
+    from textmill.articles.store import ArticleStore
+    from textmill.local_servers.servers import addresses
+    from textmill.registry.model_registry import ModelRegistry
+
     try:
         found = addresses(config.data_dir)
     except TextmillError:

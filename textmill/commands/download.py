@@ -1,25 +1,45 @@
-"""A registered version as a folder: the bundle itself, or in a form that other programs read."""
+"""`textmill download`: a registered version as a folder, the bundle itself or a form that other programs read."""
+
+from __future__ import annotations
 
 import shutil
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from textmill.commands.project import Project
-from textmill.console import output
-from textmill.gpt2.formats import bundle, checkpoint
-from textmill.gpt2.formats.checkpoint import BUNDLE, GPT_2_SIMPLE, HUGGING_FACE
+import typer
+
+from textmill.commands.options import DEFAULT, ConfigFile, project_of
 from textmill.ground.errors import UserError
-from textmill.registry.model_registry import ModelRegistry, Version
 
-FORMS = (BUNDLE, HUGGING_FACE, GPT_2_SIMPLE)
+if TYPE_CHECKING:
+    from textmill.commands.project import Project
+    from textmill.registry.model_registry import ModelRegistry, Version
 
 
-def download(project: Project, number: int | None, to: Path, form: str) -> Version:
+def download(
+    to: Annotated[Path, typer.Option(help="The folder to write: absent, or empty.")],
+    version: Annotated[int | None, typer.Argument(help="The version; the one in Production if left out.")] = None,
+    form: Annotated[str, typer.Option(help="bundle, hugging-face or gpt-2-simple.")] = "bundle",
+    config: ConfigFile = DEFAULT,
+) -> None:
+    """Write a version to a folder, in the form that other programs read."""
+    from textmill.console import output
+
+    written = write_version(project_of(config), version, to, form)
+    output.done(f"Version {written.number}", f"{to} has it as a {form} directory")
+
+
+def write_version(project: Project, number: int | None, to: Path, form: str) -> Version:
     """Write a version, that in Production where no number is given, to a folder.
 
     Raises:
         UserError: there is no such version or form, or the folder holds something.
     """
+    from textmill.console import output
+    from textmill.gpt2.formats import checkpoint
+    from textmill.gpt2.formats.checkpoint import BUNDLE, FORMS
+
     if form not in FORMS:
         raise UserError(f"There is no form '{form}'; choose one of {', '.join(FORMS)}.")
     checkpoint.check_free(to)
@@ -50,6 +70,9 @@ def _copy(directory: Path, to: Path) -> None:
 
 def write(directory: Path, to: Path, form: str) -> None:
     """Write a bundle in another form."""
+    from textmill.gpt2.formats import bundle, checkpoint
+    from textmill.gpt2.formats.checkpoint import HUGGING_FACE
+
     read = checkpoint.read(directory)
     assert read.tokenizer is not None  # every bundle has one
     if form == HUGGING_FACE:

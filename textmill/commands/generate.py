@@ -1,12 +1,34 @@
-"""Write one article, without a server."""
+"""`textmill generate`: one article, written without a server."""
+
+from __future__ import annotations
 
 import secrets
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from textmill.commands.project import Project
-from textmill.gpt2.formats import bundle
-from textmill.gpt2.inference import engine as inference
+import typer
+
+from textmill.commands.options import DEFAULT, ConfigFile, project_of
 from textmill.ground.errors import UserError
+
+if TYPE_CHECKING:
+    from textmill.commands.project import Project
+
+
+def generate(
+    topic: Annotated[str, typer.Argument(help="What the article is about: a title.")],
+    tokens: Annotated[int, typer.Option(min=1, help="Length, in tokens, at most.")] = 200,
+    temperature: Annotated[
+        float | None, typer.Option(min=0, max=10, help="0: the likeliest word each time; the model's own if left out.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same text.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Write with the model in this folder instead.")] = None,
+    config: ConfigFile = DEFAULT,
+) -> None:
+    """Write one article with the Production version and print it."""
+
+    model = checked(bundle) if bundle else fetch(project_of(config))
+    typer.echo(write(model, topic, tokens, temperature, seed))
 
 
 def fetch(project: Project) -> Path:
@@ -28,12 +50,16 @@ def fetch(project: Project) -> Path:
 
 def checked(directory: Path) -> Path:
     """A bundle's folder that the user named, its files verified; UserError where they are not what they were."""
+    from textmill.gpt2.formats import bundle
+
     bundle.verify(directory)
     return directory
 
 
 def write(directory: Path, topic: str, tokens: int, temperature: float | None, seed: int | None) -> str:
     """An article, with its title, by the model in a bundle's folder."""
+    from textmill.gpt2.inference import engine as inference
+
     engine = inference.Engine(directory, slots=1)
     settings = {
         "max_tokens": tokens,

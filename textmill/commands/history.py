@@ -1,21 +1,40 @@
-"""TODO."""
+"""`textmill history`: the promotion log."""
+
+from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+import typer
 
-from textmill.commands.project import Project
-from textmill.console.output import console, say
-from textmill.registry.promotion_log import Move
+from textmill.commands.options import DEFAULT, ConfigFile, project_of
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from textmill.commands.project import Project
+    from textmill.registry.promotion_log import Move
+
 
 _UNWRAPPED = 10_000  # columns
 
 
-def history(project: Project, as_json: bool = False) -> None:
+def history(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    config: ConfigFile = DEFAULT,
+) -> None:
+    """Show the promotion log: who moved which version where, when and why."""
+
+    show(project_of(config), as_json)
+
+
+def show(project: Project, as_json: bool = False) -> None:
     """Print the promotion log, the oldest entry first: a table, or one JSON object a line."""
+    from rich.console import Console
+
+    from textmill.console.output import console, say
+
     moves = project.registry.history()
     if as_json:
         for move in moves:
@@ -29,6 +48,9 @@ def history(project: Project, as_json: bool = False) -> None:
 
 
 def _moves(moves: list[Move]) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
     table = Table("time (UTC)", "version", "from -> to", "who", "bits per byte", "why", box=None, pad_edge=False)
     for move in moves:
         why = f"{move.why} (refused: {move.refused})" if move.refused else move.why

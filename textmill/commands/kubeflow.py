@@ -1,14 +1,45 @@
-"""The pipeline on Kubeflow, compiled and submitted by a child process that may import TFX."""
+"""`textmill kubeflow`: the pipeline compiled and submitted by a child process that may import TFX."""
+
+from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from textmill.commands.project import Project, take_snapshot
-from textmill.console import child_process
+import typer
+
+from textmill.commands.options import DEFAULT, ConfigFile, SnapshotNumber, Verbose, project_of
 from textmill.ground.errors import UserError
-from textmill.training.bases import resolving
+
+if TYPE_CHECKING:
+    from textmill.commands.project import Project
+
+
+def kubeflow_compile(
+    out: Annotated[Path, typer.Option(help="The YAML file to write.")] = Path("pipeline.yaml"),
+    snapshot: SnapshotNumber = None,
+    config: ConfigFile = DEFAULT,
+    verbose: Verbose = False,
+) -> None:
+    """Write the pipeline as a file that Kubeflow Pipelines 2 takes."""
+    from textmill.console import output
+
+    compile_for(project_of(config, verbose), out, snapshot)
+    output.say("Next: textmill kubeflow submit, or upload the file in Kubeflow's page")
+
+
+def kubeflow_submit(
+    parameter: Annotated[
+        list[str] | None, typer.Option("--set", help="steps=, size=, sources= or stage=, for this run.")
+    ] = None,
+    snapshot: SnapshotNumber = None,
+    config: ConfigFile = DEFAULT,
+    verbose: Verbose = False,
+) -> None:
+    """Compile the pipeline afresh, upload it and start a run."""
+
+    submit(project_of(config, verbose), parameter or [], snapshot)
 
 
 def compile_for(project: Project, out: Path, snapshot: int | None = None) -> dict[str, Any]:
@@ -28,6 +59,10 @@ def submit(project: Project, parameters: Sequence[str], snapshot: int | None = N
 
 
 def _run(project: Project, out: Path, snapshot: int | None, options: Sequence[str]) -> dict[str, Any]:
+    from textmill.commands.project import take_snapshot
+    from textmill.console import child_process
+    from textmill.training.bases import resolving
+
     if out.suffix != ".yaml":
         raise UserError(f"Kubeflow takes no '{out.name}'; give a file whose name ends in .yaml.")
     if not project.config.kubeflow.image:

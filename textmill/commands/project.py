@@ -1,18 +1,38 @@
-"""The long pieces of work, each a child process with progress on the console: crawl, run, serve."""
+"""`textmill init`, and what a configuration file stands for: its store, its registry, its logs."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from textmill.articles.snapshot import Snapshot
-from textmill.articles.store import ArticleStore
+import typer
+
+from textmill.commands.options import DEFAULT, ConfigFile
 from textmill.ground.errors import UserError
-from textmill.local_servers import servers
-from textmill.registry.model_registry import ModelRegistry
-from textmill.settings import yaml_file as configuration
-from textmill.settings.config import Config
+
+if TYPE_CHECKING:
+    from textmill.articles.snapshot import Snapshot
+    from textmill.articles.store import ArticleStore
+    from textmill.local_servers import servers
+    from textmill.registry.model_registry import ModelRegistry
+    from textmill.settings.config import Config
+
 
 _KEEP_LOGS = 20  # of each kind
+
+
+def init(
+    start: Annotated[str, typer.Argument(metavar="URL", help="Where the site starts: a page, a feed or a sitemap.")],
+    name: Annotated[str, typer.Option(help="Name of the model; the site's host name if left out.")] = "",
+    config: ConfigFile = DEFAULT,
+) -> None:
+    """Write a commented textmill.yaml for a site."""
+    from textmill.settings import yaml_file as configuration
+
+    chosen = configuration.write_template(config, start, name)
+    typer.echo(f"{config} is written: the model's name is '{chosen}'. Next: textmill up")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,23 +44,35 @@ class Project:
     verbose: bool = False
 
     @classmethod
-    def load(cls, file: Path, verbose: bool = False) -> "Project":
+    def load(cls, file: Path, verbose: bool = False) -> Project:
+        from textmill.settings import yaml_file as configuration
+
         return cls(file.absolute(), configuration.load(file), verbose)
 
     @property
     def addresses(self) -> servers.Addresses:
+        from textmill.local_servers import servers
+
         return servers.addresses(self.config.data_dir)
 
     @property
     def registry(self) -> ModelRegistry:
+        from textmill.local_servers import servers
+        from textmill.registry.model_registry import ModelRegistry
+
         return ModelRegistry(servers.tracking_address(self.config.data_dir), self.config.name)
 
     @property
     def store(self) -> ArticleStore:
+        from textmill.articles.store import ArticleStore
+        from textmill.local_servers import servers
+
         return ArticleStore.connect(servers.store_address(self.config.data_dir), self.config.store.database)
 
     def log(self, step: str) -> Path:
         """A fresh log file for one step; the oldest of its kind go."""
+        from textmill.local_servers import servers
+
         path = servers.log_of(self.config.data_dir, f"{step}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
         for old in sorted(path.parent.glob(f"{step}-*.log"))[: -_KEEP_LOGS + 1]:
             old.unlink(missing_ok=True)

@@ -1,18 +1,46 @@
-"""TODO."""
+"""`textmill run`: the pipeline over what the store holds now, on this machine."""
+
+from __future__ import annotations
 
 import secrets
 import sys
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from textmill.commands.project import Project, take_snapshot
-from textmill.console import child_process
-from textmill.training.bases import resolving
-from textmill.training.memory import malloc
+import typer
+
+from textmill.commands.options import DEFAULT, ConfigFile, Verbose, project_of
+
+if TYPE_CHECKING:
+    from textmill.commands.project import Project
 
 
-def run(project: Project, runner: str = "local") -> dict[str, Any]:
+def run(
+    config: ConfigFile = DEFAULT,
+    runner: Annotated[
+        str, typer.Option(help="local: one step after the other; beam: as Beam schedules them.")
+    ] = "local",
+    verbose: Verbose = False,
+) -> None:
+    """Run the pipeline: export, preprocess, fine-tune, evaluate, register."""
+    from textmill.console import output
+    from textmill.ground.errors import UserError
+
+    if runner not in ("local", "beam"):
+        raise UserError(f"There is no runner '{runner}'; choose local or beam.")
+    project = project_of(config, verbose)
+    run_pipeline(project, runner)
+    staged = project.registry.resolve("Staging")
+    output.say(f"Next: textmill promote {staged.number}" if staged else "Next: textmill status")
+
+
+def run_pipeline(project: Project, runner: str = "local") -> dict[str, Any]:
     """Run the pipeline over what the store holds now; returns the registered version and its stage."""
+    from textmill.commands.project import take_snapshot
+    from textmill.console import child_process
+    from textmill.training.bases import resolving
+    from textmill.training.memory import malloc
+
     resolving.check_folder(project.config)
     addresses = project.addresses
     project.registry.check()

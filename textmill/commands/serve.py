@@ -1,4 +1,6 @@
-"""TODO."""
+"""`textmill serve`: the web page and the HTTP API, as a child process that this one waits for."""
+
+from __future__ import annotations
 
 import json
 import subprocess
@@ -7,13 +9,38 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
 
-from textmill.commands.project import Project
-from textmill.console import child_process, output
+import typer
+
+from textmill.commands.options import DEFAULT, ConfigFile, Verbose, project_of
 from textmill.ground.environment import MLFLOW, MONGODB
 from textmill.ground.errors import UserError
-from textmill.local_servers import servers
+
+if TYPE_CHECKING:
+    from textmill.commands.project import Project
+
+
+def serve(
+    port: Annotated[int | None, typer.Option(help="Port to listen on; serve.port if left out.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Generation processes on the CPU.")] = None,
+    devices: Annotated[str, typer.Option(help="GPUs to generate on, such as 0,1,2,3: a process each.")] = "",
+    engine: Annotated[str, typer.Option(help="onnxruntime, or ctranslate2 for GPUs it no longer knows.")] = "",
+    worker_urls: Annotated[str, typer.Option(help="Addresses of workers that run elsewhere, with commas.")] = "",
+    bundle: Annotated[Path | None, typer.Option(help="Serve this model's folder instead of a version.")] = None,
+    config: ConfigFile = DEFAULT,
+    verbose: Verbose = False,
+) -> None:
+    """Serve the Production version: web page and HTTP API, until Ctrl-C."""
+    from textmill.console import output
+
+    given = {"workers": workers, "devices": devices, "engine": engine, "worker-urls": worker_urls}
+    folder = {"bundle": bundle.absolute()} if bundle else {}
+    options = [f"--{name}={value}" for name, value in {**given, **folder}.items() if value]
+    with serving(project_of(config, verbose), port, options) as server:
+        output.done("Serving", server.address)
+        output.say("Ctrl-C stops it.")
+        server.wait()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +53,8 @@ class Server:
 
     def wait(self) -> None:
         """Wait until it ends; it should not, so that is an error."""
+        from textmill.console import child_process
+
         code = self.process.wait()
         raise child_process.StepFailed(f"The server ended with code {code}; its log is {self.log}.", code or 1)
 
@@ -40,6 +69,9 @@ def serving(project: Project, port: int | None = None, options: Sequence[str] = 
     Raises:
         UserError: there is no such version, or the port is in use.
     """
+    from textmill.console import child_process, output
+    from textmill.local_servers import servers
+
     config = project.config.serve
     command = [sys.executable, "-P", "-m", "serving.server", "--follow-parent", "--config", str(project.file)]
     command += ["--port", str(config.port if port is None else port), *options]
@@ -60,6 +92,8 @@ def serving(project: Project, port: int | None = None, options: Sequence[str] = 
 
 def _wait_until_ready(events: TextIO, log: Path) -> str:
     """Wait for the server's word that it answers, and return its address."""
+    from textmill.console import child_process
+
     for line in events:
         event = json.loads(line)
         if event["event"] == "failed":

@@ -1,22 +1,56 @@
-"""What `textmill sources` and `textmill forget` print."""
+"""`textmill sources` and `textmill forget`: how each site was crawled, and an article taken out for good."""
+
+from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
 
-from rich.markup import escape
-from rich.table import Table
+import typer
 
-from textmill.articles import sources
-from textmill.articles.forgetting import forget
-from textmill.commands.project import Project
-from textmill.console import output
+from textmill.commands.options import DEFAULT, ConfigFile, project_of
 from textmill.ground.errors import TextmillError, UserError
-from textmill.registry.model_registry import Version
+
+if TYPE_CHECKING:
+    from textmill.articles.sources import SourceState
+    from textmill.commands.project import Project
+    from textmill.registry.model_registry import Version
+
 
 _FALLEN = 0.5  # of the usual: less is worth a look, though not yet a collapse
 
 
+def sources(
+    refused: Annotated[str, typer.Option(metavar="SITE", help="List a site's refused pages and their reasons.")] = "",
+    release: Annotated[str, typer.Option(metavar="SITE", help="Let a site out of quarantine.")] = "",
+    config: ConfigFile = DEFAULT,
+) -> None:
+    """Show how each site was last crawled, against what is usual for it, and which are quarantined."""
+    from textmill.articles.sources import release as let_out
+    from textmill.console import output
+
+    project = project_of(config)
+    if release:
+        output.done("Released", f"{release}, which was quarantined for {let_out(project.store, release)}")
+    elif refused:
+        show_refused(project, refused)
+    else:
+        show(project)
+
+
+def forget(
+    url: Annotated[str, typer.Argument(metavar="URL", help="The article's address.")], config: ConfigFile = DEFAULT
+) -> None:
+    """Take an article's texts out of the store for good, and name the snapshots and versions that had them."""
+    forget_article(project_of(config), url)
+
+
 def show(project: Project) -> None:
     """Print a table of the configured sources, and why any is quarantined."""
+    from rich.table import Table
+
+    from textmill.articles import sources
+    from textmill.console import output
+
     table = Table(
         "site", "articles", "last crawl (UTC)", "new", "changed", "refused", "yield", "usual", box=None, pad_edge=False
     )
@@ -34,7 +68,9 @@ def show(project: Project) -> None:
             )
 
 
-def _row(state: sources.SourceState) -> list[str]:
+def _row(state: SourceState) -> list[str]:
+    from rich.markup import escape
+
     if state.last is None:
         return [escape(state.name), f"{state.articles:,}", "never", "", "", "", "", ""]
     last, usual = state.last, state.usual
@@ -62,6 +98,8 @@ def show_refused(project: Project, name: str) -> None:
     Raises:
         UserError: no source has this name.
     """
+    from textmill.articles import sources
+
     if name not in {source.name for source in project.config.sources}:
         raise UserError(f"There is no source '{name}' in {project.file}; 'textmill sources' lists them.")
     for reason, url in sources.refused(project.store, name):
@@ -70,6 +108,9 @@ def show_refused(project: Project, name: str) -> None:
 
 def forget_article(project: Project, url: str) -> None:
     """Forget an article and print what had it."""
+    from textmill.articles.forgetting import forget
+    from textmill.console import output
+
     done = forget(project.store, url)
     texts = f"{done.versions} text{'' if done.versions == 1 else 's'} taken out of the store; it is not fetched again"
     output.done(

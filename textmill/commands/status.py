@@ -1,20 +1,37 @@
-"""What stands where: the articles, the versions and the servers; and whether this machine has what is needed."""
+"""`textmill status`: the articles, the versions and the servers."""
+
+from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from rich.table import Table
-
-from textmill.commands.project import Project
-from textmill.console.output import console, say
+from textmill.commands.options import DEFAULT, ConfigFile, project_of
 from textmill.ground.environment import without_password
-from textmill.monitoring.decision_log import WatchLog
-from textmill.registry.model_registry import Version
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from textmill.commands.project import Project
+    from textmill.monitoring.decision_log import WatchLog
+    from textmill.registry.model_registry import Version
+
 
 _DECISIONS = 5  # of watching, that the status shows
 
 
-def status(project: Project) -> None:
+def status(config: ConfigFile = DEFAULT) -> None:
+    """Show the articles, the versions and the servers."""
+
+    show(project_of(config))
+
+
+def show(project: Project) -> None:
     """Print the articles of each site, the versions with their stages, and the addresses."""
+    from rich.table import Table
+
+    from textmill.console.output import console, say
+    from textmill.monitoring.decision_log import WatchLog
+
     found = project.addresses
     articles = project.store.count_by_source()
     versions = project.registry.versions()
@@ -35,6 +52,8 @@ def status(project: Project) -> None:
 
 def _watching(log: WatchLog) -> None:
     """What watching saw last, and decided; nothing where nobody watches."""
+    from textmill.console.output import console, say
+
     look = log.last_look()
     if look is None:
         return
@@ -53,6 +72,8 @@ def _short(value: object) -> str:
 
 
 def _versions(versions: list[Version]) -> Table:
+    from rich.table import Table
+
     table = Table("version", "stage", "bits per byte", "made (UTC)", "remark", box=None, pad_edge=False)
     for version in versions:
         remark = f"refused: {version.refused}" if version.refused else ""

@@ -8,33 +8,46 @@ A configuration that has sites instead of a text has the articles in the store w
     bases/          models to start from that were downloaded
 """
 
+from __future__ import annotations
+
 import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import textmill
-from textmill.console import child_process, output, progress
-from textmill.corpus import plain_text
-from textmill.corpus.plain_text import TextFile
-from textmill.gpt2 import tokenizer
-from textmill.gpt2.document import document
-from textmill.gpt2.tokenizer import END
+import typer
+
+from textmill.commands.options import Verbose
 from textmill.ground.errors import UserError
 from textmill.ground.files import hash_of_sources
-from textmill.registry.model_registry import ModelRegistry
-from textmill.settings import yaml_file as configuration
-from textmill.settings.config import Config
-from textmill.training.bases import resolving
-from textmill.training.bases.base import Base
-from textmill.training.memory import malloc
 
 if TYPE_CHECKING:
+    from textmill.settings.config import Config
+    from textmill.training.bases.base import Base
     from textmill.training.fine_tune import Folders
 
 MODEL = "model"
 ARTICLES = "articles.txt"
+
+
+def train(
+    text: Annotated[
+        Path | None, typer.Option(envvar="TEXTMILL_TEXT", help="The text, in UTF-8; the configuration's if left out.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder for the model and its checkpoints.")] = None,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="A configuration; else the defaults.")] = None,
+    base: Annotated[
+        str, typer.Option(envvar="MODELSIZE", help="What to start from: a folder, 124M (downloaded), or scratch.")
+    ] = "",
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps; train.steps if left out.")] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Train on a plain text file, or on the articles in the store: no pipeline, no registry."""
+    from textmill.console import output
+
+    model = train_text(plan(config, text, out, base, steps), verbose)
+    output.say(f"The model is in {model}. Next: textmill generate TOPIC --bundle {model}")
 
 
 def plan(file: Path | None, text: Path | None, out: Path | None, base: str, steps: int | None) -> Config:
@@ -43,6 +56,9 @@ def plan(file: Path | None, text: Path | None, out: Path | None, base: str, step
     Raises:
         UserError: there is no text or no folder, or a setting is wrong.
     """
+    from textmill.settings import yaml_file as configuration
+    from textmill.settings.config import Config
+
     if file is None and (text is None or out is None):
         raise UserError("Name a text and a folder with --text FILE --out FOLDER, or a configuration with --config.")
     values: dict[str, Any] = (
@@ -66,12 +82,17 @@ def _base(base: str) -> str:
     return str(Path(base).expanduser().absolute()) if base and Path(base).expanduser().is_dir() else base
 
 
-def train(config: Config, verbose: bool = False) -> Path:
+def train_text(config: Config, verbose: bool = False) -> Path:
     """Train in a child process and show its progress; returns the bundle's folder.
 
     Raises:
         TextmillError: as `work`.
     """
+    from textmill.console import child_process
+    from textmill.corpus.plain_text import TextFile
+    from textmill.training.bases import resolving
+    from textmill.training.memory import malloc
+
     out = config.data_dir
     resolving.check_folder(config)
     if config.text is None:
@@ -91,6 +112,9 @@ def from_store(config: Config, file: Path) -> Path:
         UserError: the store does not answer, or holds no article of the configured sources.
     """
     from textmill.articles.store import ArticleStore
+    from textmill.console import output
+    from textmill.gpt2.document import document
+    from textmill.gpt2.tokenizer import END
     from textmill.local_servers import servers
 
     store = ArticleStore.connect(servers.store_address(config.data_dir), config.store.database)
@@ -113,6 +137,10 @@ def work(config: Config) -> dict[str, Any]:
     Raises:
         UserError: the text is too short, the base cannot be had, or as `training.train`.
     """
+    import textmill
+    from textmill.console import progress
+    from textmill.registry.model_registry import ModelRegistry
+    from textmill.training.bases import resolving
     from textmill.training.fine_tune import Folders, fine_tune
 
     out = config.data_dir
@@ -130,8 +158,13 @@ def work(config: Config) -> dict[str, Any]:
     return {"checksum": made.checksum, "parameters": made.parameters, "model": str(folders.model)}
 
 
-def _prepare(config: Config, base: Base, window: int, folders: "Folders") -> None:
+def _prepare(config: Config, base: Base, window: int, folders: Folders) -> None:
     """Choose or train the tokenizer, and write the windows and the articles that `fine_tune` takes."""
+    from textmill.console import progress
+    from textmill.corpus import plain_text
+    from textmill.corpus.plain_text import TextFile
+    from textmill.gpt2 import tokenizer
+
     assert config.text
     text = TextFile.open(config.text, config.corpus.validation_percent)
     progress.step("Preparing the text")
@@ -143,6 +176,9 @@ def _prepare(config: Config, base: Base, window: int, folders: "Folders") -> Non
 
 def main() -> int:
     """Do the work that the first argument describes, in JSON; failures are reported in one sentence."""
+    from textmill.console import child_process, progress
+    from textmill.settings.config import Config
+
     return child_process.exit_code(lambda: progress.outcome(**work(Config.model_validate_json(sys.argv[1]))))
 
 

@@ -1,21 +1,38 @@
 """`textmill watch`: look, decide, act, and write down what was decided."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import datetime
 from threading import Event
+from typing import TYPE_CHECKING, Annotated
 
-from pymongo.errors import PyMongoError
+import typer
 
-from textmill.commands import kubeflow, run
-from textmill.commands.project import Project
-from textmill.console import output
+from textmill.commands.options import DEFAULT, ConfigFile, Verbose, project_of
 from textmill.ground.errors import TextmillError
-from textmill.local_servers import servers
-from textmill.monitoring.decision_log import WatchLog
-from textmill.monitoring.decisions import DEPLOY, TRAIN, Decision, Figures, decide
-from textmill.monitoring.feedback_store import FeedbackStore
-from textmill.monitoring.observer import Observer
+
+if TYPE_CHECKING:
+    from textmill.commands.project import Project
+    from textmill.monitoring.decisions import Decision, Figures
+
+
+def watch(
+    once: Annotated[bool, typer.Option("--once", help="Look once and end: for a scheduler that calls again.")] = False,
+    config: ConfigFile = DEFAULT,
+    verbose: Verbose = False,
+) -> None:
+    """Train when articles, time, ratings or drift say so, and deploy what is better; until Ctrl-C."""
+    import threading
+
+    from textmill.console import output
+
+    project = project_of(config, verbose)
+    project.registry.check()
+    if not once:
+        output.say(f"Watching '{project.config.name}' every {project.config.watch.every_s:g} s; Ctrl-C stops it.")
+    keep_watching(project, threading.Event(), once)
 
 
 class Watcher:
@@ -26,6 +43,11 @@ class Watcher:
     """
 
     def __init__(self, project: Project) -> None:
+        from textmill.local_servers import servers
+        from textmill.monitoring.decision_log import WatchLog
+        from textmill.monitoring.feedback_store import FeedbackStore
+        from textmill.monitoring.observer import Observer
+
         self.project = project
         store = project.store
         self.log = WatchLog(store.articles.database, project.config.name)
@@ -33,8 +55,10 @@ class Watcher:
         ratings = FeedbackStore.connect(address, project.config.store.database)
         self._observer = Observer(project.config, store, project.registry, ratings)
 
-    def look(self, first: bool = False, about: Collection[str] = (TRAIN, DEPLOY)) -> tuple[Figures, list[Decision]]:
+    def look(self, first: bool = False, about: Collection[str] = ("train", "deploy")) -> tuple[Figures, list[Decision]]:
         """Look once; what is decided is written down, and is then the caller's to do."""
+        from textmill.monitoring.decisions import decide
+
         figures = self._observer.look()
         former, looks = self.log.state()
         decisions, state = decide(figures, former, self.project.config.watch, first, about)
@@ -50,6 +74,8 @@ class Watcher:
 
     def act(self, decision: Decision) -> str:
         """Do what was decided, and say what came of it."""
+        from textmill.monitoring.decisions import DEPLOY, TRAIN
+
         if decision.what == TRAIN:
             return self._train()
         if decision.what == DEPLOY:
@@ -58,21 +84,28 @@ class Watcher:
         return f"Next: textmill promote {decision.version}"
 
     def _train(self) -> str:
+        from textmill.commands import kubeflow, run
+
         runner = self.project.config.watch.runner
         if runner == "kubeflow":
             return f"submitted: {kubeflow.submit(self.project, [])['address']}"
-        outcome = run.run(self.project, runner)
+        outcome = run.run_pipeline(self.project, runner)
         if "version" not in outcome:
             return "nothing changed"
         return f"version {outcome['version']} is in {outcome['stage']}"
 
 
-def watch(project: Project, stop: Event, once: bool = False, say: Callable[[str], None] = output.say) -> None:
+def keep_watching(project: Project, stop: Event, once: bool = False, say: Callable[[str], None] | None = None) -> None:
     """Look, decide and act every so often, until `stop` is set; a failure is said, and watching goes on.
 
     Args:
         once: look once, and pass failures on: for a scheduler that calls again.
     """
+    from pymongo.errors import PyMongoError
+
+    from textmill.console import output
+
+    say = say or output.say
     watcher = Watcher(project)
     first = True
     while not stop.is_set():
@@ -96,6 +129,8 @@ def watch(project: Project, stop: Event, once: bool = False, say: Callable[[str]
 
 
 def _act(watcher: Watcher, decision: Decision, say: Callable[[str], None]) -> None:
+    from textmill.monitoring.decisions import TRAIN
+
     try:
         say(f"  {watcher.act(decision)}")
     except TextmillError:

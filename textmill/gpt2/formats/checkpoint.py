@@ -34,6 +34,7 @@ OPENAI = "openai"
 GPT_2_SIMPLE = "gpt-2-simple"
 HUGGING_FACE = "hugging-face"
 BUNDLE = "bundle"
+FORMS = (BUNDLE, HUGGING_FACE, GPT_2_SIMPLE)  # that are written
 _PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
 _PADDING = 1024  # rows of the embedding that may stand for no token: others round the vocabulary up for speed
 

@@ -7,7 +7,25 @@ from typing import Any
 
 import typer
 
-from textmill.cli import collecting, machine, reviewing, training, writing
+from textmill.commands import (
+    corpus,
+    crawl,
+    doctor,
+    download,
+    generate,
+    history,
+    keys,
+    kubeflow,
+    project,
+    promote,
+    run,
+    serve,
+    servers,
+    sources,
+    status,
+    train,
+    watch,
+)
 
 app = typer.Typer(
     name="textmill",
@@ -19,36 +37,36 @@ app = typer.Typer(
 )
 
 _COMMANDS: dict[str, Callable[..., None]] = {
-    "init": machine.init,
-    "up": machine.up,
-    "down": machine.down,
-    "crawl": collecting.crawl,
-    "sources": collecting.sources,
-    "forget": collecting.forget,
-    "snapshots": collecting.snapshots,
-    "diff": collecting.diff,
-    "export": collecting.export,
-    "import": collecting.import_,
-    "run": training.run,
-    "watch": training.watch,
-    "train": training.train,
-    "status": reviewing.status,
-    "promote": reviewing.promote,
-    "rollback": reviewing.rollback,
-    "history": reviewing.history,
-    "mirror": reviewing.mirror,
-    "serve": writing.serve,
-    "download": reviewing.download,
-    "key": writing.key,
-    "generate": writing.generate,
-    "doctor": machine.doctor,
+    "init": project.init,
+    "up": servers.up,
+    "down": servers.down,
+    "crawl": crawl.crawl,
+    "sources": sources.sources,
+    "forget": sources.forget,
+    "snapshots": corpus.snapshots,
+    "diff": corpus.diff,
+    "export": corpus.export,
+    "import": corpus.import_,
+    "run": run.run,
+    "watch": watch.watch,
+    "train": train.train,
+    "status": status.status,
+    "promote": promote.promote,
+    "rollback": promote.rollback,
+    "history": history.history,
+    "mirror": servers.mirror,
+    "serve": serve.serve,
+    "download": download.download,
+    "key": keys.key,
+    "generate": generate.generate,
+    "doctor": doctor.doctor,
 }
 for _name, _command in _COMMANDS.items():
     app.command(_name)(_command)
 
 _on_kubeflow = typer.Typer(name="kubeflow", help="Run the pipeline on Kubeflow Pipelines 2.", no_args_is_help=True)
-_on_kubeflow.command("compile")(training.kubeflow_compile)
-_on_kubeflow.command("submit")(training.kubeflow_submit)
+_on_kubeflow.command("compile")(kubeflow.kubeflow_compile)
+_on_kubeflow.command("submit")(kubeflow.kubeflow_submit)
 app.add_typer(_on_kubeflow)
 
 

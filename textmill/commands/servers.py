@@ -1,22 +1,6 @@
-"""Commands for a machine and its project: the configuration, the local servers, what is missing."""
-
-from typing import Annotated
-
-import typer
+"""`textmill up`, `down` and `mirror`: the servers that a laptop needs."""
 
 from textmill.commands.options import DEFAULT, ConfigFile, project_of
-
-
-def init(
-    start: Annotated[str, typer.Argument(metavar="URL", help="Where the site starts: a page, a feed or a sitemap.")],
-    name: Annotated[str, typer.Option(help="Name of the model; the site's host name if left out.")] = "",
-    config: ConfigFile = DEFAULT,
-) -> None:
-    """Write a commented textmill.yaml for a site."""
-    from textmill.settings import yaml_file as configuration
-
-    chosen = configuration.write_template(config, start, name)
-    typer.echo(f"{config} is written: the model's name is '{chosen}'. Next: textmill up")
 
 
 def up(config: ConfigFile = DEFAULT) -> None:
@@ -43,8 +27,15 @@ def down(config: ConfigFile = DEFAULT) -> None:
     output.say(f"Stopped: {', '.join(stopped)}." if stopped else "Nothing was running.")
 
 
-def doctor(config: ConfigFile = DEFAULT) -> None:
-    """Check what Textmill needs on this machine, and say how to put right what is missing."""
-    from textmill.commands import doctor
+def mirror(config: ConfigFile = DEFAULT) -> None:
+    """Mirror moves made in MLflow's page to stages, aliases and the log, until Ctrl-C."""
+    import threading
 
-    raise typer.Exit(0 if doctor.doctor(config) else 2)
+    from textmill.console import output
+    from textmill.local_servers.stage_mirror import EVERY_S, sentence
+    from textmill.registry.reconciler import Reconciler
+
+    registry = project_of(config).registry
+    registry.check()
+    output.say(f"Mirroring the moves that are made in MLflow's page for '{registry.name}'; Ctrl-C stops it.")
+    Reconciler(registry, lambda move: output.say(sentence(move))).run(EVERY_S, threading.Event())

@@ -1,56 +1,10 @@
-"""Commands for articles: crawled, looked at, forgotten, exported and imported."""
+"""Commands for the articles in the store: `snapshots`, `diff`, `export` and `import`."""
 
 from typing import Annotated
 
 import typer
 
-from textmill.commands.options import DEFAULT, ConfigFile, Verbose, project_of
-
-
-def crawl(
-    watch: Annotated[
-        str, typer.Option(metavar="EVERY", help="Crawl again so often, such as 1d, 12h or 30m, until Ctrl-C.")
-    ] = "",
-    config: ConfigFile = DEFAULT,
-    verbose: Verbose = False,
-) -> None:
-    """Crawl the sites into the article store."""
-    from textmill.commands import crawl
-    from textmill.console import output
-
-    project = project_of(config, verbose)
-    if watch:
-        crawl.watch(project, crawl.seconds_in(watch))
-    crawl.crawl(project)
-    output.say("Next: textmill run")
-
-
-def sources(
-    refused: Annotated[str, typer.Option(metavar="SITE", help="List a site's refused pages and their reasons.")] = "",
-    release: Annotated[str, typer.Option(metavar="SITE", help="Let a site out of quarantine.")] = "",
-    config: ConfigFile = DEFAULT,
-) -> None:
-    """Show how each site was last crawled, against what is usual for it, and which are quarantined."""
-    from textmill.articles.sources import release as let_out
-    from textmill.commands import sources
-    from textmill.console import output
-
-    project = project_of(config)
-    if release:
-        output.done("Released", f"{release}, which was quarantined for {let_out(project.store, release)}")
-    elif refused:
-        sources.show_refused(project, refused)
-    else:
-        sources.show(project)
-
-
-def forget(
-    url: Annotated[str, typer.Argument(metavar="URL", help="The article's address.")], config: ConfigFile = DEFAULT
-) -> None:
-    """Take an article's texts out of the store for good, and name the snapshots and versions that had them."""
-    from textmill.commands import sources
-
-    sources.forget_article(project_of(config), url)
+from textmill.commands.options import DEFAULT, ConfigFile, project_of
 
 
 def snapshots(config: ConfigFile = DEFAULT) -> None:
@@ -90,7 +44,7 @@ def export(
     """Write a snapshot's articles to files."""
     from textmill.articles import import_export
     from textmill.articles.selection import Selection
-    from textmill.commands import project as steps
+    from textmill.commands.project import take_snapshot
     from textmill.console import output
     from textmill.ground.errors import UserError
 
@@ -98,7 +52,7 @@ def export(
         raise UserError(f"There is no form '{form}'; choose jsonl or text.")
     project = project_of(config)
     store = project.store
-    chosen = store.snapshot(snapshot) if snapshot else steps.take_snapshot(project)
+    chosen = store.snapshot(snapshot) if snapshot else take_snapshot(project)
     selection = None if everything else Selection.of(project.config.corpus)
     with output.waiting(f"Writing snapshot {chosen.number}"):
         manifest, written = import_export.write(store, chosen, selection, to, form)
