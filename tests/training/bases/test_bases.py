@@ -28,7 +28,7 @@ from textmill.training.bases.base import SCRATCH
 
 TEXT = "The mill by the river grinds the grain."
 SMALL = Architecture(280, 32, 2, 2, 16)
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 NOWHERE = ModelRegistry("http://127.0.0.1:9", "any")
 
 

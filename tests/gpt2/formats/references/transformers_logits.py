@@ -1,8 +1,8 @@
 """What transformers' GPT2LMHeadModel makes of a directory that Textmill wrote, as JSON.
 
-    .venv-peers/bin/python tests/gpt2/references/transformers_logits.py DIRECTORY TOKENS.json > OUT.json
+    .venv-peers/bin/python tests/gpt2/formats/references/transformers_logits.py DIRECTORY TOKENS.json > OUT.json
 
-`transformers_logits.json` is its output for the model of tests/gpt2/small_checkpoints.py; a test compares ours with
+`transformers_logits.json` is its output for the model of tests/gpt2/formats/small_checkpoints.py; a test compares ours with
 that file, and runs this script where `.venv-peers` has torch and transformers.
 """
 
