@@ -1,12 +1,11 @@
 """What Prometheus reads at /metrics."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-if TYPE_CHECKING:
-    from serving.interface.types import Served
+from serving.interface.schemas import ModelIdentity
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _NAMESPACE = "textmill"
@@ -40,12 +39,11 @@ class Metrics:
         self._gauge("running", "Articles being written").set_function(running)
         self._gauge("waiting", "Requests that wait for a slot").set_function(waiting)
 
-    def show(self, models: "Sequence[Served]", workers: Sequence[Mapping[str, Any]]) -> None:
+    def show(self, models: Sequence[ModelIdentity], workers: Sequence[Mapping[str, Any]]) -> None:
         """Take down which models answer now, and how their workers are."""
         for gauge in (self.model, self.worker, self.restarts):
             gauge.clear()
-        for served in models:
-            identity = served.identity
+        for identity in models:
             labels = (identity.name, str(identity.version or ""), identity.stage or "", identity.checksum)
             self.model.labels(*labels).set(1)
         for worker in workers:

@@ -94,7 +94,8 @@ class Versions:
             raise
         former, self.route.deployment = self.route.deployment, new
         self._router.metrics.swaps.labels("done").inc()
-        self._router.metrics.show(self._router.models(), self._router.health().workers)
+        router = self._router
+        router.metrics.show([served.identity for served in router.models()], router.health().workers)
         self._fill()
         if former is None:
             await asyncio.gather(*(_settled(worker) for worker in new.workers))

@@ -103,7 +103,7 @@ class WorkerRouter:
                     deployment.turn_away()
             for gone in self._down_since.keys() - set(self.deployments):
                 del self._down_since[gone]
-            self.metrics.show(self.models(), self.health().workers)
+            self.metrics.show([served.identity for served in self.models()], self.health().workers)
 
     async def close(self) -> None:
         """End every worker; texts under way are interrupted."""

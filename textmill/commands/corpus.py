@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from textmill.commands.options import DEFAULT, ConfigFile, project_of
+from textmill.commands.project import DEFAULT, ConfigFile, project_of
 
 
 def snapshots(config: ConfigFile = DEFAULT) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from textmill.commands.options import DEFAULT, ConfigFile, Verbose, project_of
+from textmill.commands.project import DEFAULT, ConfigFile, Verbose, project_of
 from textmill.ground.environment import MONGODB
 from textmill.ground.errors import TextmillError, UserError
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from textmill.commands.options import DEFAULT, ConfigFile
+from textmill.commands.project import DEFAULT, ConfigFile
 from textmill.ground.environment import MLFLOW, MONGODB, without_password
 from textmill.ground.errors import TextmillError
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from textmill.commands.options import DEFAULT, ConfigFile, project_of
+from textmill.commands.project import DEFAULT, ConfigFile, project_of
 from textmill.ground.errors import UserError
 
 if TYPE_CHECKING:

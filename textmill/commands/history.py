@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from textmill.commands.options import DEFAULT, ConfigFile, project_of
+from textmill.commands.project import DEFAULT, ConfigFile, project_of
 
 if TYPE_CHECKING:
     from rich.table import Table

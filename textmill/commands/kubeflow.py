@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from textmill.commands.options import DEFAULT, ConfigFile, SnapshotNumber, Verbose, project_of
+from textmill.commands.project import DEFAULT, ConfigFile, SnapshotNumber, Verbose, project_of
 from textmill.ground.errors import UserError
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from textmill.commands.options import DEFAULT, ConfigFile
 from textmill.ground.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,6 +18,13 @@ if TYPE_CHECKING:
     from textmill.registry.model_registry import ModelRegistry
     from textmill.settings.config import Config
 
+
+DEFAULT = Path("textmill.yaml")
+
+ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show everything that TFX, Scrapy and TensorFlow print.")]
+Why = Annotated[str, typer.Option(help="The reason, kept in the promotion log.")]
+SnapshotNumber = Annotated[int | None, typer.Option(help="A recorded snapshot; the store as it is now if left out.")]
 
 _KEEP_LOGS = 20  # of each kind
 
@@ -77,6 +83,11 @@ class Project:
         for old in sorted(path.parent.glob(f"{step}-*.log"))[: -_KEEP_LOGS + 1]:
             old.unlink(missing_ok=True)
         return path
+
+
+def project_of(config: Path, verbose: bool = False) -> Project:
+    """The project of a configuration file."""
+    return Project.load(config, verbose)
 
 
 def take_snapshot(project: Project) -> Snapshot:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from textmill.commands.options import DEFAULT, ConfigFile, Verbose, project_of
+from textmill.commands.project import DEFAULT, ConfigFile, Verbose, project_of
 
 if TYPE_CHECKING:
     from textmill.commands.project import Project

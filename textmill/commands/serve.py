@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from textmill.commands.options import DEFAULT, ConfigFile, Verbose, project_of
+from textmill.commands.project import DEFAULT, ConfigFile, Verbose, project_of
 from textmill.ground.environment import MLFLOW, MONGODB
 from textmill.ground.errors import UserError
 

@@ -1,6 +1,6 @@
 """`textmill up`, `down` and `mirror`: the servers that a laptop needs."""
 
-from textmill.commands.options import DEFAULT, ConfigFile, project_of
+from textmill.commands.project import DEFAULT, ConfigFile, project_of
 
 
 def up(config: ConfigFile = DEFAULT) -> None:

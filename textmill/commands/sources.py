@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from textmill.commands.options import DEFAULT, ConfigFile, project_of
+from textmill.commands.project import DEFAULT, ConfigFile, project_of
 from textmill.ground.errors import TextmillError, UserError
 
 if TYPE_CHECKING:

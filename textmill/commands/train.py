@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from textmill.commands.options import Verbose
+from textmill.commands.project import Verbose
 from textmill.ground.errors import UserError
 from textmill.ground.files import hash_of_sources
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from textmill.commands.options import DEFAULT, ConfigFile, Verbose, project_of
+from textmill.commands.project import DEFAULT, ConfigFile, Verbose, project_of
 from textmill.ground.errors import TextmillError
 
 if TYPE_CHECKING:
