@@ -1,6 +1,6 @@
 #!/bin/sh
 # Build, publish or bake the images: deploy/images.sh build|push [NAME...], or bake CONFIG. `make images` calls it.
-# BUILD: docker, podman or buildah. IMAGES: the namespace at the hub. TAG: the version. DEVICE: cpu or gpu.
+# BUILD: docker, podman or buildah. IMAGES: the namespace in the registry. TAG: the version. DEVICE: cpu or gpu.
 set -eu
 cd "$(dirname "$0")/.."
 BUILD=${BUILD:-docker} IMAGES=${IMAGES:-localhost} TAG=${TAG:-latest} DEVICE=${DEVICE:-cpu}
@@ -12,7 +12,7 @@ build() {  # build NAME TAG OPTION...
     name=$1 tag=$2
     shift 2
     case $BUILD in
-        buildah) set -- buildah bud --layers --format docker "$@" ;;  # health checks are no part of the OCI format
+        buildah) set -- buildah bud --layers --format docker "$@" ;;  # the OCI format has no health checks
         podman) set -- podman build --format docker "$@" ;;
         *) set -- "$BUILD" build "$@" ;;
     esac
@@ -21,7 +21,7 @@ build() {  # build NAME TAG OPTION...
         -t "$IMAGES/textmill-$name:$tag" -f "deploy/$name.Dockerfile" .
 }
 
-publish() {  # push IMAGE and write what the hub calls it into the file DIGEST: publish IMAGE DIGEST
+publish() {  # push IMAGE and write its digest into the file DIGEST: publish IMAGE DIGEST
     case $BUILD:$IMAGES in
         docker:*) docker push "$1" && docker inspect --format '{{index .RepoDigests 0}}' "$1" | sed 's/.*@//' >"$2" ;;
         *:127.0.0.1:* | *:localhost:*) "$BUILD" push --tls-verify=false --digestfile "$2" "$1" ;;
@@ -65,7 +65,7 @@ case $command in
         rm -rf deploy/bake/model
         trap 'rm -rf deploy/bake/model' EXIT
         "$textmill" download --to deploy/bake/model --config "$1"
-        chmod -R a+rX deploy/bake/model  # containers read it as a user of their own
+        chmod -R a+rX deploy/bake/model  # containers read it as another user
         build api "$TAG-baked" --build-arg MODEL=deploy/bake/model
         build worker "$TAG-baked$suffix" --build-arg MODEL=deploy/bake/model --build-arg DEVICE="$DEVICE"
         echo "The images textmill-api:$TAG-baked (with --bundle /model) and textmill-worker:$TAG-baked$suffix hold the Production model."

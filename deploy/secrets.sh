@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make the passwords that compose.yaml reads, once; files that are there stay.
+# Create the passwords that compose.yaml reads. Existing files are kept.
 set -eu
 umask 077
 cd "$(dirname "$0")"
@@ -10,7 +10,7 @@ password() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
 
 write() {  # write NAME VALUE
     [ -e "secrets/$1" ] || printf '%s' "$2" >"secrets/$1"
-    # containers read it as users of their own, and only through their mount
+    # containers read it as other users, and only through their mount
     chmod 444 "secrets/$1"
 }
 

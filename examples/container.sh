@@ -1,14 +1,14 @@
 #!/bin/sh
-# A container that trains from a text file and leaves a checkpoint folder. ENGINE: docker or podman. In two commands:
-#     sh examples/container.sh build               # MODELSIZE=124M and DEVICE=gpu are for its environment
+# Train from a text file in a container and write a checkpoint folder. ENGINE: docker or podman. Two commands:
+#     sh examples/container.sh build               # reads MODELSIZE=124M and DEVICE=gpu from the environment
 #     sh examples/container.sh train corpus.txt checkpoint [OPTION OF textmill train...]
-# The second one again goes on where the first was stopped. The folder then has model/, logs/ and checkpoints/.
+# Type the second again to resume a stopped training. The folder then has model/, logs/ and checkpoints/.
 set -eu
 ENGINE=${ENGINE:-docker} DEVICE=${DEVICE:-cpu} MODELSIZE=${MODELSIZE:-scratch} IMAGE=${IMAGE:-textmill-train}
 case ${1:-} in
     build)
         cd "$(dirname "$0")/.."
-        # shellcheck disable=SC2086  # options are several
+        # shellcheck disable=SC2086  # it may hold several options
         "$ENGINE" build ${BUILD_OPTIONS:-} --build-arg DEVICE="$DEVICE" --build-arg MODELSIZE="$MODELSIZE" \
             -t "$IMAGE" -f deploy/train.Dockerfile .
         ;;

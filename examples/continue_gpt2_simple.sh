@@ -1,8 +1,8 @@
 #!/bin/sh
 # From a run directory of gpt-2-simple to a registered model that writes:
 #     sh examples/continue_gpt2_simple.sh [FOLDER]
-# gpt-2-simple itself makes the run, from random weights. Everything is kept in FOLDER, a new temporary one if it is left
-# out. docs/bases.md says how to go on from a run of your own.
+# gpt-2-simple itself makes the run, from random weights. Everything is kept in FOLDER, by default a new temporary one.
+# docs/bases.md shows how to continue a run of your own.
 set -eu
 examples=$(cd "$(dirname "$0")" && pwd)
 PATH=$(dirname "$examples")/.venv/bin:$PATH

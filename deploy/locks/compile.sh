@@ -1,5 +1,5 @@
 #!/bin/sh
-# Resolve the locks of images and light installs: parts of requirements.lock, in its versions.
+# Write the locks of the images and light installs: subsets of requirements.lock, with the same versions.
 set -eu
 cd "$(dirname "$0")/../.."
 
