@@ -1,4 +1,4 @@
-"""GPT-2's forward pass for training, on the variables of a model that `model.build` made.
+"""GPT-2's forward pass for training, on the variables of a model that `keras_model.build` made.
 
 It computes what KerasHub's model does, but leaves out what GPT-2 has no use for (padding masks, masks for each row) and
 draws dropout from a step's number alone: a training that is resumed then drops what it would have dropped.
