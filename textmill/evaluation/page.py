@@ -25,7 +25,7 @@ _NOT_MEASURED = '<span class="none">not measured</span>'
 def render(judgement: Judgement) -> str:
     """The page, as HTML."""
     name = escape(str(judgement.lineage.get("name", "model")))
-    style = files("textmill").joinpath("evaluation_page.css").read_text(encoding="utf-8")
+    style = files("textmill.evaluation").joinpath("page.css").read_text(encoding="utf-8")
     sections = [
         _verdict(judgement, name),
         _figures(judgement),

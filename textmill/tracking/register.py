@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import textmill
 from textmill import __version__
 from textmill.evaluation.result import EVALUATION_FILE, EVALUATION_PAGE
 from textmill.gpt2.formats import bundle
@@ -18,8 +19,8 @@ from textmill.settings.group import flat
 from textmill.tracking import version_page
 from textmill.tracking.live_run import RUN_FILE
 
-_LIBRARY = Path(__file__).parent
-_MODEL_CODE = _LIBRARY / "pyfunc.py"
+_LIBRARY = Path(textmill.__file__).parent
+_MODEL_CODE = Path(__file__).with_name("pyfunc.py")
 
 
 @dataclass(frozen=True, slots=True)
