@@ -28,8 +28,8 @@ from textmill.tracking import register
 ROUNDS = 12
 PROMOTER = """
 import sys
-from textmill.promotion_log import Move
-from textmill.registry import ModelRegistry
+from textmill.registry.promotion_log import Move
+from textmill.registry.model_registry import ModelRegistry
 uri, name, number = sys.argv[1:]
 registry = ModelRegistry(uri, name)
 for line in sys.stdin:
