@@ -7,13 +7,13 @@ Window 256, batch 1, float32, dropout 0. The last line is JSON: how many times a
 """
 
 import argparse
-import json
 import statistics
 import time
 from pathlib import Path
 
 import numpy as np
 import peers
+from cpu import last_line
 from peers import Contestant
 
 WINDOW = 256
@@ -94,7 +94,7 @@ def race(size: dict[str, int], nanogpt: Path, python: Path, rounds: int, steps: 
         "of_matmul_peak": round(rates[OURS] / peak, 3),
         "memory_vs_gpt2_simple": round(memory[OURS] / memory[SIMPLE], 3),
     }
-    print(json.dumps(result))
+    last_line(result)
 
 
 def flops(size: dict[str, int]) -> float:
