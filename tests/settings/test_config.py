@@ -81,3 +81,20 @@ def test_a_mistake_is_named_with_its_line_and_its_cure(tmp_path: Path, text: str
 def test_an_absent_file_says_how_to_write_one(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="textmill init"):
         configuration.load(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("model:\n  layers: 8\nmodel:\n", "lines 5 and 7: 'model' is given twice; put everything under one of them."),
+        ("train:\n  steps: 5\n  batch: 4\n  steps: 6\n", "lines 6 and 8: 'steps' is given twice"),
+        ("layers: 8\n", "line 5: 'layers' is not a setting; did you mean 'model.layers'?"),
+        ("train:\n  layers: 8\n", "line 6: 'train.layers' is not a setting; did you mean 'model.layers'?"),
+    ],
+)
+def test_a_key_given_twice_or_in_another_group_is_named(tmp_path: Path, more: str, said: str) -> None:
+    file = tmp_path / "textmill.yaml"
+    file.write_text(MINIMAL + more, encoding="utf-8")
+    with pytest.raises(UserError) as raised:
+        configuration.load(file)
+    assert said in str(raised.value)
