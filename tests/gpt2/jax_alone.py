@@ -16,7 +16,7 @@ from textmill.gpt2 import model as gpt2
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.dataset import TokenStream
 from textmill.gpt2.device_memory import Devices
-from textmill.gpt2.optimiser import AdamW
+from textmill.gpt2.optimiser import Optimiser
 from textmill.gpt2.tokenizer import characters
 from textmill.gpt2.training_checkpoints import LAST
 from textmill.gpt2.training_log import Point
@@ -60,7 +60,7 @@ def chunked_loss() -> float:
 def _temporary(architecture: Architecture, batch: int, settings: Train) -> int:
     """The bytes that a compiled step takes beside its state, by XLA's own plan; nothing is computed."""
     rows = np.zeros((1, batch, architecture.window), np.int32)
-    step = JaxStep(gpt2.build(architecture), settings, optimiser := AdamW(settings))
+    step = JaxStep(gpt2.build(architecture), settings, optimiser := Optimiser(settings))
     lowered = step._train.lower(step._state, step._frozen, rows, rows, optimiser.rates(0, 1e-3), np.uint32(1))
     found: int = lowered.compile().memory_analysis().temp_size_in_bytes
     return found

@@ -186,7 +186,8 @@ def write_hugging_face(
         hugging_face.write_weights(partial / hugging_face.WEIGHTS, weights)
         _write_json(partial / hugging_face.CONFIG, bundle.hugging_face_config(architecture, own.end))
         own.save(partial / tokenizer.FILE)
-        if pairs := own.byte_pairs():
+        pairs = None if own.breaks else own.byte_pairs()  # transformers would split with GPT-2's pattern alone
+        if pairs:
             _write_pairs(partial, tokenizer.PAIRS[0], *pairs)
         about: dict[str, object] = {"tokenizer_class": "GPT2Tokenizer" if pairs else "PreTrainedTokenizerFast"}
         about |= {f"{role}_token": tokenizer.END for role in ("bos", "eos", "unk" if pairs else "pad")}
