@@ -71,12 +71,11 @@ class Optimiser:
         Args:
             share: of the rates at their peak.
         """
-        settings = self._settings
-        embedding_rate = settings.learning_rate if settings.embedding_rate is None else settings.embedding_rate
-        rates = [share * rate for rate in (settings.learning_rate, embedding_rate, settings.muon_learning_rate)]
+        rates = [share * rate for rate in self._settings.peak_rates]
         corrections = [1 / (1 - beta ** (step + 1)) for beta in (_BETA_1, self._beta_2)]
         # an average of the weights alone, not of the zeros before them, as Adam corrects its moments
-        new = (1 - settings.average) / (1 - settings.average ** (step + 1))
+        decay = self._settings.average
+        new = (1 - decay) / (1 - decay ** (step + 1))
         return np.array([*rates, *corrections, muon.momentum(step), new], np.float32)
 
     def updated(self, state: State, gradients: Mapping[str, Tensor], rates: Tensor) -> tuple[dict[str, Tensor], Tensor]:
@@ -118,7 +117,7 @@ class Optimiser:
         for path, gradient in gradients.items():
             found[MOMENT_1 + path] = first = momentum * state[MOMENT_1 + path] + (1 - momentum) * gradient
             updates[path] = momentum * first + (1 - momentum) * gradient  # Nesterov's
-        for path, direction in muon.directions(updates).items():
+        for path, direction in muon.directions(updates, self._settings.precision).items():
             weight = state[WEIGHT + path]
             found[WEIGHT + path] = weight - rate * (direction + self._weight_decay * weight)
         return found

@@ -122,6 +122,11 @@ class Tokenizer:
         """Whether a run of line ends is a piece of its own, as in the tokenizers that are trained here."""
         return bool(_parts(json.loads(self._tokenizer.to_str()))[:-1] == [_BREAKS])
 
+    @property
+    def is_gpt2s(self) -> bool:
+        """Whether GPT-2's pattern, a vocabulary and merges are all there is to it."""
+        return not self.breaks and self.byte_pairs() is not None
+
     def byte_pairs(self) -> tuple[dict[str, int], list[tuple[str, str]]] | None:
         """Vocabulary and merges, as GPT-2's two files hold them; None where this is no byte-level BPE.
 

@@ -23,9 +23,11 @@ class Train(Settings):
     learning_rate: float = Field(
         1e-3, gt=0, description="AdamW's at its peak, after warm-up; 1e-4 or less when fine-tuning a large base"
     )
-    muon_learning_rate: float = Field(0.02, gt=0, description="Muon's at its peak; it rises and falls as AdamW's")
+    muon_learning_rate: float | None = Field(
+        None, gt=0, description="Muon's at its peak; rises and falls as AdamW's; empty: 10 times learning_rate"
+    )
     embedding_rate: float | None = Field(
-        None, gt=0, description="AdamW's for embeddings, at its peak; empty: as learning_rate"
+        None, gt=0, description="AdamW's for embeddings, at its peak; empty: learning_rate"
     )
     schedule: Literal["cosine", "linear"] = Field("cosine", description="how the learning rates fall after warm-up")
     decay_from: float = Field(
@@ -86,6 +88,15 @@ class Train(Settings):
     @property
     def uses_muon(self) -> bool:
         return self.optimiser == "muon" or (self.optimiser == "auto" and not self.lora_rank)
+
+    @property
+    def peak_rates(self) -> tuple[float, float, float]:
+        """AdamW's rate, its rate for embeddings, and Muon's."""
+        return (
+            self.learning_rate,
+            self.learning_rate if self.embedding_rate is None else self.embedding_rate,
+            10 * self.learning_rate if self.muon_learning_rate is None else self.muon_learning_rate,
+        )
 
     @property
     def last_learning_rate(self) -> float:
