@@ -73,16 +73,18 @@ def planned_memory() -> dict[str, float]:
     layers = Architecture(vocabulary=64, window=256, layers=4, heads=4, width=64)
     words = Architecture(vocabulary=50257, window=256, layers=1, heads=2, width=32)
     assert memory.chunks_of(32 * words.window, words.vocabulary) == 4
-    plain = _temporary(layers, 16, Train())
+    plain = _temporary(layers, 16, Train(optimiser="adamw"))
     return {
         "layers": plain / _estimate(layers, 16),
-        "words": _temporary(words, 32, Train()) / _estimate(words, 32),
-        "recomputed": _temporary(layers, 16, Train(recompute=True)) / plain,
+        "words": _temporary(words, 32, Train(optimiser="adamw")) / _estimate(words, 32),
+        "recomputed": _temporary(layers, 16, Train(optimiser="adamw", recompute=True)) / plain,
     }
 
 
 def _estimate(architecture: Architecture, batch: int) -> int:
-    found = memory.estimate(architecture, Train(backend="jax"), batch, Devices(1, 10**13, halves=False))
+    found = memory.estimate(
+        architecture, Train(optimiser="adamw", backend="jax"), batch, Devices(1, 10**13, halves=False)
+    )
     return found.activations + 4 * architecture.parameters  # gradients: all of the state that a step makes itself
 
 

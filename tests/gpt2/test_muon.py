@@ -5,7 +5,8 @@ import pytest
 
 from textmill.gpt2 import model as gpt2
 from textmill.gpt2 import muon
-from textmill.gpt2.architecture import Architecture
+from textmill.gpt2.architecture import Architecture, of_size
+from textmill.gpt2.optimiser_choice import optimiser_of
 from textmill.settings import Train
 
 from keras import ops  # isort: skip
@@ -79,9 +80,18 @@ def test_the_momentum_rises_over_a_hundred_steps() -> None:
     assert [muon.momentum(step) for step in (0, 50, 100, 1000)] == pytest.approx([0.85, 0.9, 0.95, 0.95])
 
 
+def test_auto_takes_adamw_where_muon_would_more_than_double_a_step() -> None:
+    demo, large = Architecture(2048, window=128, layers=3, heads=4, width=128), of_size("124M", window=256)
+    assert optimiser_of(demo, Train(), 8) == "muon"
+    assert optimiser_of(demo, Train(lora_rank=4), 8) == "adamw"
+    assert optimiser_of(large, Train(), 1) == "adamw"
+    assert optimiser_of(large, Train(optimiser="muon"), 1) == "muon"
+    assert optimiser_of(large, Train(accumulate=4), 4) == "muon"
+
+
 def test_rates_follow_one_schedule() -> None:
-    settings = Train(learning_rate=1e-3, embedding_rate=4e-3, muon_learning_rate=0.03, average=0.5)
+    settings = Train(optimiser="muon", learning_rate=1e-3, embedding_rate=4e-3, muon_learning_rate=0.03, average=0.5)
     found = Optimiser(settings).rates(1, 0.5)
     assert found[:3] == pytest.approx([5e-4, 2e-3, 0.015])
     assert found[-1] == pytest.approx(0.5 / (1 - 0.25))  # of two weights, the later one counts twice the other
-    assert Optimiser(Train(learning_rate=1e-3)).rates(0, 1)[:3] == pytest.approx([1e-3, 1e-3, 0.01])
+    assert Optimiser(Train(optimiser="muon", learning_rate=1e-3)).rates(0, 1)[:3] == pytest.approx([1e-3, 1e-3, 0.01])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from textmill.errors import UserError
 from textmill.gpt2.architecture import SIZES, Architecture
 from textmill.gpt2.device_memory import Devices
+from textmill.gpt2.optimiser_choice import optimiser_of
 from textmill.settings import Train
 
 LARGEST_BATCH = 64  # windows that `batch: auto` takes, at most
@@ -130,7 +131,8 @@ def estimate(architecture: Architecture, settings: Train, batch: int, devices: D
     averages = _FLOAT if settings.average else 0
     state = (_FLOAT + half) * architecture.parameters + (3 * _FLOAT + sums + averages) * trained
     width, layers = architecture.width, architecture.layers
-    blocks = 12 * layers * width**2 if settings.uses_muon else 0  # what Muon moves: eight of twelve are wide
+    by_muon = optimiser_of(architecture, settings, batch) == "muon"
+    blocks = 12 * layers * width**2 if by_muon else 0  # what Muon moves: eight of twelve are wide
     state -= _FLOAT * blocks
     layer = 17 * width + 2.5 * _attention_rows(architecture, settings, devices)
     kept = layers * width + layer if settings.recompute else layers * layer

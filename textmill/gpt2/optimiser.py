@@ -37,8 +37,10 @@ class Optimiser:
     """One step's arithmetic."""
 
     def __init__(self, settings: Train) -> None:
+        """Make it; `auto` has been settled."""
+        assert settings.optimiser != "auto"
         self._settings = settings
-        self._muon = settings.uses_muon
+        self._muon = settings.optimiser == "muon"
         self._averages = settings.average > 0
         self._beta_2 = settings.beta_2
         self._weight_decay = settings.weight_decay

@@ -13,6 +13,7 @@ from textmill.gpt2 import memory, training_checkpoints, weights
 from textmill.gpt2 import model as gpt2
 from textmill.gpt2.dataset import Batches, held_out_batches
 from textmill.gpt2.device_memory import devices_of
+from textmill.gpt2.optimiser_choice import optimiser_of
 from textmill.gpt2.training_checkpoints import Checkpoints
 from textmill.gpt2.training_log import Point, Samples, TrainingLog
 from textmill.gpt2.training_record import Meter, Record
@@ -105,6 +106,8 @@ def _train(
         if not record.ended:
             progress.note(memory.check(task.architecture, task.settings, devices_of(task.settings)).sentence)
             progress.report(record.step, task.settings.steps, "building and compiling the model")
+            if _by_adamw(task):
+                progress.note("optimiser: auto takes AdamW; Muon would more than double the time of a step")
             if record.step:
                 progress.note(f"goes on from step {record.step} of {task.settings.steps}")
             _Run(task, kept, record).finish(_Output(log, observe, show))
@@ -124,6 +127,14 @@ def _train(
         ended=record.ended,
         batch=task.settings.batch,
     )
+
+
+def _by_adamw(task: Task) -> bool:
+    """Whether `auto` comes to AdamW where all weights are trained."""
+    settings = task.settings
+    assert isinstance(settings.batch, int)
+    chosen = optimiser_of(task.architecture, settings, settings.batch)
+    return settings.optimiser == "auto" and chosen == "adamw" and not settings.lora_rank
 
 
 @dataclass(frozen=True, slots=True)

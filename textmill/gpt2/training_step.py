@@ -15,6 +15,7 @@ from textmill.errors import UserError
 from textmill.gpt2 import allocation
 from textmill.gpt2 import model as gpt2  # before Keras: it chooses the backend
 from textmill.gpt2.optimiser import Optimiser
+from textmill.gpt2.optimiser_choice import optimiser_of
 from textmill.gpt2.weights import Weights
 from textmill.settings import Train
 
@@ -70,6 +71,9 @@ class TrainingStep:
         gc.collect()  # a Keras model stands in cycles: of a former step's, the weights may still be there
         if settings.lora_rank:
             gpt2.add_low_rank(model, settings.lora_rank, settings.lora_alpha or settings.lora_rank, settings.seed)
+        assert isinstance(settings.batch, int)
+        chosen = optimiser_of(gpt2.architecture_of(model), settings, settings.batch)
+        settings = settings.model_copy(update={"optimiser": chosen})
         self._model = model
         self._settings = settings
         self._optimiser = Optimiser(settings)

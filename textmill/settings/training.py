@@ -18,7 +18,8 @@ class Train(Settings):
         None, gt=0, description="gigabytes that the training may use; empty: what is free on the device when it starts"
     )
     optimiser: Literal["auto", "muon", "adamw"] = Field(
-        "auto", description="muon: for the matrices inside blocks, AdamW for the rest; auto: muon, with LoRA adamw"
+        "auto",
+        description="muon: for the matrices inside blocks, AdamW for the rest; auto: muon, but adamw where it costs more",
     )
     learning_rate: float = Field(
         1e-3, gt=0, description="AdamW's at its peak, after warm-up; 1e-4 or less when fine-tuning a large base"
@@ -84,10 +85,6 @@ class Train(Settings):
     checkpoint_dir: str | None = Field(
         None, description="folder for checkpoints of trainings under way; empty: inside data_dir"
     )
-
-    @property
-    def uses_muon(self) -> bool:
-        return self.optimiser == "muon" or (self.optimiser == "auto" and not self.lora_rank)
 
     @property
     def peak_rates(self) -> tuple[float, float, float]:
