@@ -26,6 +26,7 @@ SIZE = {"window": 64, "layers": 4, "heads": 4, "width": 128}
 LESSON = {
     "steps": STEPS,
     "batch": 12,
+    "optimiser": "adamw",
     "learning_rate": 1e-3,
     "final_learning_rate": 1e-4,
     "warmup_steps": 100,

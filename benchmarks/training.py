@@ -24,6 +24,7 @@ SIZES = {
 TRAIN = {
     "steps": 1000,
     "batch": 1,
+    "optimiser": "adamw",
     "learning_rate": 1e-4,
     "final_learning_rate": 1e-5,
     "warmup_steps": 10,

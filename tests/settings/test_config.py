@@ -55,6 +55,10 @@ def test_an_existing_configuration_is_never_overwritten(tmp_path: Path) -> None:
         (MINIMAL + "train:\n  stesp: 5\n", "line 6: 'train.stesp' is not a setting; did you mean 'steps'?"),
         (MINIMAL + "train:\n  steps: many\n", "line 6: train.steps: 'many' does not fit"),
         (MINIMAL + "train:\n  steps: 0\n", "line 6: train.steps: 0 does not fit: input should be greater than"),
+        (
+            MINIMAL + "train:\n  optimiser: muon\n  lora_rank: 4\n",
+            "train: optimiser: 'muon' does not train the matrices",
+        ),
         (MINIMAL + "model:\n  heads: 3\n", "line 5: model: heads: 3 does not divide width: 128."),
         (MINIMAL + "model:\n  base: hf:gpt2\n", "line 6: model.base: 'hf:gpt2' is no base; write hf:OWNER/NAME"),
         (

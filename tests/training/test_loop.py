@@ -30,6 +30,7 @@ RECIPE = Train(
     eval_every=4,
     sample_every=6,
     dropout=0.1,
+    average=0.5,
     checkpoint_every=1,
 )
 
@@ -189,6 +190,17 @@ def test_the_learning_rate_rises_and_falls_along_a_cosine() -> None:
     assert rates[110] == pytest.approx(0.2)
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert learning_rate(Train(steps=1, warmup_steps=0, learning_rate=0.5), 0) == 0.5
+
+
+def test_the_learning_rate_stays_and_then_falls_linearly() -> None:
+    settings = Train(steps=100, warmup_steps=10, learning_rate=1.0, schedule="linear", decay_from=0.4)
+    rates = [learning_rate(settings, step) for step in range(101)]
+    assert rates[:10] == pytest.approx([step / 10 for step in range(1, 11)])
+    assert set(rates[10:41]) == {1}
+    assert rates[70] == pytest.approx((1 + 0.02) / 2)
+    assert rates[100] == pytest.approx(0.02)
+    to_zero = settings.model_copy(update={"final_learning_rate": 0, "warmup_steps": 80})
+    assert [learning_rate(to_zero, step) for step in (80, 90, 100)] == pytest.approx([1, 0.5, 0])
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_former_one(tmp_path: Path) -> None:

@@ -23,7 +23,16 @@ def taken(device: Devices = LARGE, architecture: Architecture = SMALL, **setting
 
 
 def test_full_training_takes_sixteen_bytes_a_weight() -> None:
-    assert taken().state == 16 * SMALL.parameters
+    assert taken(optimiser="adamw").state == 16 * SMALL.parameters
+
+
+def test_muon_takes_four_bytes_less_for_each_of_its_weights_and_averages_four_for_each() -> None:
+    matrices = 12 * 12 * 768**2
+    assert taken().state == 16 * SMALL.parameters - 4 * matrices
+    assert taken(average=0.9).state == taken().state + 4 * SMALL.parameters
+    assert taken(lora_rank=8) == taken(lora_rank=8, optimiser="adamw")
+    short = Architecture(50, 8, SMALL.layers, SMALL.heads, SMALL.width)
+    assert taken(architecture=short, batch=1).activations == 8 * matrices  # orthogonalising takes more than the tokens
 
 
 def test_each_remedy_takes_less_where_it_should() -> None:

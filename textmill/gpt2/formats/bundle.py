@@ -5,7 +5,7 @@
     model.float16.onnx  the graph that casts these weights to float16 when it is loaded, for GPUs
     model.int8.onnx     the graph with matrices of eight bits, which stand in model.int8.safetensors; int4 likewise
     config.json         the architecture, as Hugging Face's GPT2LMHeadModel reads it
-    tokenizer.json      the tokenizer, as Hugging Face's `tokenizers` reads it
+    tokenizer.json      the tokenizer, as Hugging Face's `tokenizers` reads it; tokenizer_config.json is transformers'
     generation.json     how texts are written where a request does not say: fields of `sampling.Settings`
     lineage.json        what the model was made from
     README.md           the model card
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from textmill.gpt2 import weights as tensors
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.formats import quantisation
-from textmill.gpt2.tokenizer import Tokenizer
+from textmill.gpt2.tokenizer import END, Tokenizer
 from textmill.ground.errors import TextmillError, UserError
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ WEIGHTS = "model.safetensors"
 COPYING = "model.copying.onnx"  # the graph that copies keys and values on a device; comes with float16
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"  # for transformers alone; older bundles have none
 GENERATION = "generation.json"
 LINEAGE = "lineage.json"
 CARD = "README.md"
@@ -81,6 +82,7 @@ def write_bundle(
         _write_model(partial, weights, architecture, precisions)
         tokenizer.save(partial / TOKENIZER)
         _write_json(partial / CONFIG, hugging_face_config(architecture, tokenizer.end))
+        _write_json(partial / TOKENIZER_CONFIG, tokenizer_config(architecture, tokenizer))
         _write_json(partial / GENERATION, generation)
         _write_json(partial / LINEAGE, lineage)
         (partial / CARD).write_text(card, encoding="utf-8")
@@ -202,6 +204,17 @@ def hugging_face_config(architecture: Architecture, end: int) -> dict[str, Any]:
         "eos_token_id": end,
         "torch_dtype": "float32",
     }
+
+
+def tokenizer_config(architecture: Architecture, tokenizer: Tokenizer) -> dict[str, Any]:
+    """The tokenizer_config.json with which transformers takes tokenizer.json as it is.
+
+    Its GPT2Tokenizer splits with GPT-2's pattern alone, so only tokenizers that do have that class.
+    """
+    own = tokenizer.is_gpt2s
+    about: dict[str, Any] = {"tokenizer_class": "GPT2Tokenizer" if own else "PreTrainedTokenizerFast"}
+    about |= {f"{role}_token": END for role in ("bos", "eos", "unk" if own else "pad")}
+    return about | {"model_max_length": architecture.window, "clean_up_tokenization_spaces": False}
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:

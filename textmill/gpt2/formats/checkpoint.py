@@ -188,12 +188,9 @@ def write_hugging_face(
         hugging_face.write_weights(partial / hugging_face.WEIGHTS, weights)
         _write_json(partial / hugging_face.CONFIG, bundle.hugging_face_config(architecture, own.end))
         own.save(partial / tokenizer.FILE)
-        if pairs := own.byte_pairs():
+        if own.is_gpt2s and (pairs := own.byte_pairs()):
             _write_pairs(partial, tokenizer.PAIRS[0], *pairs)
-        about: dict[str, object] = {"tokenizer_class": "GPT2Tokenizer" if pairs else "PreTrainedTokenizerFast"}
-        about |= {f"{role}_token": tokenizer.END for role in ("bos", "eos", "unk" if pairs else "pad")}
-        about |= {"model_max_length": architecture.window, "clean_up_tokenization_spaces": False}
-        _write_json(partial / "tokenizer_config.json", about)
+        _write_json(partial / bundle.TOKENIZER_CONFIG, bundle.tokenizer_config(architecture, own))
 
 
 def write_gpt_2_simple(
@@ -219,6 +216,8 @@ def write_gpt_2_simple(
         tensorflow_checkpoint.write_weights(partial / f"model-{step}", weights, architecture)
         tensorflow_checkpoint.write_hparams(partial, architecture)
         _write_pairs(partial, tokenizer.PAIRS[1], *pairs)
+        if own.breaks:  # which those two files do not say; gpt-2-simple passes this one over
+            own.save(partial / tokenizer.FILE)
         (partial / "counter").write_text(f"{step}\n", encoding="utf-8")
 
 
