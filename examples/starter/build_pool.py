@@ -16,7 +16,7 @@ import yaml
 from copies import Seen
 from packages import fetched, parts_of, unpacked
 from parts import Piece, pieces
-from prose import cleaned, plain_share
+from prose import cleaned, nearness, plain_share
 
 HERE = Path(__file__).parent
 _A_SHARD = 5_000  # records
@@ -64,7 +64,7 @@ def _records(packages: list[dict[str, Any]], debs: Path, sizes: dict[str, dict[s
         ]
         prose = [each for each in found if plain_share(each.text) >= _PLAINEST]
         fresh = [each for each in prose if not seen.holds(each.text)]
-        kept = plainest(fresh, package.get("most_bytes"))
+        kept = nearest(fresh, package.get("most_bytes"))
         sizes[name] = {"kind": package["kind"], "articles": len(kept), "bytes": sum(map(_bytes, kept))}
         sizes[name] |= {"not_prose": len(found) - len(prose), "copies": len(prose) - len(fresh)}
         sizes[name] |= {"beyond_its_share": len(fresh) - len(kept)}
@@ -82,11 +82,11 @@ def source(name: str) -> str:
     return name.replace(".", "-")
 
 
-def plainest(found: list[Piece], most_bytes: int | None) -> list[Piece]:
-    """Those with the most plain words, as many as a package's share allows, in the order they were in."""
+def nearest(found: list[Piece], most_bytes: int | None) -> list[Piece]:
+    """Those nearest to prose, as many as a package's share allows, in the order they were in."""
     chosen: set[int] = set()
     held = 0
-    for number in sorted(range(len(found)), key=lambda each: -plain_share(found[each].text)):
+    for number in sorted(range(len(found)), key=lambda each: -nearness(found[each].text)):
         held += _bytes(found[number])
         if most_bytes is None or held <= most_bytes:
             chosen.add(number)

@@ -40,7 +40,8 @@ def jargon(text: str, first: str, last: str) -> Iterator[Part]:
             lines.append(line)
             continue
         if paragraphs := list(_jargon_paragraphs("\n".join(lines))):
-            yield Part(section, heading, paragraphs)
+            named = f"{heading}: {paragraphs[0]}" if len(section) == 1 else paragraphs[0]
+            yield Part(section, heading, [named, *paragraphs[1:]])
         heading = entry.group(1) if entry else _NUMBER.sub("", line.strip())
         section, lines = heading[:1].lower() if entry else heading, []
 

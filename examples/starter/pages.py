@@ -73,12 +73,12 @@ def _strip(tree: html.HtmlElement) -> None:
 
 
 def _title(tree: html.HtmlElement) -> str:
-    """The first heading, or else what stands before the site's name in the page's title."""
-    for element in tree.iter("h1"):
-        if text := _heading(element):
-            return text
+    """The one first heading; where there are more or none, what stands before the site's name in the page's title."""
+    headings = [text for element in tree.iter("h1") if (text := _heading(element))]
+    if len(headings) == 1:
+        return headings[0]
     titles = [" ".join("".join(each.itertext()).split()) for each in tree.iter("title")]
-    title = (titles or [""])[0].removeprefix("Erlang -- ")
+    title = "".join(titles[:1]).removeprefix("Erlang -- ")
     return re.sub(_NUMBER, "", re.split(r" (?:[—|-]|--) ", title)[0])
 
 
@@ -107,6 +107,8 @@ def _inline(element: html.HtmlElement) -> str:
 def _prose(text: str) -> bool:
     """Sentences: enough words, mostly letters, an end."""
     words = text.split()
+    if re.search(r"<\w", text):  # the type of a value
+        return False
     plain = sum(character.isalpha() or character in " .,'’-" for character in text)
     if len(words) < _FEWEST or plain < 0.93 * len(text) or (not text[0].isalnum() and text[0] not in "\"'“‘("):
         return False

@@ -1,9 +1,11 @@
-"""What text looks like: characters in one form, and how much of a piece is plain words."""
+"""What text looks like: characters in one form, how much of it is plain words, how near it is to prose."""
 
 import re
 import unicodedata
 
 _PLAIN = re.compile(r"[\"'“‘(\[—]*([A-Z]?[a-z’'—-]+|[A-Z]+|\d{1,4})[.,;:!?)\]\"'”’—]*")
+
+_PARAGRAPH = 40  # words; articles' paragraphs have about as many
 
 
 def cleaned(text: str) -> str:
@@ -20,3 +22,9 @@ def plain_share(text: str) -> float:
     """How many of a text's words are words, not names of functions, options or paths: 0 to 1."""
     words = text.split()
     return sum(bool(_PLAIN.fullmatch(word)) for word in words) / max(len(words), 1)
+
+
+def nearness(text: str) -> float:
+    """To prose: the share of plain words, less where paragraphs are short as in lists."""
+    paragraphs = text.split("\n\n")
+    return plain_share(text) * min(1.0, len(text.split()) / len(paragraphs) / _PARAGRAPH)

@@ -17,7 +17,8 @@ _VERSE_LINE = re.compile(r"<l [^>]*sID=[^>]*/>.*?<l [^>]*eID=[^>]*/>", re.S)
 _LABEL = re.compile(r"<hi type=\"bold\">\s*(Verses?|Ver\.) [^<]*</hi>")
 _BREAK = re.compile(r"<(div|lb)\b[^>]*type=\"x-p\"[^>]*>|<(list|item)\b[^>]*>")
 _CHAPTER = re.compile(r"<chapter\b[^>]*osisID=\"([^\".]+)\.(\d+)\"[^>]*>")
-_BOOK = re.compile(r"<milestone n=\"([^\"]+)\" type=\"x-usfm-h\"/>|<title type=\"x-ms\">([^<]+)</title>")
+_AHEAD = re.compile(r"<milestone n=\"([^\"]+)\" type=\"x-usfm-h\"/>")  # a book's name before its first chapter begins
+_WITHIN = re.compile(r"<title type=\"x-ms\">([^<]+)</title>")  # or inside that chapter
 
 
 def parts(folder: Path, names: dict[str, str]) -> Iterator[Part]:
@@ -27,14 +28,17 @@ def parts(folder: Path, names: dict[str, str]) -> Iterator[Part]:
         names: books' abbreviations and what to call them, where the module does not say.
     """
     markup = "".join(_entries(folder))
-    books = [(match.start(), match.group(1) or match.group(2)) for match in _BOOK.finditer(markup)]
     chapters = list(_CHAPTER.finditer(markup))
-    for number, match in enumerate(chapters):
-        end = chapters[number + 1].start() if number + 1 < len(chapters) else len(markup)
-        told = [name for place, name in books if place < end]
-        book = names.get(match.group(1)) or (told[-1] if told else match.group(1))
-        title = f"{book} {match.group(2)}"
-        if paragraphs := list(_paragraphs(markup[match.end() : end])):
+    starts = [0, *(match.start() for match in chapters), len(markup)]
+    known: dict[str, str] = {}
+    for number, match in enumerate(chapters, 1):
+        book, chapter = match.groups()
+        before, text = markup[starts[number - 1] : match.start()], markup[match.end() : starts[number + 1]]
+        if book not in known:
+            told = [*_AHEAD.findall(before)[-1:], *_WITHIN.findall(text)[:1], book]
+            known[book] = names.get(book, told[0])
+        if paragraphs := list(_paragraphs(text.partition("<chapter eID=")[0])):
+            title = f"{known[book]} {chapter}"
             yield Part(title, title, paragraphs)
 
 

@@ -96,7 +96,7 @@ Bibliography
     section, entry = entries.jargon(text, "Chapter 1. Slang", "Bibliography")
 
     assert section.paragraphs == [SENTENCE]
-    assert (entry.title, entry.paragraphs) == ("wheel", [SENTENCE.replace("gate", "sluice")])
+    assert (entry.title, entry.paragraphs) == ("wheel", ["wheel: " + SENTENCE.replace("gate", "sluice")])
 
 
 def _module(folder: Path, verses: list[str], form: str) -> None:
@@ -119,17 +119,20 @@ def test_a_sword_module_gives_its_chapters_without_notes_and_lines_of_verse(tmp_
         '<chapter osisID="Mil.1" sID="Mil.1"/><div sID="g1" type="x-p"/>The <w lemma="H1">miller</w><note>Or, owner.</note> ',
         'opened the gate, and the water &amp; the wind came.<div eID="g1" type="x-p"/>',
         '<l sID="g2" level="1"/>Run, river, run through all the fields of corn.<l eID="g2" level="1"/>',
-        f'<chapter osisID="Mil.2" sID="Mil.2"/><title>Of wheels</title>{SENTENCE}',
+        f'<chapter osisID="Mil.2" sID="Mil.2"/><title>Of wheels</title>{SENTENCE}<chapter eID="Mil.2"/>',
+        '<milestone n="Wheels" type="x-usfm-h"/>Of the book that is next, before its first chapter begins.',
+        f'<chapter osisID="Whl.1" sID="Whl.1"/>{SENTENCE}',
     ]
     _module(tmp_path, verses, form)
 
-    first, second = sword.parts(tmp_path, {})
+    first, second, next_book = sword.parts(tmp_path, {})
 
     assert (first.title, first.paragraphs) == (
         "Mills 1",
         ["The miller opened the gate, and the water & the wind came."],
     )
     assert (second.title, second.paragraphs) == ("Mills 2", [SENTENCE])
+    assert (next_book.title, next_book.paragraphs) == ("Wheels 1", [SENTENCE])
 
 
 def _r_text(text: str) -> bytes:
@@ -191,15 +194,15 @@ def test_a_passage_is_found_whatever_its_signs() -> None:
     assert not passages.found_in("The miller opened the gate and the water stood still in the field.")
 
 
-def test_a_share_is_filled_with_the_plainest_text_in_its_order() -> None:
+def test_a_share_is_filled_with_what_is_nearest_to_prose_in_its_order() -> None:
     found = [
         build_pool.Piece("a", "plain words here"),
         build_pool.Piece("b", "f(x) g(y) h(z)"),
         build_pool.Piece("c", "more words"),
     ]
 
-    assert [each.title for each in build_pool.plainest(found, 30)] == ["a", "c"]
-    assert build_pool.plainest(found, None) == found
+    assert [each.title for each in build_pool.nearest(found, 30)] == ["a", "c"]
+    assert build_pool.nearest(found, None) == found
 
 
 @pytest.fixture
