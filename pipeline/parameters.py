@@ -85,7 +85,7 @@ class Parameters:
             "size": self.chosen.size,
             "shape": self.shape.model_dump_json(),
             "base": self.resolved.base.to_json(),
-            "recipe": self.config.train.model_dump_json(exclude={"checkpoint_dir"}),
+            "recipe": self.config.train.model_dump_json(exclude_unset=True, exclude={"checkpoint_dir"}),
             "checkpoints": str(self.checkpoints),
             "code": self.resolved.code,
         }

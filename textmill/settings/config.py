@@ -36,7 +36,9 @@ class Config(Settings):
     corpus: Corpus = Field(Corpus(), description="which articles are learned from")
     tokenizer: TokenizerSettings = Field(TokenizerSettings(), description="how text becomes numbers")
     model: Model = Field(Model(), description="the model's shape")
-    train: Train = Field(Train(), description="the training loop")
+    train: Train = Field(
+        Train(), description="the training loop; what is left out follows the base and the corpus (docs/training.md)"
+    )
     evaluate: Evaluate = Field(Evaluate(), description="when a model is good enough")
     registry: Registry = Field(Registry(), description="what happens to a model that passed")
     serve: Serve = Field(Serve(), description="the server")

@@ -10,7 +10,9 @@ from textmill.settings.group import Settings
 class Train(Settings):
     """The training loop."""
 
-    steps: int = Field(600, ge=1, description="optimiser steps")
+    steps: int = Field(
+        0, ge=0, description="optimiser steps; 0: from a base as many as read the text five times, from scratch 600"
+    )
     batch: int | Literal["auto"] = Field(
         16, description="windows in one pass; auto: as many as fit into memory, 64 at most"
     )
