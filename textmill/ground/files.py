@@ -2,6 +2,10 @@
 
 import hashlib
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -18,6 +22,28 @@ def write_beside(path: Path, content: str | bytes) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_beside(path: Path, replace: bool = False) -> Iterator[Path]:
+    """A new folder to write into, which takes its place when the block ends well; else nothing of it stays.
+
+    An empty folder in that place gives way; one that holds something only with `replace`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        yield partial
+        partial.chmod(0o755)  # a temporary directory is its owner's alone
+        if replace and path.exists():
+            former = partial.with_name(f"{partial.name}.former")
+            path.rename(former)
+            partial.rename(path)
+            shutil.rmtree(former)
+        else:
+            partial.replace(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def hash_of_sources(package: Path) -> str:

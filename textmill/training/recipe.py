@@ -4,6 +4,8 @@ What the configuration sets stays. A base has seen text already: it takes lower 
 the text a few times, so that a small corpus is not learned by heart. From scratch, a small model takes higher rates.
 """
 
+from typing import Any
+
 from textmill.settings.training import Train
 
 _PASSES = 5  # over the text, from a base; patience ends a training that stops improving
@@ -25,7 +27,7 @@ def settled(train: Train, windows: int, width: int, from_scratch: bool) -> Train
     """
     base = _SMALL_BASE if width < _WIDE else _WIDE_BASE
     open_ = _COMMON | (_SCRATCH if from_scratch else base)
-    chosen = {name: value for name, value in open_.items() if name not in train.model_fields_set}
+    chosen: dict[str, Any] = {name: value for name, value in open_.items() if name not in train.model_fields_set}
     if train.steps == 0:
         chosen["steps"] = _FROM_SCRATCH if from_scratch else _steps(train, windows)
     if "eval_every" not in train.model_fields_set:

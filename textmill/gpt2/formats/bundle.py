@@ -18,7 +18,6 @@ Reading a bundle needs neither the `onnx` package nor `safetensors`; only writin
 import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -31,6 +30,7 @@ from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.formats import quantisation
 from textmill.gpt2.tokenizer import END, Tokenizer
 from textmill.ground.errors import TextmillError, UserError
+from textmill.ground.files import folder_beside
 
 if TYPE_CHECKING:
     from textmill.gpt2.formats import onnx_graph
@@ -76,9 +76,7 @@ def write_bundle(
             `directory` holds something else.
     """
     _check(directory, weights, architecture, tokenizer)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-    try:
+    with folder_beside(directory, replace=True) as partial:
         _write_model(partial, weights, architecture, precisions)
         tokenizer.save(partial / TOKENIZER)
         _write_json(partial / CONFIG, hugging_face_config(architecture, tokenizer.end))
@@ -90,12 +88,8 @@ def write_bundle(
             shutil.copytree(verbatim, partial / VERBATIM)
             (partial / VERBATIM).chmod(0o755)  # its builder's is a temporary directory
         checksum = write_manifest(partial)
-        partial.chmod(0o755)  # a temporary directory is its owner's alone, and so are safetensors' files
         for file in partial.glob("*.safetensors"):
-            file.chmod(0o644)
-        _put_in_place(partial, directory)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            file.chmod(0o644)  # made for their owner alone
     return checksum
 
 
@@ -220,16 +214,6 @@ def tokenizer_config(architecture: Architecture, tokenizer: Tokenizer) -> dict[s
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
     path.write_text(f"{text}\n", encoding="utf-8")
-
-
-def _put_in_place(partial: Path, directory: Path) -> None:
-    if not (directory / MANIFEST).exists():
-        partial.rename(directory)  # an empty directory gives way
-        return
-    former = partial.with_name(f"{partial.name}.former")
-    directory.rename(former)
-    partial.rename(directory)
-    shutil.rmtree(former)
 
 
 def write_manifest(directory: Path) -> str:

@@ -12,8 +12,6 @@ Pickled weights run code when they are read; they are refused.
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -29,6 +27,7 @@ from textmill.gpt2.formats import bundle, hugging_face, tensorflow_checkpoint
 from textmill.gpt2.tokenizer import Tokenizer
 from textmill.gpt2.weights import Weights
 from textmill.ground.errors import UserError
+from textmill.ground.files import folder_beside
 
 OPENAI = "openai"
 GPT_2_SIMPLE = "gpt-2-simple"
@@ -225,14 +224,8 @@ def write_gpt_2_simple(
 def _new_directory(directory: Path) -> Iterator[Path]:
     """A folder to write into that takes its place when the block ends well."""
     check_free(directory)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-    try:
+    with folder_beside(directory) as partial:
         yield partial
-        partial.chmod(0o755)  # a temporary directory is its owner's alone
-        partial.replace(directory)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def check_free(directory: Path) -> None:
