@@ -10,6 +10,7 @@ from textmill.console import progress
 from textmill.evaluation import evaluate
 from textmill.ground import environment
 from textmill.registry.model_registry import ModelRegistry
+from textmill.settings.evaluation import Evaluate as Settings  # the component has the name
 from textmill.training.bases.base import Base
 
 
@@ -40,7 +41,7 @@ def Evaluate(
         registry=ModelRegistry(environment.address(environment.MLFLOW), name),
         production=production,
         base=Base.from_json(base),
-        settings=evaluation.Evaluate.model_validate_json(settings),
+        settings=Settings.model_validate_json(settings),
         out=Path(evaluation.uri),
         blessing=Path(blessing.uri),
     )
