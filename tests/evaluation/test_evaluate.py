@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from named_shards import name_shards
 from parrots import write_parrot
 
 from textmill.corpus import exported_articles, tfrecords
@@ -48,6 +49,7 @@ def articles(tmp_path: Path) -> Path:
     """What ExportArticles writes."""
     _split(tmp_path / "articles" / "Split-train", LEARNED)
     _split(tmp_path / "articles" / "Split-eval", HELD_OUT)
+    name_shards(tmp_path / "articles")
     assert list(exported_articles.read(tmp_path / "articles" / "Split-eval")) == HELD_OUT
     return tmp_path / "articles"
 
@@ -126,7 +128,7 @@ def test_production_is_judged_on_the_same_text_and_an_older_bundle_has_no_index(
     (logs / "history.json").write_text(json.dumps([{"step": 1, "loss": 5.0}, {"step": 2, "loss": 4.0}]))
     (logs / "samples.txt").write_text("b")
     _evaluate(older, articles)
-    first = register.register(registry, older, logs, out, True, "if-better", "a test")
+    first = register.register(registry, older, logs, out, "if-better", "a test")
     assert first.stage == "Production"
 
     verdict = _evaluate(_model(articles.parent, articles, "a"), articles, production=1, registry=registry)

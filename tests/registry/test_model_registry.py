@@ -50,7 +50,9 @@ def _register(
     tokenizer = train_bpe(["the wheel turns"], 257)
     architecture = Architecture(tokenizer.vocabulary, 16, 1, 2, 8)
     model, logs, evaluation = (folder / f"{seed}-{name}" for name in ("model", "logs", "evaluation"))
-    bundle.write_bundle(model, weights.initial(architecture, seed), architecture, tokenizer, {}, LINEAGE, "# A card\n")
+    checksum = bundle.write_bundle(
+        model, weights.initial(architecture, seed), architecture, tokenizer, {}, LINEAGE, "# A card\n"
+    )
     logs.mkdir(parents=True)
     (logs / "history.json").write_text(json.dumps([{"step": 1, "loss": 5.0}]), encoding="utf-8")
     (logs / "samples.txt").write_text("The wheel turns.\n", encoding="utf-8")
@@ -58,13 +60,14 @@ def _register(
     figures = {"bits_per_byte": 2.0, "perplexity": 9.0, "reference_bits_per_byte": 4.0, "reference_perplexity": 99.0}
     verdict = {
         "blessed": blessed,
+        "checksum": checksum,
         "reasons": ["a reason"],
         "reference": "none",
         "metrics": figures,
         "samples": ["Ein Rad"],
     }
     (evaluation / result.EVALUATION_FILE).write_text(json.dumps(verdict), encoding="utf-8")
-    return register.register(registry, model, logs, evaluation, blessed, promote, "a test").version
+    return register.register(registry, model, logs, evaluation, promote, "a test").version
 
 
 @pytest.fixture

@@ -35,9 +35,9 @@ def show(project: Project) -> None:
     found = project.addresses
     articles = project.store.count_by_source()
     versions = project.registry.versions()
-    table = Table("site", "articles", box=None, pad_edge=False)
-    for source in project.config.sources:
-        table.add_row(source.name, f"{articles.get(source.name, 0):,}")
+    table = Table("source", "articles", box=None, pad_edge=False)
+    for name in [*(source.name for source in project.config.sources), *project.config.corpus.imported]:
+        table.add_row(name, f"{articles.get(name, 0):,}")
     console.print(table)
     console.print()
     if versions:

@@ -51,6 +51,7 @@ class Judgement:
         reference = {f"reference_{name}": value for name, value in self.reference.metrics().items()}
         return {
             "blessed": self.verdict.blessed,
+            "checksum": scores.checksum,
             "reasons": self.verdict.reasons,
             "reference": self.reference.name,
             "metrics": self.model.metrics() | reference,
@@ -66,3 +67,5 @@ class Judgement:
 EVALUATION_FILE = "evaluation.json"
 
 EVALUATION_PAGE = "evaluation.html"  # for a reviewer; MLflow shows it
+
+EVALUATION_SAMPLES = "samples.txt"

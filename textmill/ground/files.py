@@ -1,12 +1,16 @@
 """Files that are whole or absent: written beside their place, then renamed into it."""
 
-import hashlib
+import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from textmill.ground.errors import UserError
+
+RUN_LOCK = "TEXTMILL_RUN_LOCK"  # the lock that the process which started this one holds
 
 
 def write_beside(path: Path, content: str | bytes) -> None:
@@ -46,9 +50,33 @@ def folder_beside(path: Path, replace: bool = False) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def hash_of_sources(package: Path) -> str:
-    """SHA-256 over the Python files below a folder, in the order of their paths: changes when the code does."""
-    digest = hashlib.sha256()
-    for file in sorted(package.rglob("*.py")):
-        digest.update(str(file.relative_to(package)).encode() + b"\0" + file.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
+def emptied(folder: Path) -> Path:
+    """The folder, made or emptied: what a former life left there is not taken for this one's work."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in folder.iterdir():
+        if each.is_dir() and not each.is_symlink():
+            shutil.rmtree(each)
+        else:
+            each.unlink()
+    return folder
+
+
+@contextmanager
+def alone(data: Path) -> Iterator[int]:
+    """Keep other runs out of a data folder: they would share its metadata and its checkpoints. Gives the lock's descriptor.
+
+    A process that is given the descriptor, and its number in RUN_LOCK, is let in.
+
+    Raises:
+        UserError: another run is under way.
+    """
+    if held := os.environ.get(RUN_LOCK):
+        yield int(held)
+        return
+    data.mkdir(parents=True, exist_ok=True)
+    with (data / "run.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"Another run is under way in {data}; wait for its end, or stop it.") from None
+        yield lock.fileno()

@@ -37,7 +37,7 @@ class Observer:
         self._registry = registry
         self._ratings = ratings
         self._drift = Drift()
-        self._sources = config.corpus.sources or [source.name for source in config.sources]
+        self._sources = config.learned_sources
 
     def look(self) -> Figures:
         """The figures as they are now."""
@@ -49,7 +49,7 @@ class Observer:
         return Figures(
             time=now(),
             articles=self._store.articles.count_documents({"source": {"$in": self._sources}}),
-            new_articles=self._changed_since(self._learned(newest)),
+            new_articles=self._new_to(newest),
             newest=newest.number if newest else 0,
             trained=newest.created if newest else None,
             production=production.number if production else 0,
@@ -71,6 +71,16 @@ class Observer:
         number = version.tags.get("snapshot", "")
         known = self._store.snapshots.find_one({"_id": int(number)}) if number.isdecimal() else None
         return known["time"] if known else version.created
+
+    def _new_to(self, version: Version | None) -> int:
+        """How many articles are new or changed since what a version learned from."""
+        learned = self._learned(version)
+        if version is None or learned is None or learned <= now():
+            return self._changed_since(learned)
+        # a clock was ahead when that snapshot was taken: numbers tell, where times do not
+        number = version.tags.get("snapshot", "")
+        known = self._store.snapshots.find_one({"_id": int(number)}) if number.isdecimal() else None
+        return max(0, self._changed_since(None) - (known["articles"] if known else 0))
 
     def _changed_since(self, time: datetime | None) -> int:
         query: dict[str, Any] = {"source": {"$in": self._sources}, "valid_to": None}

@@ -47,6 +47,11 @@ class Config(Settings):
     watch: Watch = Field(Watch(), description="when to train and deploy without being asked")
 
     @property
+    def learned_sources(self) -> list[str]:
+        """The names of the sources that are learned from: sites, and what was imported."""
+        return self.corpus.sources or [*(source.name for source in self.sources), *self.corpus.imported]
+
+    @property
     def tokenizer_kind(self) -> str:
         """`tokenizer.kind`, which is `base` wherever there is one."""
         return self.tokenizer.kind if self.model.base == "scratch" else "base"
@@ -65,8 +70,11 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _learns_from_something(self) -> "Config":
-        if not self.sources and self.text is None:
-            raise ValueError("'sources' is missing; name the web sites to learn from, or set text to a file")
+        if not self.sources and not self.corpus.imported and self.text is None:
+            raise ValueError(
+                "'sources' is missing; name the web sites to learn from, or set corpus.imported to what was imported, "
+                "or text to a file"
+            )
         return self
 
     @model_validator(mode="after")

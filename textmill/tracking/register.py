@@ -11,9 +11,10 @@ from urllib.parse import unquote, urlsplit
 
 import textmill
 from textmill import __version__
-from textmill.evaluation.result import EVALUATION_FILE, EVALUATION_PAGE
+from textmill.evaluation.result import EVALUATION_FILE, EVALUATION_PAGE, EVALUATION_SAMPLES
 from textmill.gpt2.formats import bundle
 from textmill.ground.environment import without_password
+from textmill.ground.errors import TextmillError
 from textmill.registry.model_registry import BUNDLE, ModelRegistry, Version
 from textmill.settings.group import flat
 from textmill.tracking import version_page
@@ -47,16 +48,23 @@ class _Made:
     def read(cls, model: Path, logs: Path, evaluation: Path, checksum: str) -> "_Made":
         lineage = json.loads((model / bundle.LINEAGE).read_text(encoding="utf-8"))
         verdict = json.loads((evaluation / EVALUATION_FILE).read_text(encoding="utf-8"))
+        if verdict.get("checksum") != checksum:
+            raise TextmillError(
+                f"The evaluation at {evaluation} is of another model; judge this one with 'textmill run --from Evaluate'."
+            )
         return cls(model, logs, evaluation, checksum, lineage, verdict)
+
+    @property
+    def blessed(self) -> bool:
+        """The verdict, as Evaluate's own record has it."""
+        return self.verdict["blessed"] is True
 
     @property
     def reasons(self) -> str:
         return "; ".join(self.verdict["reasons"])
 
 
-def register(
-    registry: ModelRegistry, model: Path, logs: Path, evaluation: Path, blessed: bool, promote: str, run: str
-) -> Registered:
+def register(registry: ModelRegistry, model: Path, logs: Path, evaluation: Path, promote: str, run: str) -> Registered:
     """Log a judged model to MLflow, register it, and move it to the stage it has earned.
 
     A bundle that is registered already is not registered again: once its version has been in a stage, it stays as it
@@ -65,7 +73,7 @@ def register(
     Args:
         model: the bundle.
         logs: what its training wrote: `history.json` and `samples.txt`.
-        evaluation: what Evaluate wrote.
+        evaluation: what Evaluate wrote; its record says whether the model is blessed.
         promote: `by-reviewer` or `if-better`.
         run: the pipeline run's name.
     """
@@ -78,7 +86,7 @@ def register(
     made = _Made.read(model, logs, evaluation, checksum)
     # a version that was never moved is one whose registration was interrupted, or that was refused: finish it
     version = version or _log(registry, made, run)
-    if not blessed:
+    if not made.blessed:
         return Registered(version.number, "None", f"version {version.number} refused: {made.reasons}")
     return _staged(registry, version, f"Evaluate blessed it: {made.reasons}", promote)
 
@@ -136,7 +144,9 @@ def _log_figures(made: _Made, logged: int) -> None:
     history = json.loads((made.logs / "history.json").read_text(encoding="utf-8"))
     for row in (row for row in history if row["step"] > logged):
         mlflow.log_metrics({key: row[key] for key in row if key != "step"}, step=row["step"])
-    mlflow.log_artifacts(str(made.evaluation), "evaluation")
+    for name in (EVALUATION_FILE, EVALUATION_PAGE, EVALUATION_SAMPLES):  # and nothing else that the folder may hold
+        if (made.evaluation / name).exists():
+            mlflow.log_artifact(str(made.evaluation / name), "evaluation")
     mlflow.log_artifact(str(made.logs / "samples.txt"), "training")
 
 
@@ -148,7 +158,9 @@ def _log_model(model: Path) -> str:
         code = Path(folder) / _MODEL_CODE.name
         code.write_text(_MODEL_CODE.read_text(encoding="utf-8"), encoding="utf-8")
         named = Path(folder) / BUNDLE  # MLflow keeps a folder's own name, and follows no link out of its place
-        shutil.copytree(model, named)
+        for name in bundle.names(model):
+            (named / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(model / name, named / name)
         logged = mlflow.pyfunc.log_model(
             name="model",
             python_model=str(code),  # models from code: no pickle
@@ -168,7 +180,7 @@ def _tags(made: _Made) -> dict[str, str]:
         "reference": f"{made.verdict['reference']} {metrics['reference_bits_per_byte']:.4f}",
         "snapshot": str(made.lineage["corpus"]["snapshot"]),
     }
-    return tags if made.verdict["blessed"] else tags | {"refused": made.reasons}
+    return tags if made.blessed else tags | {"refused": made.reasons}
 
 
 def _run(experiment: str, logs: Path, name: str) -> tuple[Any, int]:

@@ -144,9 +144,8 @@ def graph_name(precision: str) -> str:
 
 def precisions(directory: Path) -> list[str]:
     """The precisions in which a bundle can be run, the one that it is meant to be served in on CPUs last."""
-    return [
-        name for name in ("float32", "float16", *quantisation.PRECISIONS) if (directory / graph_name(name)).exists()
-    ]
+    listed = _manifest(directory)  # another file in the folder is none of its graphs
+    return [name for name in ("float32", "float16", *quantisation.PRECISIONS) if graph_name(name) in listed]
 
 
 def _quantised(matrices: Mapping[str, NDArray[np.float32]], precision: str) -> dict[str, NDArray[Any]]:
@@ -245,6 +244,15 @@ def verify(directory: Path) -> str:
         if _sha256(path) != entry["sha256"]:
             raise _damaged(directory, f"{name} has other contents than the manifest says")
     return _checksum(files)
+
+
+def names(directory: Path) -> list[str]:
+    """The files that belong to a bundle, by their paths in it; others may lie beside them.
+
+    Raises:
+        UserError: as `verify`.
+    """
+    return [MANIFEST, *_manifest(directory)]
 
 
 def _manifest(directory: Path) -> dict[str, dict[str, Any]]:
