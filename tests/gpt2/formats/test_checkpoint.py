@@ -289,6 +289,14 @@ def test_a_tokenizer_of_another_model_is_refused(hugging_face: Path) -> None:
     assert checkpoint.read(hugging_face).architecture.vocabulary == 300  # rows that stand for no token
 
 
+def test_newlines_stay_together_in_every_form_that_textmill_reads_back(written: Path) -> None:
+    text = "The mill.\n\nThe river"
+    for form in (checkpoint.GPT_2_SIMPLE, checkpoint.HUGGING_FACE, checkpoint.BUNDLE):
+        read = checkpoint.read(written / form).tokenizer
+        assert read is not None
+        assert read.encode(text) == bpe().encode(text), form
+
+
 def test_nothing_is_written_over_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work", encoding="utf-8")
     for write in (checkpoint.write_hugging_face, checkpoint.write_gpt_2_simple):

@@ -44,12 +44,12 @@ def directions(updates: Mapping[str, Tensor], precision: str = "float32") -> dic
     found: dict[str, Tensor] = {}
     for shape, paths in groups.items():
         lying = ops.stack([_lying(path, updates[path], shape) for path in paths])
-        for path, direction in zip(paths, ops.unstack(orthogonal(lying, precision), len(paths)), strict=True):
+        for path, direction in zip(paths, ops.unstack(_orthogonal(lying, precision), len(paths)), strict=True):
             found[path] = _standing(path, direction, tuple(updates[path].shape))
     return found
 
 
-def orthogonal(matrices: Tensor, precision: str) -> Tensor:
+def _orthogonal(matrices: Tensor, precision: str) -> Tensor:
     """Matrices near these, (matrices, rows, columns) with rows <= columns, whose singular values are near 1."""
     norms = ops.sqrt(ops.sum(ops.square(matrices), axis=(1, 2), keepdims=True))
     scaled = matrices / (norms + _EPSILON)
