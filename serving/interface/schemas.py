@@ -193,6 +193,7 @@ ErrorKind = Literal[
     "authentication_error",
     "not_found",
     "too_many_requests",
+    "rate_limit_error",
     "not_ready",
     "deadline_passed",
     "server_error",

@@ -41,7 +41,7 @@ def routes(desk: Desk) -> APIRouter:
         models = desk.router.models()
         if not now.ready or not models:
             return error_answers.answer(
-                503, "not_ready", now.reason or "The model is still being loaded; try again in a moment."
+                request.url.path, "not_ready", now.reason or "The model is still being loaded; try again in a moment."
             )
         if request.scope.get("textmill.key") == "":  # keys are asked for, and this request has none
             return JSONResponse({"status": "ready"})
