@@ -98,12 +98,33 @@ class Delivery:
             self._count(self._models)  # what a process before this one delivered and could not tell
         if ratings:
             assert self._store
-            self._store.put(ratings)
+            self._put(ratings)
             self._count(self._models & {rating.model for rating in ratings})
             _log.info("%d ratings delivered.", len(ratings))
         self._undelivered.done()
         self._tell_mlflow()
         return len(ratings)
+
+    def _put(self, ratings: Sequence[feedback_store.Rating]) -> None:
+        """Store a batch; where the store will not have it, each alone, so that one bad rating holds up no other.
+
+        Raises:
+            UserError: the store does not answer.
+        """
+        assert self._store
+        try:
+            self._store.put(ratings)
+        except TextmillError:
+            raise
+        except Exception:
+            for rating in ratings:
+                try:
+                    self._store.put([rating])
+                except TextmillError:
+                    raise
+                except Exception as error:
+                    self._undelivered.put_aside(rating, f"{type(error).__name__}: {error}")
+                    _log.warning("A rating cannot be stored and was put aside (%s).", type(error).__name__)
 
     def _count(self, models: Iterable[str]) -> None:
         assert self._store

@@ -97,12 +97,14 @@ class FeedbackStore:
             UserError: the store does not answer.
         """
         from pymongo import ReplaceOne
-        from pymongo.errors import PyMongoError
+        from pymongo.errors import BulkWriteError, InvalidDocument, PyMongoError
 
         last = {rating.id: rating for rating in ratings}
         documents = [{"_id": rating.id, **_without_id(rating)} for rating in last.values()]
         try:
             self._ratings.bulk_write([ReplaceOne({"_id": each["_id"]}, each, upsert=True) for each in documents])
+        except (BulkWriteError, InvalidDocument):
+            raise  # the store answers, and will not have one of them
         except PyMongoError as error:
             raise _silent("", error) from error
 
