@@ -14,6 +14,7 @@ from textmill.commands.project import DEFAULT, ConfigFile, Verbose, project_of
 
 if TYPE_CHECKING:
     from textmill.commands.project import Project
+    from textmill.settings.config import Config
 
 STEPS = ("ExportArticles", "Preprocess", "FineTune", "Evaluate", "Register")
 
@@ -42,10 +43,20 @@ def run(
         if step not in STEPS:
             raise UserError(f"There is no step '{step}'; choose one of {', '.join(STEPS)}.")
     project = project_of(config, verbose)
+    if changed := _changed(project.config):
+        output.say(f"Settings that differ from the defaults: {', '.join(changed)}")
     part = [f"--from={first}"] * bool(first) + [f"--again={again}"] * bool(again)
     run_pipeline(project, runner, part)
     staged = project.registry.resolve("Staging")
     output.say(f"Next: textmill promote {staged.number}" if staged else "Next: textmill status")
+
+
+def _changed(config: Config) -> list[str]:
+    """The settings whose values are not the defaults, each as `name: value`; names, sites and folders are left out."""
+    from textmill.settings.group import flat
+
+    given = config.model_dump(mode="json", exclude_defaults=True, exclude={"name", "sources", "data_dir", "text"})
+    return [f"{name}: {value}" for name, value in flat(given).items()]
 
 
 def run_pipeline(project: Project, runner: str = "local", part: Sequence[str] = ()) -> dict[str, Any]:
