@@ -116,8 +116,6 @@ def failed(event: dict[str, Any], log: Path) -> StepFailed:
 
 def _ended(child: subprocess.Popen[bytes]) -> tuple[int, int]:
     """Wait for a child's end; its code, and the bytes of memory that it had at its peak."""
-    if child.poll() is not None:
-        return child.returncode, 0
     _, status, used = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     return child.returncode, used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
