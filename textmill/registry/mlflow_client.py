@@ -1,4 +1,4 @@
-"""The only MLflow client: its REST API, version 2.0, its login, and the files that its server passes on.
+"""The only MLflow client, for its REST API 2.0 and the files that its server passes on.
 
 Importing `mlflow` takes five seconds, and a reviewer's command should take one.
 """

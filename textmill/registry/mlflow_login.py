@@ -1,6 +1,4 @@
-"""How to log in to MLflow and whose certificate to trust, read from the environment where a client is made.
-
-The variables are MLflow's own:
+"""How to log in to MLflow and whose certificate to trust, by MLflow's own variables.
 
 | variable | meaning |
 |---|---|
