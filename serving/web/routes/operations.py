@@ -11,7 +11,7 @@ from serving.interface.types import Served
 from serving.web import error_answers
 from serving.writing.desk import Desk, model_id
 
-STATIC = Path(__file__).parent.parent / "static"
+STATIC = Path(__file__).parents[2] / "static"
 _SHOWN = ("max_tokens", "temperature", "top_p", "top_k", "repetition_penalty")
 
 
