@@ -37,8 +37,13 @@ class ModelRegistry:
         self.tracking_uri = self._server.uri
         self._held: Hold | None = None
 
+    @property
+    def server(self) -> MlflowServer:
+        """The server that keeps it."""
+        return self._server
+
     def check(self) -> None:
-        """Raise UserError unless the server answers within five seconds."""
+        """Raise UserError unless the server answers and takes the login."""
         self._server.call("GET", "experiments/get-by-name", {"experiment_name": "Default"})
 
     def identity(self) -> str:
@@ -117,11 +122,6 @@ class ModelRegistry:
             source: the model's URI in MLflow, such as `models:/m-0123`.
             description: Markdown for the version's page.
         """
-        try:
-            self._server.call("POST", "registered-models/create", {"name": self.name})
-        except MlflowRefusal as refusal:
-            if refusal.code != "RESOURCE_ALREADY_EXISTS":
-                raise
         body = {
             "name": self.name,
             "source": source,
@@ -131,8 +131,22 @@ class ModelRegistry:
         }
         if source.startswith("models:/"):
             body["model_id"] = source.removeprefix("models:/")
-        answer = self._server.call("POST", "model-versions/create", body)
+        try:
+            answer = self._server.call("POST", "model-versions/create", body)
+        except MlflowRefusal as refusal:
+            if refusal.code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            self._name()
+            answer = self._server.call("POST", "model-versions/create", body)
         return Version.of(answer["model_version"])
+
+    def _name(self) -> None:
+        """Make the registered model; another process may be quicker."""
+        try:
+            self._server.call("POST", "registered-models/create", {"name": self.name})
+        except MlflowRefusal as refusal:
+            if refusal.code != "RESOURCE_ALREADY_EXISTS":
+                raise
 
     def withdraw_refusal(self, number: int) -> None:
         """Take back that a version was refused: it has been judged anew."""
@@ -196,9 +210,11 @@ class ModelRegistry:
         if len(move.why) > _REASON:
             raise UserError(f"The reason has {len(move.why)} characters; {_REASON} are the most that the log takes.")
         if not move.observed:
-            move = promotion_log.following(move, self.history())
+            move = promotion_log.following(move, promotion_log.read({version.number: version.tags}))
         if not (move.observed and version.stage == move.stage):
             self._transition(version.number, move.stage)
+        if version.tags.get("stage", "None") != move.stage:
+            self._tag(version.number, "stage", move.stage)
         if move.former in ALIASED and move.former != move.stage:
             self._drop_alias(move.former.lower(), version.number)
         if move.stage in ALIASED:
