@@ -44,7 +44,7 @@ def show(project: Project) -> None:
         console.print(_versions(versions))
     else:
         say(f"No version of '{project.config.name}' yet; 'textmill run' makes the first.")
-    _watching(WatchLog(project.store.articles.database, project.config.name))
+    _watching(WatchLog(project.store.database, project.config.name))
     console.print()
     say(f"MLflow       {without_password(found.mlflow)}")
     say(f"TensorBoard  {found.tensorboard or 'not running'}")

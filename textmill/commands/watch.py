@@ -54,7 +54,7 @@ class Watcher:
 
         self.project = project
         store = project.store
-        self.log = WatchLog(store.articles.database, project.config.name)
+        self.log = WatchLog(store.database, project.config.name)
         address = servers.store_address(project.config.data_dir)
         ratings = FeedbackStore.connect(address, project.config.store.database)
         self._former = State()
