@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from textmill.cli import app
+from textmill.commands.crawl import crawl_sites
 from textmill.commands.project import Project
 from textmill.commands.run import run_pipeline
 from textmill.ground.errors import UserError
@@ -46,6 +47,11 @@ def test_the_lock_is_handed_to_the_child_that_runs(tmp_path: Path) -> None:
     child.communicate()
     with alone(tmp_path):
         pass
+
+
+def test_a_crawl_without_sites_says_so(project: Project) -> None:
+    with pytest.raises(UserError, match="names no site to crawl"):
+        crawl_sites(project)
 
 
 def test_an_unknown_step_is_refused(project: Project) -> None:

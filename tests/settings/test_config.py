@@ -48,6 +48,14 @@ def test_an_existing_configuration_is_never_overwritten(tmp_path: Path) -> None:
     assert file.read_text(encoding="utf-8") == MINIMAL
 
 
+def test_sites_may_be_left_out_where_articles_were_imported(tmp_path: Path) -> None:
+    file = tmp_path / "textmill.yaml"
+    file.write_text("name: handbook\ncorpus: {imported: [books, letters]}\n", encoding="utf-8")
+    assert configuration.load(file).learned_sources == ["books", "letters"]
+    file.write_text(MINIMAL + "corpus: {imported: [books]}\n", encoding="utf-8")
+    assert configuration.load(file).learned_sources[1:] == ["books"]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
