@@ -20,13 +20,13 @@ from textmill.corpus import exported_articles, shards, tfrecords, token_cache
 from textmill.corpus.content_cache import CONTENTS_AT_ONCE, Cache
 from textmill.corpus.shards import FACTS_FILE, Listing, Shard
 from textmill.corpus.token_cache import TokenCache
+from textmill.gpt2 import tokenizer as tokenizers
 from textmill.gpt2.document import document
 from textmill.gpt2.tokenizer import Tokenizer
 from textmill.ground.errors import TextmillError, UserError
 from textmill.ground.files import write_beside
 
 WINDOWED = ("train", "validation")  # what FineTune reads; `eval` is for Evaluate alone, which reads its text
-TOKENIZER_FILE = "tokenizer.json"
 _SAMPLE_CHARACTERS = 50_000_000  # enough text for any vocabulary, and it bounds the memory of training one
 _BATCH_BYTES = 1 << 20  # of records whose texts are tokenised at once
 _TOPICS = 8  # titles of validation articles that sample texts are written on
@@ -141,12 +141,12 @@ def preprocess(
     work = out / "work"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    tokenizer.save(out / TOKENIZER_FILE)
+    tokenizer.save(out / tokenizers.FILE)
     for split in WINDOWED:
         (out / f"Split-{split}").mkdir(exist_ok=True)
     files = [(split, shard) for split in WINDOWED for shard in shards.of_split(examples / f"Split-{split}")]
     cache = cache or Cache()
-    pack = PackShard(str(out / TOKENIZER_FILE), window, str(out), str(work), len(files), cache)
+    pack = PackShard(str(out / tokenizers.FILE), window, str(out), str(work), len(files), cache)
     with pipeline:
         _ = pipeline | "Files" >> beam.Create(list(enumerate(files))) | "Spread" >> beam.Reshuffle() | beam.ParDo(pack)
     totals: Counter[str] = Counter()
@@ -157,7 +157,7 @@ def preprocess(
         for split, each in packed["shards"].items():
             listed[split] |= each
     shutil.rmtree(work)
-    cache.prune(token_cache.way((out / TOKENIZER_FILE).read_text(encoding="utf-8")))
+    cache.prune(token_cache.way((out / tokenizers.FILE).read_text(encoding="utf-8")))
     facts = json.loads((examples / FACTS_FILE).read_text(encoding="utf-8")) | {
         "tokens": {split: totals[f"tokens:{split}"] for split in WINDOWED},
         "tokenised": totals["tokenised"],

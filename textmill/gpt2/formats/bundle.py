@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from textmill.gpt2 import tokenizer as tokenizer_file
 from textmill.gpt2 import weights as tensors
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.formats import quantisation
@@ -39,7 +40,7 @@ GRAPH = "model.onnx"
 WEIGHTS = "model.safetensors"
 COPYING = "model.copying.onnx"  # the graph that copies keys and values on a device; comes with float16
 CONFIG = "config.json"
-TOKENIZER = "tokenizer.json"
+TOKENIZER = tokenizer_file.FILE
 TOKENIZER_CONFIG = "tokenizer_config.json"  # for transformers alone; older bundles have none
 GENERATION = "generation.json"
 LINEAGE = "lineage.json"
