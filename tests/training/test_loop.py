@@ -261,7 +261,7 @@ def test_a_float16_step_that_overflows_is_no_reason_to_end(task: Task, tmp_path:
 
 
 def test_a_training_that_does_not_fit_is_refused_before_it_starts(task: Task, tmp_path: Path) -> None:
-    settings = RECIPE.model_copy(update={"memory": 0.00035})
+    settings = RECIPE.model_copy(update={"memory": 0.00035, "optimiser": "adamw", "average": 0})
     with pytest.raises(UserError, match=r"what would fit: train\.batch: 1 and train\.accumulate: 4"):
         train(replace(task, settings=settings), tmp_path, tmp_path / "logs")
 
