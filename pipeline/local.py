@@ -34,7 +34,11 @@ RUNNERS = {"local": LocalDagRunner, "beam": BeamDagRunner}
 
 
 def create_pipeline(config: Config, snapshot: int) -> Pipeline:
-    """The pipeline over a snapshot, with its metadata and artifacts below the data folder."""
+    """The pipeline over a snapshot, with its metadata and artifacts below the data folder.
+
+    The environment of this process then has what its steps look up there.
+    """
+    os.environ.update(how(config))
     return assembled(config, resolve(config, snapshot))
 
 
@@ -120,7 +124,6 @@ def run(file: Path, snapshot: int, runner: str, part: Part | None = None) -> Non
     config = configuration.load(file)
     with alone(config.data_dir):
         check_metadata(config.data_dir / "pipeline" / METADATA)
-        os.environ.update(how(config))
         pipeline = create_pipeline(config, snapshot)
         progress.send(event="plan", steps=list(part.steps))
         launch(runner, pipeline, part)
