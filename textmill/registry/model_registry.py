@@ -36,6 +36,7 @@ class ModelRegistry:
         self._server = MlflowServer(tracking_uri)
         self.tracking_uri = self._server.uri
         self._held: Hold | None = None
+        self._known = False  # whether MLflow is known to have the registered model
 
     @property
     def server(self) -> MlflowServer:
@@ -61,6 +62,7 @@ class ModelRegistry:
         while True:
             answer = self._server.call("GET", "model-versions/search", parameters)
             found += [Version.of(entry) for entry in answer.get("model_versions", [])]
+            self._known = bool(found)
             if not answer.get("next_page_token"):
                 return sorted(found, key=lambda version: -version.number)
             parameters["page_token"] = answer["next_page_token"]
@@ -131,17 +133,13 @@ class ModelRegistry:
         }
         if source.startswith("models:/"):
             body["model_id"] = source.removeprefix("models:/")
-        try:
-            answer = self._server.call("POST", "model-versions/create", body)
-        except MlflowRefusal as refusal:
-            if refusal.code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            self._name()
-            answer = self._server.call("POST", "model-versions/create", body)
+        if not self._known:
+            self._make_known()
+        answer = self._server.call("POST", "model-versions/create", body)
         return Version.of(answer["model_version"])
 
-    def _name(self) -> None:
-        """Make the registered model; another process may be quicker."""
+    def _make_known(self) -> None:
+        """Make the registered model unless it is there."""
         try:
             self._server.call("POST", "registered-models/create", {"name": self.name})
         except MlflowRefusal as refusal:
@@ -219,13 +217,13 @@ class ModelRegistry:
             self._drop_alias(move.former.lower(), version.number)
         if move.stage in ALIASED:
             self._set_alias(move.stage.lower(), version.number)
-        move = self._record(move, when)
+        move = self._record(move, self.history(), when)
         self.settle({move.former, move.stage, "Archived"}, move.stage)
         return move
 
-    def _record(self, move: Move, when: datetime | None = None) -> Move:
+    def _record(self, move: Move, log: list[Move], when: datetime | None = None) -> Move:
         """Add an entry to the log, and return it as it is written; `when` it happened is now if left out."""
-        move = promotion_log.dated(move, self.history(), when)
+        move = promotion_log.dated(move, log, when)
         self._tag(move.version, move.key, promotion_log.written(move))
         return move
 
@@ -271,7 +269,7 @@ class ModelRegistry:
                 correction.who,
                 observed=True,
             )
-            self._record(promotion_log.following(move, standing.log))
+            self._record(promotion_log.following(move, standing.log), standing.log)
         elif correction.number:
             self._set_alias(correction.value, correction.number)
         else:

@@ -15,7 +15,7 @@ from textmill.evaluation.result import EVALUATION_FILE, EVALUATION_PAGE, EVALUAT
 from textmill.gpt2.formats import bundle
 from textmill.ground.errors import TextmillError
 from textmill.registry.mlflow_client import LoginRefused, MlflowRefusal, MlflowServer
-from textmill.registry.model_registry import BUNDLE, ModelRegistry, Version
+from textmill.registry.model_registry import BUNDLE, ModelRegistry, Version, moved
 from textmill.settings.group import flat
 from textmill.tracking import version_page
 from textmill.tracking.live_run import RUN_FILE
@@ -96,7 +96,8 @@ def _staged(registry: ModelRegistry, version: Version, why: str, promote: str) -
     """Move a blessed version to Staging, and on to Production where no reviewer is waited for."""
     if version.refused:
         registry.withdraw_refusal(version.number)
-    registry.promote(version.number, why, stage="Staging")
+        version = registry.version(version.number)
+    registry.move(version, moved(version, version.stage, "Staging", why))
     if promote == "if-better":
         registry.promote(version.number, why, stage="Production")
         return Registered(version.number, "Production", f"version {version.number} promoted to Production")
