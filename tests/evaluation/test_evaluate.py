@@ -32,6 +32,8 @@ LEARNED = [
 HELD_OUT = [
     Exported("http://mill.example/ah", "mill", "a", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
     Exported("http://barn.example/oh", "barn", "b", "aaaaaaaa"),
+    Exported("http://barn.example/eh", "barn", "c", "a" * 30),
+    Exported("http://mill.example/uh", "mill", "d", "a" * 28),
 ]
 QUICK = Evaluate(samples=2, texts=3, sample_tokens=40, probes=10, max_copied_percent=100)
 NOWHERE = ModelRegistry("http://127.0.0.1:9", "parrot")  # nothing answers there

@@ -55,10 +55,17 @@ def render(judgement: Judgement) -> str:
 
 
 def _verdict(judgement: Judgement, name: str) -> str:
-    blessed = judgement.verdict.blessed
-    reasons = "".join(f"<li>{escape(reason[:1].upper() + reason[1:])}.</li>" for reason in judgement.verdict.reasons)
-    word, css = ("Blessed", "good") if blessed else ("Refused", "bad")
-    return f'<header><h1>{name}</h1><p class="verdict {css}">{word}</p><ul class="reasons">{reasons}</ul></header>\n'
+    verdict = judgement.verdict
+    css = {"blessed": "good", "undecided": "open", "refused": "bad"}[verdict.outcome]
+    return (
+        f'<header><h1>{name}</h1><p class="verdict {css}">{verdict.outcome.capitalize()}</p>'
+        f"{_sentences(verdict.reasons, 'reasons')}{_sentences(verdict.warnings, 'warnings')}</header>\n"
+    )
+
+
+def _sentences(said: Sequence[str], css: str) -> str:
+    items = "".join(f"<li>{escape(each[:1].upper() + each[1:])}.</li>" for each in said)
+    return f'<ul class="{css}">{items}</ul>' if items else ""
 
 
 def _section(title: str, content: str, said: str = "") -> str:

@@ -4,7 +4,8 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from textmill.evaluation.gates import Verdict
+from textmill.evaluation.comparison import Estimate
+from textmill.evaluation.gates import Verdict, lead
 from textmill.evaluation.memorisation import Memory
 from textmill.evaluation.scores import Scores
 from textmill.settings.evaluation import Evaluate
@@ -45,15 +46,27 @@ class Judgement:
         """What a model needs that holds every token for equally likely: what knowing nothing costs."""
         return self.model.scores.tokens * math.log2(self.vocabulary) / self.model.scores.bytes
 
+    @property
+    def lead(self) -> Estimate:
+        """How many bits per byte fewer than the reference the model takes."""
+        return lead(self.model.scores, self.reference.scores)
+
+    def lead_metrics(self) -> dict[str, float]:
+        """The lead and its interval, as far as they are finite."""
+        found = {"lead": self.lead.mean, "lead_low": self.lead.low, "lead_high": self.lead.high}
+        return {} if self.is_reference else {name: value for name, value in found.items() if math.isfinite(value)}
+
     def record(self) -> dict[str, Any]:
         """What `evaluation.json` holds."""
         scores, memory = self.model.scores, self.model.memory
         reference = {f"reference_{name}": value for name, value in self.reference.metrics().items()}
         return {
             "blessed": self.verdict.blessed,
+            "outcome": self.verdict.outcome,
             "reasons": self.verdict.reasons,
+            "warnings": self.verdict.warnings,
             "reference": self.reference.name,
-            "metrics": self.model.metrics() | reference,
+            "metrics": self.model.metrics() | reference | self.lead_metrics(),
             "samples": [str(sample) for sample in scores.samples[: self.settings.samples]],
             "copied": [[asdict(run) for run in sample.copied] for sample in scores.samples],
             "sources": {name: asdict(score) for name, score in scores.sources.items()},

@@ -53,6 +53,15 @@ class _Made:
     def reasons(self) -> str:
         return "; ".join(self.verdict["reasons"])
 
+    @property
+    def outcome(self) -> str:
+        return str(self.verdict["outcome"])
+
+    @property
+    def verdict_tags(self) -> dict[str, str]:
+        """The version's tags that say what speaks against it; none where it was blessed."""
+        return {} if self.outcome == "blessed" else {self.outcome: self.reasons}
+
 
 def register(
     registry: ModelRegistry, model: Path, logs: Path, evaluation: Path, blessed: bool, promote: str, run: str
@@ -76,17 +85,17 @@ def register(
         sentence = f"version {version.number} has this very model, {where}; nothing to register"
         return Registered(version.number, version.stage, sentence)
     made = _Made.read(model, logs, evaluation, checksum)
-    # a version that was never moved is one whose registration was interrupted, or that was refused: finish it
+    # a version that was never moved is one whose registration was interrupted, or that did not pass: finish it
     version = version or _log(registry, made, run)
     if not blessed:
-        return Registered(version.number, "None", f"version {version.number} refused: {made.reasons}")
+        registry.note_verdict(version, made.verdict_tags)
+        return Registered(version.number, "None", f"version {version.number} {made.outcome}: {made.reasons}")
     return _staged(registry, version, f"Evaluate blessed it: {made.reasons}", promote)
 
 
 def _staged(registry: ModelRegistry, version: Version, why: str, promote: str) -> Registered:
     """Move a blessed version to Staging, and on to Production where no reviewer is waited for."""
-    if version.refused:
-        registry.withdraw_refusal(version.number)
+    registry.note_verdict(version, {})
     registry.promote(version.number, why, stage="Staging")
     if promote == "if-better":
         registry.promote(version.number, why, stage="Production")
@@ -123,6 +132,7 @@ def _log_settings(made: _Made, run: str) -> None:
             "textmill.snapshot": lineage["corpus"]["snapshot"],
             "textmill.snapshot_digest": lineage["corpus"]["digest"],
             "textmill.blessed": made.verdict["blessed"],
+            "textmill.outcome": made.outcome,
         }
     )
     mlflow.log_dict(lineage, "lineage.json")
@@ -168,7 +178,7 @@ def _tags(made: _Made) -> dict[str, str]:
         "reference": f"{made.verdict['reference']} {metrics['reference_bits_per_byte']:.4f}",
         "snapshot": str(made.lineage["corpus"]["snapshot"]),
     }
-    return tags if made.verdict["blessed"] else tags | {"refused": made.reasons}
+    return tags | made.verdict_tags
 
 
 def _run(experiment: str, logs: Path, name: str) -> tuple[Any, int]:

@@ -27,8 +27,8 @@ def description(verdict: Mapping[str, Any], lineage: Mapping[str, Any], card: st
         run: the address of the MLflow run.
     """
     parts = [
-        f"**{'Blessed' if verdict['blessed'] else 'Refused'}**",
-        "\n".join(f"- {_plain(reason)}" for reason in verdict["reasons"]),
+        f"**{verdict['outcome'].capitalize()}**",
+        "\n".join(f"- {_plain(said)}" for said in (*verdict["reasons"], *verdict["warnings"])),
         _figures(verdict),
         " · ".join(
             f"[{title}]({address})"
