@@ -85,6 +85,17 @@ def test_one_article_decides_nothing() -> None:
     ]
 
 
+def test_a_verdict_on_few_articles_says_that_it_is_weak() -> None:
+    assert judged(2.0, count=8).warnings == [
+        "the verdict is weak: it rests on 8 held-out articles, and a sound one needs at least 20"
+    ]
+    assert judged(2.0, count=20).warnings == []
+
+
+def told(verdict: Verdict) -> tuple[str, list[str]]:
+    return verdict.outcome, verdict.reasons
+
+
 def test_what_speaks_against_a_model_weighs_more_than_doubt() -> None:
     verdict = judged(2.5, spread=0.1, memory=Memory([], [KNOWN]))
     assert verdict.outcome == "refused"
@@ -98,7 +109,7 @@ def test_scores_on_different_text_do_not_compare() -> None:
 
 def test_a_model_that_copies_too_much_is_refused_however_good_it_is() -> None:
     verdict = judged(1.0, copied=0.205, settings=Evaluate(max_copied_percent=20))
-    assert verdict == Verdict(
+    assert told(verdict) == (
         "refused",
         [
             "20.5% of the 200 passages of 30 tokens it wrote stand word for word in the training text; "
@@ -110,7 +121,7 @@ def test_a_model_that_copies_too_much_is_refused_however_good_it_is() -> None:
 
 def test_a_model_that_knows_a_canary_is_refused_however_good_it_is() -> None:
     verdict = judged(1.0, memory=Memory([], [KNOWN, UNKNOWN]))
-    assert verdict == Verdict("refused", ["it completes 1 of 2 canaries, which it must not know: 'the safe is be …'"])
+    assert told(verdict) == ("refused", ["it completes 1 of 2 canaries, which it must not know: 'the safe is be …'"])
     assert judged(1.0, memory=Memory([], [UNKNOWN])).reasons[-1] == "it completes 0 of 1 canaries"
 
 
@@ -122,7 +133,8 @@ def test_every_reason_against_a_model_is_given_and_none_for_it() -> None:
 
 def test_production_itself_need_not_beat_itself_but_must_not_know_a_canary() -> None:
     same = scores(2.0)
-    assert decide(same, same, "version 3 in Production", Memory(), HALF_A_PERCENT) == Verdict(
-        "blessed", ["it is version 3 in Production itself, 2.000 bits per byte"]
+    assert told(decide(same, same, "version 3 in Production", Memory(), HALF_A_PERCENT)) == (
+        "blessed",
+        ["it is version 3 in Production itself, 2.000 bits per byte"],
     )
     assert not decide(same, same, "version 3 in Production", Memory([], [KNOWN]), HALF_A_PERCENT).blessed

@@ -10,6 +10,7 @@ from textmill.evaluation.scores import Scores
 from textmill.ground.errors import TextmillError
 from textmill.settings.evaluation import Evaluate
 
+ENOUGH = 20  # held-out articles
 Outcome = Literal["blessed", "undecided", "refused"]
 
 
@@ -54,9 +55,8 @@ def decide(scores: Scores, reference: Scores, name: str, memory: Memory, setting
     ]
     outcomes = {finding.outcome for finding in findings}
     outcome: Outcome = "refused" if "refused" in outcomes else "undecided" if "undecided" in outcomes else "blessed"
-    return Verdict(
-        outcome, [sentence for finding in findings if finding.outcome == outcome for sentence in finding.sentences]
-    )
+    reasons = [sentence for finding in findings if finding.outcome == outcome for sentence in finding.sentences]
+    return Verdict(outcome, reasons, _weak(scores))
 
 
 def lead(scores: Scores, reference: Scores) -> Estimate:
@@ -90,6 +90,13 @@ def _prediction(scores: Scores, reference: Scores, name: str, margin_percent: fl
     if percent.mean < margin_percent:
         return _Finding("undecided", [compared, f"better than {_short(name)}, but by less than was required"])
     return _Finding("blessed", [compared])
+
+
+def _weak(scores: Scores) -> list[str]:
+    if scores.documents >= ENOUGH:
+        return []
+    articles = f"{scores.documents} held-out article{'s' if scores.documents > 1 else ''}"
+    return [f"the verdict is weak: it rests on {articles}, and a sound one needs at least {ENOUGH}"]
 
 
 def _interval(percent: Estimate) -> str:
