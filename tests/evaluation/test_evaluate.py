@@ -87,6 +87,8 @@ def test_before_there_is_a_production_version_an_untrained_model_is_the_one_to_b
     assert metrics["copied"] == 1  # it says a, as one article does
     assert 0 < metrics["memorised"] < 1
     assert metrics["reference_bits_per_byte"] > metrics["bits_per_byte"]
+    assert metrics["lead_low"] > 0
+    assert metrics["compressor_bits_per_byte"] > 0
     assert found["samples"] == [f"a\n\n{'a' * 40}", f"b\n\n{'a' * 40}"]
     assert (articles.parent / "blessing" / "BLESSED").exists()
     page = (articles.parent / "out" / "evaluation.html").read_text(encoding="utf-8")

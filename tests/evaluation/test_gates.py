@@ -92,6 +92,17 @@ def test_a_verdict_on_few_articles_says_that_it_is_weak() -> None:
     assert judged(2.0, count=20).warnings == []
 
 
+def test_a_model_that_a_compressor_beats_says_so_and_may_be_blessed_all_the_same() -> None:
+    ours, theirs = scores(2.0, "ours", count=20), scores(2.5, count=20)
+    better, worse = ([bits * factor for bits in ours.bits[:10]] for factor in (0.95, 1.05))
+    found = decide(ours, theirs, "it", Memory(), HALF_A_PERCENT, better)
+    assert (found.outcome, found.warnings) == (
+        "blessed",
+        ["a compressor predicts these articles better than this model: 1.900 bits per byte against 2.000"],
+    )
+    assert decide(ours, theirs, "it", Memory(), HALF_A_PERCENT, worse).warnings == []
+
+
 def told(verdict: Verdict) -> tuple[str, list[str]]:
     return verdict.outcome, verdict.reasons
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from textmill.corpus import exported_articles
-from textmill.evaluation import memorisation, page
+from textmill.evaluation import compressor, memorisation, page
 from textmill.evaluation import scores as evaluation
 from textmill.evaluation.gates import Verdict, decide
 from textmill.evaluation.result import EVALUATION_FILE, EVALUATION_PAGE, Judged, Judgement
@@ -42,12 +42,14 @@ def evaluate(
     judged = _judge(model, articles, settings, "this model", probes=settings.probes)
     with tempfile.TemporaryDirectory() as folder:
         reference = _reference(model, judged, articles, registry, production, base, settings, Path(folder))
-    verdict = decide(judged.scores, reference.scores, reference.name, judged.memory, settings)
+    compressed = compressor.bits_of(*(exported_articles.read(articles / f"Split-{each}") for each in ("eval", "train")))
+    verdict = decide(judged.scores, reference.scores, reference.name, judged.memory, settings, compressed)
     history = logs / "history.json"
     judgement = Judgement(
         verdict=verdict,
         model=judged,
         reference=reference,
+        compressed=compressed,
         vocabulary=bundle.read_architecture(model).vocabulary,
         lineage=bundle.read_json(model, bundle.LINEAGE),
         settings=settings,

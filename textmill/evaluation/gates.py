@@ -1,6 +1,7 @@
 """Is a model good enough? Yes, no, or not to be told from the other, with the reasons in sentences and figures."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -35,7 +36,14 @@ class _Finding:
     sentences: list[str]
 
 
-def decide(scores: Scores, reference: Scores, name: str, memory: Memory, settings: Evaluate) -> Verdict:
+def decide(
+    scores: Scores,
+    reference: Scores,
+    name: str,
+    memory: Memory,
+    settings: Evaluate,
+    compressed: Sequence[float] = (),
+) -> Verdict:
     """Bless a model that predicts held-out text better than the reference by the margin, and gives nothing away.
 
     Better, or worse, it is where the paired differences of the articles say so with 95% confidence; else the model is
@@ -44,6 +52,7 @@ def decide(scores: Scores, reference: Scores, name: str, memory: Memory, setting
     Args:
         reference: the scores to beat; those of the same bundle are not beaten, and need not be.
         name: whose they are.
+        compressed: the bits that a compressor needs for each of the first articles.
 
     Raises:
         TextmillError: the two were judged on different text.
@@ -56,7 +65,7 @@ def decide(scores: Scores, reference: Scores, name: str, memory: Memory, setting
     outcomes = {finding.outcome for finding in findings}
     outcome: Outcome = "refused" if "refused" in outcomes else "undecided" if "undecided" in outcomes else "blessed"
     reasons = [sentence for finding in findings if finding.outcome == outcome for sentence in finding.sentences]
-    return Verdict(outcome, reasons, _weak(scores))
+    return Verdict(outcome, reasons, [*_weak(scores), *_compressor(scores, compressed)])
 
 
 def lead(scores: Scores, reference: Scores) -> Estimate:
@@ -97,6 +106,22 @@ def _weak(scores: Scores) -> list[str]:
         return []
     articles = f"{scores.documents} held-out article{'s' if scores.documents > 1 else ''}"
     return [f"the verdict is weak: it rests on {articles}, and a sound one needs at least {ENOUGH}"]
+
+
+def lead_over(compressed: Sequence[float], scores: Scores) -> Estimate:
+    """How many bits per byte fewer than a compressor these scores are, on the articles that it was given."""
+    pairs = zip(compressed, scores.bits, strict=False)
+    return ratio([theirs - ours for theirs, ours in pairs], scores.sizes[: len(compressed)])
+
+
+def _compressor(scores: Scores, compressed: Sequence[float]) -> list[str]:
+    if not compressed or not lead_over(compressed, scores).mean < 0:
+        return []
+    size = sum(scores.sizes[: len(compressed)])
+    theirs, ours = sum(compressed) / size, sum(scores.bits[: len(compressed)]) / size
+    return [
+        f"a compressor predicts these articles better than this model: {theirs:.3f} bits per byte against {ours:.3f}"
+    ]
 
 
 def _interval(percent: Estimate) -> str:

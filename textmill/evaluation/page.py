@@ -11,6 +11,7 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
+from textmill.evaluation.compressor import NAME
 from textmill.evaluation.memorisation import Memory, Probe
 from textmill.evaluation.plots import Line, Row, curves, strips
 from textmill.evaluation.result import Judged, Judgement
@@ -93,17 +94,35 @@ def _figures(judgement: Judgement) -> str:
         "perplexity per token": f"{judgement.vocabulary:,}",
     }
     figures = [_column(judged) for judged in columns]
+    compressor = {"bits per byte": _number(judgement.compressor_bits_per_byte, ".3f")}
     rows = [
-        [f"{name} <small>{said}</small>", *(figure[name] for figure in figures), uniform.get(name, "")]
+        [
+            f"{name} <small>{said}</small>",
+            *(figure[name] for figure in figures),
+            compressor.get(name, ""),
+            uniform.get(name, ""),
+        ]
         for name, said in _MEANINGS.items()
     ]
-    head = ["", *(escape(judged.name) for judged in columns), "knowing nothing"]
+    head = ["", *(escape(judged.name) for judged in columns), NAME, "knowing nothing"]
     scores = judgement.model.scores
     said = (
         f"On {scores.documents:,} articles ({scores.bytes:,} bytes) that no training saw. Knowing nothing: every token is "
-        "equally likely. Bits per byte compare any two models, perplexities only those with the same tokenizer."
+        "equally likely. Bits per byte compare any two models, perplexities only those with the same tokenizer. "
+        f"The compressor was given the training text, then each of the first {len(judgement.compressed)} articles.{_led(judgement)}"
     )
     return _section("Figures", _table(head, rows, "figures"), said)
+
+
+def _led(judgement: Judgement) -> str:
+    """The paired difference in a sentence."""
+    lead = judgement.lead
+    if judgement.is_reference or not math.isfinite(lead.low):
+        return ""
+    return (
+        f" Article by article, this model takes {lead.mean:.3f} bits per byte fewer than {escape(judgement.reference.name)} "
+        f"(95% interval {lead.low:.3f} to {lead.high:.3f})."
+    )
 
 
 _MEANINGS = {

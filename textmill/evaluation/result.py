@@ -34,6 +34,7 @@ class Judgement:
     vocabulary: int  # the model's tokens
     lineage: dict[str, Any]  # the model's
     settings: Evaluate
+    compressed: list[float] = field(default_factory=list)  # bits that a compressor takes for each of the first articles
     history: list[dict[str, float]] = field(default_factory=list)  # of its training: a step and its figures each
 
     @property
@@ -51,10 +52,18 @@ class Judgement:
         """How many bits per byte fewer than the reference the model takes."""
         return lead(self.model.scores, self.reference.scores)
 
-    def lead_metrics(self) -> dict[str, float]:
-        """The lead and its interval, as far as they are finite."""
-        found = {"lead": self.lead.mean, "lead_low": self.lead.low, "lead_high": self.lead.high}
-        return {} if self.is_reference else {name: value for name, value in found.items() if math.isfinite(value)}
+    @property
+    def compressor_bits_per_byte(self) -> float:
+        """What a compressor takes; NaN where it was not asked."""
+        size = sum(self.model.scores.sizes[: len(self.compressed)])
+        return sum(self.compressed) / size if size else math.nan
+
+    def comparisons(self) -> dict[str, float]:
+        """The lead with its interval, and the compressor's figure, as far as they are finite."""
+        found = {"compressor_bits_per_byte": self.compressor_bits_per_byte}
+        if not self.is_reference:
+            found |= {"lead": self.lead.mean, "lead_low": self.lead.low, "lead_high": self.lead.high}
+        return {name: value for name, value in found.items() if math.isfinite(value)}
 
     def record(self) -> dict[str, Any]:
         """What `evaluation.json` holds."""
@@ -66,7 +75,7 @@ class Judgement:
             "reasons": self.verdict.reasons,
             "warnings": self.verdict.warnings,
             "reference": self.reference.name,
-            "metrics": self.model.metrics() | reference | self.lead_metrics(),
+            "metrics": self.model.metrics() | reference | self.comparisons(),
             "samples": [str(sample) for sample in scores.samples[: self.settings.samples]],
             "copied": [[asdict(run) for run in sample.copied] for sample in scores.samples],
             "sources": {name: asdict(score) for name, score in scores.sources.items()},
