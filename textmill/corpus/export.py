@@ -253,7 +253,7 @@ def _evaluated(plan: _Plan, number: int) -> float:
     range alone has enough articles, no other is read.
     """
     share, wanted = plan.selection.eval_percent / 100, plan.selection.eval_articles
-    if _MOST_EVALUATED <= share or not wanted:
+    if share >= _MOST_EVALUATED or not wanted:
         return share
     lowest: list[float] = []
     for each in (number, *(other for other in range(plan.ranges) if other != number)):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from textmill.evaluation.comparison import Estimate, articles_needed, ratio
+from textmill.evaluation.form import FormReport
 from textmill.evaluation.memorisation import Memory
 from textmill.evaluation.scores import Scores
 from textmill.ground.errors import TextmillError
@@ -43,6 +44,7 @@ def decide(
     memory: Memory,
     settings: Evaluate,
     compressed: Sequence[float] = (),
+    form: FormReport | None = None,
 ) -> Verdict:
     """Bless a model that predicts held-out text better than the reference by the margin, and gives nothing away.
 
@@ -53,6 +55,7 @@ def decide(
         reference: the scores to beat; those of the same bundle are not beaten, and need not be.
         name: whose they are.
         compressed: the bits that a compressor needs for each of the first articles.
+        form: of what the model wrote.
 
     Raises:
         TextmillError: the two were judged on different text.
@@ -61,6 +64,7 @@ def decide(
         _prediction(scores, reference, name, settings.margin_percent),
         *_copying(scores, settings.max_copied_percent),
         *_canaries(memory),
+        *_form(form),
     ]
     outcomes = {finding.outcome for finding in findings}
     outcome: Outcome = "refused" if "refused" in outcomes else "undecided" if "undecided" in outcomes else "blessed"
@@ -106,6 +110,13 @@ def _weak(scores: Scores) -> list[str]:
         return []
     articles = f"{scores.documents} held-out article{'s' if scores.documents > 1 else ''}"
     return [f"the verdict is weak: it rests on {articles}, and a sound one needs at least {ENOUGH}"]
+
+
+def _form(form: FormReport | None) -> list[_Finding]:
+    if form is None:
+        return []
+    failures = form.failures()
+    return [_Finding("refused", failures) if failures else _Finding("blessed", [form.summary()])]
 
 
 def lead_over(compressed: Sequence[float], scores: Scores) -> Estimate:

@@ -12,6 +12,7 @@ from importlib.resources import files
 from typing import Any
 
 from textmill.evaluation.compressor import NAME
+from textmill.evaluation.form import FormReport
 from textmill.evaluation.memorisation import Memory, Probe
 from textmill.evaluation.plots import Line, Row, curves, strips
 from textmill.evaluation.result import Judged, Judgement
@@ -30,6 +31,7 @@ def render(judgement: Judgement) -> str:
     sections = [
         _verdict(judgement, name),
         _figures(judgement),
+        _form(judgement.model.form),
         _plots(judgement),
         _samples(judgement),
         _memory(judgement.model.memory),
@@ -151,6 +153,30 @@ def _column(judged: Judged) -> dict[str, str]:
         "different words": _number(scores.distinct_1, ".1%"),
         "different pairs of words": _number(scores.distinct_2, ".1%"),
     }
+
+
+def _form(form: FormReport | None) -> str:
+    if form is None:
+        return ""
+    rows = [
+        [
+            f"{name} <small>{said}</small>",
+            *(f"{getattr(each, field):{spec}}" for each in (form.found, form.usual)),
+            f"{bound} {getattr(form.bounds, field):{spec}}",
+        ]
+        for field, name, said, spec, bound in _FORM
+    ]
+    said = "The training text is cut to as many tokens as the model wrote. A model outside of a bound is refused."
+    return _section("Form", _table(["", "this model", "training text", "asked"], rows), said)
+
+
+_FORM = (  # field, name, meaning, format, direction of the bound
+    ("line_breaks", "line breaks", "share of the characters", ".1%", "at most"),
+    ("words", "words", "of a text, on average", ".0f", "at least"),
+    ("known", "known words", "share of the words that the training text has", ".1%", "at least"),
+    ("ended", "ended by itself", "share of the texts", ".0%", "at least"),
+    ("loop", "longest loop", "words in which a phrase repeats", "d", "at most"),
+)
 
 
 def _copied(scores: Scores) -> str:

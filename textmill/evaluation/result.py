@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from textmill.evaluation.comparison import Estimate
+from textmill.evaluation.form import FormReport
 from textmill.evaluation.gates import Verdict, lead
 from textmill.evaluation.memorisation import Memory
 from textmill.evaluation.scores import Scores
@@ -18,10 +19,11 @@ class Judged:
     name: str  # as a sentence has it: "version 3 in Production"
     scores: Scores
     memory: Memory
+    form: FormReport | None = None  # of what it writes
 
     def metrics(self) -> dict[str, float]:
         """Every finite figure by name."""
-        return self.scores.metrics() | self.memory.metrics()
+        return self.scores.metrics() | self.memory.metrics() | (self.form.metrics() if self.form else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ class Judgement:
             "sources": {name: asdict(score) for name, score in scores.sources.items()},
             "probes": [asdict(probe) | {"memorised": probe.memorised} for probe in memory.probes],
             "canaries": [asdict(canary) for canary in memory.canaries],
+            "form": asdict(self.model.form) if self.model.form else {},
             "settings": self.settings.model_dump(),
         }
 
