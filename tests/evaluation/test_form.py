@@ -81,9 +81,9 @@ def test_texts_that_never_end_are_a_reason_where_those_of_the_corpus_do(tokenize
 def test_words_are_counted_in_scripts_without_spaces_and_loops_by_phrases() -> None:
     assert words_of("Don't stop, Über-Rad 7!") == ["don't", "stop", "über", "rad"]
     assert words_of("水車が回る") == ["水", "車", "が", "回", "る"]
-    assert longest_loop("a b c d".split()) == 0
-    assert longest_loop("so so".split()) == 2
-    assert longest_loop("x the big wheel the big wheel the big stone".split()) == 8
+    assert longest_loop(["a", "b", "c", "d"]) == 0
+    assert longest_loop(["so", "so"]) == 2
+    assert longest_loop(["x", "the", "big", "wheel", "the", "big", "wheel", "the", "big", "stone"]) == 8
     assert longest_loop([]) == 0
 
 
