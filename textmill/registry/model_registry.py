@@ -8,6 +8,7 @@ Staging and one Production. The rule is the same for all, so two that move at on
 
 import random
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from textmill.registry.bundle_download import BUNDLE
 from textmill.registry.corrections import Correction, aliases_moved, corrections
 from textmill.registry.mlflow_client import MlflowRefusal, MlflowServer
 from textmill.registry.promotion_log import Move
-from textmill.registry.versions import ALIASED, HELD_BY_ONE, STAGES, Standing, Version
+from textmill.registry.versions import ALIASED, HELD_BY_ONE, OPEN_TO_DOUBT, STAGES, Standing, Version
 
 __all__ = ["BUNDLE", "STAGES", "ModelRegistry", "Move", "Version"]
 
@@ -146,16 +147,21 @@ class ModelRegistry:
             if refusal.code != "RESOURCE_ALREADY_EXISTS":
                 raise
 
-    def withdraw_refusal(self, number: int) -> None:
-        """Take back that a version was refused: it has been judged anew."""
-        body = {"name": self.name, "version": str(number), "key": "refused"}
-        self._server.call("DELETE", "model-versions/delete-tag", body)
+    def note_verdict(self, version: Version, tags: Mapping[str, str]) -> None:
+        """Tag a version that was judged, perhaps anew, with what speaks against it: `refused`, `undecided` or nothing."""
+        for key in set(OPEN_TO_DOUBT) & version.tags.keys() - tags.keys():
+            body = {"name": self.name, "version": str(version.number), "key": key}
+            self._server.call("DELETE", "model-versions/delete-tag", body)
+        for key, value in tags.items():
+            if version.tags.get(key) != value:
+                self._tag(version.number, key, value)
 
     def promote(self, number: int, why: str, stage: str = "Production", force: bool = False) -> Move:
         """Move a version to a stage; whatever was in Staging or Production there is archived.
 
         Raises:
-            UserError: there is no such version, or Evaluate refused it and `force` is not set.
+            UserError: there is no such version, or Evaluate refused it and `force` is not set, or left it undecided and
+                no reason is given.
         """
         version = self.version(number)
         if version.refused and stage in HELD_BY_ONE and not force:
@@ -163,7 +169,12 @@ class ModelRegistry:
                 f"Version {number} of '{self.name}' was refused: {version.refused}; "
                 "promote it all the same with --force --why 'REASON'."
             )
-        return self.move(version, moved(version, version.stage, stage, why))
+        if version.undecided and stage in HELD_BY_ONE and not why:
+            raise UserError(
+                f"Version {number} of '{self.name}' is undecided: {version.undecided}; "
+                "promote it with a reason: --why 'REASON'."
+            )
+        return self.move(version, moved(version, version.stage, stage, why or "promoted by hand"))
 
     def archive(self, number: int, why: str) -> Move:
         """Take a version out of use; nothing takes its place."""
@@ -314,5 +325,6 @@ def moved(version: Version, former: str, stage: str, why: str, who: str = "", ob
         why=why,
         figures=promotion_log.figures_of(version.tags),
         refused=version.refused or "",
+        undecided=version.undecided or "",
         observed=observed,
     )
