@@ -30,6 +30,7 @@ def test_what_init_writes_loads_with_every_default(tmp_path: Path) -> None:
     assert configuration.write_template(file, "https://www.handbook.example/start") == "handbook-example"
     loaded = configuration.load(file)
     assert loaded.train == Train()
+    assert loaded.model.base == "starter"
     assert loaded.data_dir == tmp_path / ".textmill"
 
 

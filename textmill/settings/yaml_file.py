@@ -16,9 +16,11 @@ from textmill.ground.errors import UserError
 from textmill.ground.files import write_beside
 from textmill.settings.config import Config
 from textmill.settings.group import Name, Settings
+from textmill.settings.model import STARTER
 from textmill.settings.sites import Source, host_of
 
 DEFAULT_FILE = Path("textmill.yaml")
+_CHOSEN = {("model", "base"): STARTER}  # what a new configuration says where the default is another
 
 
 def load(path: Path = DEFAULT_FILE) -> Config:
@@ -195,7 +197,12 @@ def template(name: str, start: str) -> str:
     for key, field in Config.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
             lines += ["", f"{key}:  # {field.description}"]
-            lines += [_setting(inner, each, "  ") for inner, each in field.annotation.model_fields.items()]
+            lines += [
+                f"  {inner}: {_CHOSEN[key, inner]}  # {each.description}"
+                if (key, inner) in _CHOSEN
+                else _setting(inner, each, "  ")
+                for inner, each in field.annotation.model_fields.items()
+            ]
         elif key not in ("name", "sources"):
             lines += ["", _setting(key, field, "")]
     return "\n".join(lines) + "\n"

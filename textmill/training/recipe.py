@@ -14,7 +14,7 @@ _FROM_SCRATCH = 600  # steps
 _WIDE = 512  # from this width on, a base takes a tenth of the rates
 _COMMON = {"schedule": "linear", "beta_2": 0.98}
 _SCRATCH = {"learning_rate": 0.002, "embedding_rate": 0.004, "average": 0.97}
-_SMALL_BASE = {"learning_rate": 0.001, "weight_decay": 0.02, "average": 0.97, "warmup_steps": 10}
+_SMALL_BASE = {"batch": 6, "learning_rate": 0.001, "weight_decay": 0.02, "average": 0.97, "warmup_steps": 10}
 _WIDE_BASE = {"learning_rate": 0.0001, "weight_decay": 0.02, "average": 0.97, "warmup_steps": 20}
 
 
@@ -29,7 +29,7 @@ def settled(train: Train, windows: int, width: int, from_scratch: bool) -> Train
     open_ = _COMMON | (_SCRATCH if from_scratch else base)
     chosen: dict[str, Any] = {name: value for name, value in open_.items() if name not in train.model_fields_set}
     if train.steps == 0:
-        chosen["steps"] = _FROM_SCRATCH if from_scratch else _steps(train, windows)
+        chosen["steps"] = _FROM_SCRATCH if from_scratch else _steps(train.model_copy(update=chosen), windows)
     if "eval_every" not in train.model_fields_set:
         steps = chosen.get("steps", train.steps)
         chosen["eval_every"] = max(10, min(train.eval_every, steps // 10))
