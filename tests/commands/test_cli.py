@@ -59,7 +59,7 @@ def folder(tmp_path: Path) -> Path:
         (["promote", "1", "--force"], "--force needs a reason"),
         (
             ["serve", "--config", "absent.yaml"],
-            "There is no configuration at absent.yaml; write one with 'textmill init URL'.",
+            "There is no configuration at absent.yaml; create one with 'textmill init URL'.",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
