@@ -48,4 +48,4 @@ def Evaluate(
         blessing=emptied(Path(blessing.uri)),
     )
     blessing.set_int_custom_property("blessed", int(verdict.blessed))
-    progress.result(f"{'blessed' if verdict.blessed else 'refused'}: {'; '.join(verdict.reasons)}")
+    progress.result(f"{verdict.outcome}: {'; '.join([*verdict.reasons, *verdict.warnings])}")

@@ -16,7 +16,7 @@ LINEAGE = {
 
 
 def register_judged(
-    registry: ModelRegistry, model: Path, logs: Path, blessed: bool = True, promote: str = "by-reviewer"
+    registry: ModelRegistry, model: Path, logs: Path, outcome: str = "blessed", promote: str = "by-reviewer"
 ) -> int:
     """Register a bundle whose lineage is `LINEAGE`, and return its version; `logs` is the folder of its training's."""
     logs.mkdir(parents=True, exist_ok=True)
@@ -26,7 +26,9 @@ def register_judged(
     evaluation.mkdir()
     figures = {"bits_per_byte": 2.0, "perplexity": 9.0, "reference_bits_per_byte": 4.0, "reference_perplexity": 99.0}
     verdict = {
-        "blessed": blessed,
+        "blessed": outcome == "blessed",
+        "outcome": outcome,
+        "warnings": [],
         "checksum": bundle.verify(model),
         "reasons": ["a reason"],
         "reference": "none",

@@ -60,8 +60,7 @@ def mlflow_servers(folder: Path) -> Iterator[dict[str, Mlflow]]:
         }
         for name, server in found.items():
             _wait(server.uri, processes[name], folder / name / "log")
-        # a user as an administrator makes one, who may do what is not forbidden
-        user = {"username": "writer", "password": "another-long-pässword"}
+        user = {"username": "writer", "password": "another-long-password"}
         address = f"{found['login'].uri}/api/2.0/mlflow/users/create"
         requests.post(address, json=user, auth=(ADMIN, PASSWORD), timeout=60).raise_for_status()
         named = {"MLFLOW_TRACKING_USERNAME": user["username"], "MLFLOW_TRACKING_PASSWORD": user["password"]}

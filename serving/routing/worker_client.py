@@ -127,6 +127,7 @@ class Upstream:
 def _request(order: Order, model: str, exact: bool) -> dict[str, Any]:
     settings = asdict(order.settings)
     stop = list(settings.pop("stop"))
+    del settings["line_breaks"]  # a worker takes its bundle's own, and others know no such field
     if not exact:
         # -1 or absent is vLLM's word for all; OpenAI's own servers refuse both fields unless they are left out
         neutral = asdict(Settings())

@@ -16,6 +16,7 @@ from serving.worker import ctranslate2_model
 from textmill.gpt2.formats import bundle
 from textmill.gpt2.inference.engine import QueueFull
 from textmill.gpt2.inference.generation import Chunk, Text
+from textmill.gpt2.inference.line_breaks import LineBreaks
 from textmill.gpt2.inference.sampling import Settings
 from textmill.gpt2.tokenizer import Tokenizer
 from textmill.ground.errors import TextmillError, UserError
@@ -52,6 +53,7 @@ class CTranslate2Engine:
         self.architecture = bundle.read_architecture(directory)
         self.tokenizer = Tokenizer.load(directory / bundle.TOKENIZER)
         self.defaults = bundle.read_json(directory, bundle.GENERATION)
+        self.line_breaks = LineBreaks(self.tokenizer)
         self.failure: BaseException | None = None
         compute = ctranslate2_model.compute_type(directory, precision)
         self._generator = ctranslate2_model.load(
@@ -149,6 +151,7 @@ class _Text(Text):
     ) -> None:
         super().__init__(prompt, settings, engine.tokenizer.decode, deliver)
         self._window, self._end = engine.window, engine.tokenizer.end
+        self._left_out = engine.line_breaks.sequences(settings.line_breaks)
 
     def write(self, generator: Any) -> None:
         """Write the text to its end, each time up to the end of the window, and then on from the last half of it."""
@@ -164,6 +167,7 @@ class _Text(Text):
                 sampling_topp=how.top_p,
                 sampling_temperature=how.temperature or 1.0,
                 repetition_penalty=how.repetition_penalty,
+                suppress_sequences=[[str(token) for token in each] for each in self._left_out] or None,
                 include_prompt_in_result=False,
                 return_end_token=True,
                 callback=lambda step: self._drawn(int(step.token_id)),

@@ -64,8 +64,14 @@ class Desk:
         named = [served for served in self.router.models() if served.identity.name == target]
         return self.router.pick(user, "" if len(named) > 1 else target)
 
-    async def text(self, order: Order, served: Served, name: str, once: bool = False) -> Text:
-        """A text that has taken its place; `once` where it cannot be written again if the guard finds fault.
+    async def text(
+        self, order: Order, served: Served, name: str, once: bool = False, never_empty: bool = False
+    ) -> Text:
+        """A text that has taken its place.
+
+        Args:
+            once: it cannot be written again if the guard finds fault.
+            never_empty: one that comes out empty is written again.
 
         Raises:
             NotReady, UnknownModel, TooLong, QueueFull: as `Router.open`.
@@ -73,7 +79,7 @@ class Desk:
         if self.log_prompts:
             _log.info("%s: prompt %r", name, order.prompt)
         guard = await asyncio.to_thread(self.guards.of, served)
-        text = Text(self.router, guard.for_one_attempt() if once else guard, order, served, name)
+        text = Text(self.router, guard.for_one_attempt() if once else guard, order, served, name, never_empty)
         await text.open()
         return text
 

@@ -64,7 +64,7 @@ class Draft:
             prompt_tokens_cut=cut,
         )
         order = Order(prompt, settings, request.user, deadline_s=request.deadline_s)
-        return cls(await desk.text(order, served, start.id), start)
+        return cls(await desk.text(order, served, start.id, never_empty=True), start)
 
     async def grow(self) -> AsyncIterator[Grown]:
         """The text as it grows, the opening first.

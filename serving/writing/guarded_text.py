@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from serving.interface.schemas import LARGEST_SEED, CopiedPassage, GuardReport
 from serving.interface.types import Completion, Order, Piece, Router, Served
-from serving.writing.guard import Guard, Withheld
+from serving.writing.guard import ATTEMPTS, Guard, Withheld
 from textmill.ground.errors import TextmillError
 
 _log = logging.getLogger(__name__)
@@ -32,12 +32,15 @@ class Grown:
 class Text:
     """A text being written. Close it, however it ends: one that nobody reads must not hold a place."""
 
-    def __init__(self, router: Router, guard: Guard, order: Order, served: Served, name: str) -> None:
+    def __init__(
+        self, router: Router, guard: Guard, order: Order, served: Served, name: str, never_empty: bool = False
+    ) -> None:
         """Prepare a text; `open` it before anything else.
 
         Args:
             order: with a seed among its settings and no model picked yet.
             name: of the answer, for the log.
+            never_empty: whether a text that comes out empty is written again.
         """
         self.served = served
         self.text = ""  # what may be handed on
@@ -50,6 +53,7 @@ class Text:
         self._router = router
         self._order = replace(order, served=served)
         self._name = name
+        self._never_empty = never_empty
         self._began = time.monotonic()
         self._completion: Completion | None = None
         self._failed = False
@@ -88,15 +92,21 @@ class Text:
                 self._failed = True
                 raise
             self.passages = withheld.passages if withheld else []
-            if not withheld or not withheld.passages:
-                return
-            if self.attempts == self.guard.attempts:
-                self.ending = "refused"
+            if withheld and withheld.passages:
+                if self.attempts >= self.guard.attempts:
+                    self.ending = "refused"
+                    return
+            elif not self._is_empty or self.attempts >= ATTEMPTS:
                 return
             await self._close_completion()
             await self.open()
             self.text, self.ending = "", ""
             yield Grown(again=True)
+
+    @property
+    def _is_empty(self) -> bool:
+        """Whether nothing was written where something should be."""
+        return self._never_empty and self.ending in ("end", "length") and not self.text.strip()
 
     async def _attempt(self, withheld: Withheld | None) -> AsyncIterator[Grown]:
         assert self._completion

@@ -64,6 +64,14 @@ def test_rollback_says_how_far_back_it_went_and_what_lies_behind(registry: Model
     ]
 
 
+def test_an_undecided_version_is_promoted_with_why_and_without_force(registry: ModelRegistry) -> None:
+    (number,) = register_empty(registry, 1, {"undecided": "not distinguishable"})
+    asked = CliRunner().invoke(app, ["promote", str(number)])
+    assert "is undecided: not distinguishable; promote it with a reason" in str(asked.exception)
+    assert "None -> Production" in _type("promote", str(number), "--why", "it reads better")
+    assert "it reads better (undecided: not distinguishable)" in _type("history")
+
+
 def test_a_history_without_moves_is_said(registry: ModelRegistry) -> None:
     assert f"No version of '{registry.name}' has been moved yet." in _type("history")
 

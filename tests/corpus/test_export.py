@@ -130,6 +130,39 @@ def test_what_is_left_out_is_counted_by_reason(tmp_path: Path) -> None:
     assert {file.name for file in tmp_path.iterdir()} == {"facts.json", *(f"Split-{split}" for split in export.SPLITS)}
 
 
+def _judging(out: Path) -> set[str]:
+    return {article.url for article in exported_articles.read(out / "Split-eval")}
+
+
+def test_at_least_twenty_articles_judge_where_they_are_a_fifth_at_most_and_none_comes_from_the_training(
+    tmp_path: Path,
+) -> None:
+    counts, judging = [], set[str]()
+    for count in (60, 130, 170, 400):
+        articles = [_article(number) for number in range(count)]
+        facts = _export(
+            [*articles, replace(articles[0], url="http://a.example/copy")], tmp_path / str(count), Selection()
+        )
+        counts.append(facts.articles["eval"])
+        found = _judging(tmp_path / str(count))
+        old = {article.url for article in articles[: {60: 0, 130: 60, 170: 130, 400: 170}[count]]}
+        assert found & old <= judging  # what a model had learned judges no later one
+        judging = found
+    assert counts[0] < 20
+    assert counts[1:3] == [20, 20]
+    assert counts[3] > 20  # a tenth
+    _export([_article(number) for number in range(130)], tmp_path / "tenth", Selection(eval_articles=0))
+    assert _judging(tmp_path / "tenth") < _judging(tmp_path / "130")
+
+
+def test_ranges_agree_on_the_articles_that_judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    articles = [_article(number) for number in range(130)]
+    one = _export(articles, tmp_path / "one", Selection())
+    monkeypatch.setattr(export, "_ARTICLES_A_RANGE", 10)
+    assert _export(articles, tmp_path / "many", Selection()).articles == one.articles
+    assert _judging(tmp_path / "many") == _judging(tmp_path / "one")
+
+
 def test_two_exports_of_a_snapshot_are_equal_to_the_byte(tmp_path: Path) -> None:
     articles = [_article(number) for number in range(50)]
     for name, order in (("a", articles), ("b", articles[::-1])):

@@ -33,6 +33,8 @@ LEARNED = [
 HELD_OUT = [
     Exported("http://mill.example/ah", "mill", "a", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
     Exported("http://barn.example/oh", "barn", "b", "aaaaaaaa"),
+    Exported("http://barn.example/eh", "barn", "c", "a" * 30),
+    Exported("http://mill.example/uh", "mill", "d", "a" * 28),
 ]
 QUICK = Evaluate(samples=2, texts=3, sample_tokens=40, probes=10, max_copied_percent=100)
 NOWHERE = ModelRegistry("http://127.0.0.1:9", "parrot")  # nothing answers there
@@ -87,6 +89,8 @@ def test_before_there_is_a_production_version_an_untrained_model_is_the_one_to_b
     assert metrics["copied"] == 1  # it says a, as one article does
     assert 0 < metrics["memorised"] < 1
     assert metrics["reference_bits_per_byte"] > metrics["bits_per_byte"]
+    assert metrics["lead_low"] > 0
+    assert metrics["compressor_bits_per_byte"] > 0
     assert found["samples"] == [f"a\n\n{'a' * 40}", f"b\n\n{'a' * 40}"]
     assert (articles.parent / "blessing" / "BLESSED").exists()
     page = (articles.parent / "out" / "evaluation.html").read_text(encoding="utf-8")

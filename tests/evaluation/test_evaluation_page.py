@@ -22,8 +22,12 @@ TEXT = "The wheel turns.\n\nIt turned before the flood, as the old miller said t
 
 
 def scores(checksum: str, bits: float, copied: list[Run], hostile: str = "") -> Scores:
+    sizes = [2000 + 20 * n for n in range(40)]
+    each = [bits + math.sin(n) / 3 for n in range(40)]
     return Scores(
         checksum=checksum,
+        sizes=sizes,
+        bits=[value * size for value, size in zip(each, sizes, strict=True)],
         documents=40,
         bytes=90_000,
         tokens=24_000,
@@ -107,7 +111,7 @@ def test_the_verdict_comes_first_and_then_the_figures_of_both_models() -> None:
     text = re.sub(r"\s+", " ", Page(evaluation_page.render(judgement())).text)
     place = 0
     for said in (
-            "handbook", "Blessed", "Its 2.100 bits per byte on 40 held-out documents are 12.5% below", "Figures",
+            "handbook", "Blessed", "2.100 bits per byte on 40 held-out articles, 12.5% better than", "Figures",
             "version 3 in Production", "knowing nothing", "2.400", "Plots", "Samples", "Memory", "Lineage", "Settings"
         ):  # fmt: skip
         place = text.index(said, place)

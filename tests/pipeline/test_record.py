@@ -6,6 +6,7 @@ The store, MLflow, TFX and the training are real; only the articles are few and 
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -88,6 +89,7 @@ def life(
     monkeypatch.setenv("TEXTMILL_MONGODB_URI", mongodb_uri)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
     monkeypatch.setenv("TEXTMILL_RUN", "a test")
+    monkeypatch.setattr(sys, "argv", sys.argv[:1])  # TFX reads the options of this process as its own
     for source, count in (("mill", 40), ("barn", 60)):
         texts = [f"The {source} stands by the water and number {number} turns. " * 5 for number in range(count)]
         store.upsert(

@@ -38,14 +38,14 @@ for line in sys.stdin:
 
 
 def _register(
-    registry: ModelRegistry, folder: Path, seed: int, blessed: bool = True, promote: str = "by-reviewer"
+    registry: ModelRegistry, folder: Path, seed: int, outcome: str = "blessed", promote: str = "by-reviewer"
 ) -> int:
     """Register a small random model as a pipeline run would, and return its version."""
     tokenizer = train_bpe(["the wheel turns"], 257)
     architecture = Architecture(tokenizer.vocabulary, 16, 1, 2, 8)
     model = folder / f"{seed}-model"
     bundle.write_bundle(model, weights.initial(architecture, seed), architecture, tokenizer, {}, LINEAGE, "# A card\n")
-    return register_judged(registry, model, folder / f"{seed}-logs", blessed, promote)
+    return register_judged(registry, model, folder / f"{seed}-logs", outcome, promote)
 
 
 @pytest.fixture
@@ -221,12 +221,32 @@ def test_an_mlflow_without_stages_is_named() -> None:
 
 
 def test_a_refused_version_is_promoted_only_by_force(registry: ModelRegistry, tmp_path: Path) -> None:
-    number = _register(registry, tmp_path, 1, blessed=False)
+    number = _register(registry, tmp_path, 1, outcome="refused")
     assert registry.version(number).stage == "None"
     with pytest.raises(UserError, match="was refused: a reason; promote it all the same with --force"):
         registry.promote(number, "I like it")
     registry.promote(number, "I like it", force=True)
     assert registry.resolve("Production").number == number  # type: ignore[union-attr]
+
+
+def test_an_undecided_version_is_in_no_stage_and_promoted_with_a_reason(
+    registry: ModelRegistry, tmp_path: Path
+) -> None:
+    number = _register(registry, tmp_path, 1, outcome="undecided")
+    version = registry.version(number)
+    assert (version.stage, version.undecided, version.refused) == ("None", "a reason", None)
+    with pytest.raises(UserError, match="is undecided: a reason; promote it with a reason: --why"):
+        registry.promote(number, "")
+    registry.promote(number, "it reads better")
+    assert registry.resolve("Production").number == number  # type: ignore[union-attr]
+    assert registry.history()[-1].doubt == "undecided: a reason"
+
+
+def test_a_verdict_that_changes_replaces_the_former(registry: ModelRegistry, tmp_path: Path) -> None:
+    number = _register(registry, tmp_path / "first", 1, outcome="refused")
+    assert _register(registry, tmp_path / "second", 1, outcome="undecided") == number
+    version = registry.version(number)
+    assert (version.refused, version.undecided) == (None, "a reason")
 
 
 def test_if_better_promotes_at_once(registry: ModelRegistry, tmp_path: Path) -> None:
@@ -241,7 +261,7 @@ def test_the_same_model_is_registered_once(registry: ModelRegistry, tmp_path: Pa
 
 
 def test_an_interrupted_registration_is_finished(registry: ModelRegistry, tmp_path: Path) -> None:
-    number = _register(registry, tmp_path / "refused", 1, blessed=False)  # as one killed before its first move
+    number = _register(registry, tmp_path / "refused", 1, outcome="refused")  # as one killed before its first move
     assert _register(registry, tmp_path / "blessed", 1) == number
     assert registry.version(number).stage == "Staging"
     assert registry.version(number).refused is None

@@ -138,7 +138,7 @@ def _mirrored(server: Mlflow, number: int) -> str:
 
 def test_a_registration_takes_few_requests(server: Mlflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     registry = ModelRegistry(server.uri, "counted")
-    _trained(registry, tmp_path, 1)
+    registry.promote(_trained(registry, tmp_path, 1), "the first")
     model, logs = write_model(tmp_path / "model-2", 2, LINEAGE), _told(registry, tmp_path, 2)
     asked: Counter[str] = Counter()
     send = requests.Session.send

@@ -8,7 +8,8 @@ LINEAGE = {
     "corpus": {"snapshot": 7, "digest": "ab" * 32, "time": "2026-01-01T00:00:00", "sources": {"mill_pond": 12}},
 }
 VERDICT = {
-    "blessed": True,
+    "outcome": "blessed",
+    "warnings": [],
     "reasons": ["its 1.900 bits per byte are below the 2.000 of version 3 in Production"],
     "reference": "version 3 in Production",
     "metrics": {"bits_per_byte": 1.9, "reference_bits_per_byte": 2.0, "perplexity": 9.0, "copied": 0.015},
@@ -44,4 +45,9 @@ def test_two_samples_are_shown_and_their_markup_is_inert() -> None:
 
 
 def test_a_refused_version_says_so_first() -> None:
-    assert _page(blessed=False, reasons=["it copies"]).startswith("**Refused**\n\n- it copies\n")
+    assert _page(outcome="refused", reasons=["it copies"]).startswith("**Refused**\n\n- it copies\n")
+
+
+def test_an_undecided_version_says_so_and_warnings_follow_the_reasons() -> None:
+    page = _page(outcome="undecided", reasons=["not distinguishable"], warnings=["a weak verdict"])
+    assert page.startswith("**Undecided**\n\n- not distinguishable\n- a weak verdict\n")

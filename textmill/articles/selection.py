@@ -28,6 +28,7 @@ class Selection:
     admit: str = "unreserved"  # all, unreserved or licensed
     licences: tuple[str, ...] = ()  # regular expressions
     near_duplicates: float = 0.8  # Jaccard similarity; 0: only equal texts count as duplicates
+    eval_articles: int = 20  # at least, as far as they are no more than a fifth
 
     @classmethod
     def of(cls, settings: "Corpus") -> "Selection":

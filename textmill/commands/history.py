@@ -53,7 +53,7 @@ def _moves(moves: list[Move]) -> Table:
 
     table = Table("time (UTC)", "version", "from -> to", "who", "bits per byte", "why", box=None, pad_edge=False)
     for move in moves:
-        why = f"{move.why} (refused: {move.refused})" if move.refused else move.why
+        why = f"{move.why} ({move.doubt})" if move.doubt else move.why
         table.add_row(
             f"{move.time[:10]} {move.time[11:19]}",
             str(move.version),

@@ -30,7 +30,7 @@ def promote(
         if staged is None:
             raise UserError(f"No version of '{registry.name}' is in Staging; name one: textmill promote VERSION.")
         version = staged.number
-    move = registry.promote(version, why or "promoted by hand", stage, force)
+    move = registry.promote(version, why, stage, force)
     output.done(f"Version {move.version}", f"{move.former} -> {move.stage}")
     if registry.version(version).stage != stage:
         output.say("Somebody else has moved it since; see 'textmill history'.")

@@ -76,7 +76,6 @@ def _versions(versions: list[Version]) -> Table:
 
     table = Table("version", "stage", "bits per byte", "made (UTC)", "remark", box=None, pad_edge=False)
     for version in versions:
-        remark = f"refused: {version.refused}" if version.refused else ""
         made = f"{version.created:%Y-%m-%d %H:%M}"
-        table.add_row(str(version.number), version.stage, version.tags.get("bits_per_byte", ""), made, remark)
+        table.add_row(str(version.number), version.stage, version.tags.get("bits_per_byte", ""), made, version.doubt)
     return table

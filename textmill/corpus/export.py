@@ -31,6 +31,8 @@ from textmill.ground.files import write_beside
 
 SPLITS = ("train", "validation", "eval")
 _ARTICLES_A_RANGE = 4096  # at most, on average
+_PLACES = 0x1_0000_0000
+_MOST_EVALUATED = 0.2  # of the articles, where eval_articles asks for more than eval_percent
 
 
 class Articles(Protocol):
@@ -64,10 +66,18 @@ def split_of(key: str, eval_percent: float, validation_percent: float) -> str:
     or out of the other; both are less than half. The first digits of a key choose its range, so a split is spread
     evenly over all ranges.
     """
-    place = int(key[-8:], 16) / 0x1_0000_0000
-    if place < eval_percent / 100:
+    return _split(_place(key), eval_percent / 100, validation_percent / 100)
+
+
+def _place(key: str) -> float:
+    """Where an article stands between 0 and 1, whatever else the corpus holds."""
+    return int(key[-8:], 16) / _PLACES
+
+
+def _split(place: float, evaluated: float, validated: float) -> str:
+    if place < evaluated:
         return "eval"
-    return "validation" if place >= 1 - validation_percent / 100 else "train"
+    return "validation" if place >= 1 - validated else "train"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +108,14 @@ class _Plan:
 class _Aside(NamedTuple):
     """What is to be known of an article that was set aside, without reading it again."""
 
-    split: str
+    place: float  # which decides its split
     source: str
     size: int  # bytes of the document in UTF-8
     record: int  # bytes of the record
 
     @classmethod
-    def of(cls, article: Article, split: str, record: int) -> "_Aside":
-        return cls(split, article.source, len(document(article.title, article.text).encode()), record)
+    def of(cls, article: Article, record: int) -> "_Aside":
+        return cls(_place(article.key), article.source, len(document(article.title, article.text).encode()), record)
 
 
 class SetAside(beam.DoFn):
@@ -128,7 +138,6 @@ class SetAside(beam.DoFn):
         counts: Counter[str] = Counter()
         digest = 0
         aside: list[_Aside] = []
-        shares = plan.selection.eval_percent, plan.selection.validation_percent
         with tfrecords.writing_frames(plan.work / f"articles-{number}") as write:
             for article in self._store.read(plan.snapshot, key_ranges(plan.ranges)[number]):
                 key, content_hash = article.key, article.content_hash
@@ -140,7 +149,7 @@ class SetAside(beam.DoFn):
                 marks.add(content_hash, article.text)
                 record = tfrecords.frame(_example(article, content_hash))
                 write(record)
-                aside.append(_Aside.of(article, split_of(key, *shares), len(record)))
+                aside.append(_Aside.of(article, len(record)))
         marks.write()
         read = {"counts": counts, "digest": digest_of([digest]), "articles": aside}
         write_beside(plan.work / f"read-{number}.json", json.dumps(read))
@@ -168,8 +177,9 @@ class WriteSplits(beam.DoFn):
 
     def process(self, element: tuple[int, Any]) -> Iterator[int]:
         number, plan = element[0], self._plan
+        read = _read(plan, number)
         copies = near_duplicates.copies_of(plan.work, number, plan.parts)
-        read = json.loads((plan.work / f"read-{number}.json").read_text(encoding="utf-8"))
+        shares = _evaluated(plan, number), plan.selection.validation_percent / 100
         counts = Counter(read["counts"])
         with (plan.work / f"articles-{number}").open("rb") as articles, ExitStack() as opened:
             files: dict[str, Callable[[bytes], object]] = {}
@@ -178,12 +188,13 @@ class WriteSplits(beam.DoFn):
                 if place in copies:
                     counts[f"left_out:{'near duplicate' if copies[place] else 'same text'}"] += 1
                     continue
-                if aside.split not in files:
-                    shard = tfrecords.writing_frames(_shard(plan, aside.split, number))
-                    files[aside.split] = opened.enter_context(shard)
-                files[aside.split](record)
-                counts[f"articles:{aside.split}"] += 1
-                counts[f"bytes:{aside.split}"] += aside.size
+                split = _split(aside.place, *shares)
+                if split not in files:
+                    shard = tfrecords.writing_frames(_shard(plan, split, number))
+                    files[split] = opened.enter_context(shard)
+                files[split](record)
+                counts[f"articles:{split}"] += 1
+                counts[f"bytes:{split}"] += aside.size
                 counts[f"source:{aside.source}"] += 1
         shards = {
             split: listing([Shard.written(_shard(plan, split, number), counts[f"articles:{split}"])]) for split in files
@@ -233,6 +244,32 @@ def export_articles(
     plan.cache.prune(minhash.way())
     write_beside(out / FACTS_FILE, json.dumps(asdict(facts), indent=1))
     return facts
+
+
+def _read(plan: _Plan, number: int) -> dict[str, Any]:
+    """What was written down of a key range when it was set aside."""
+    return dict(json.loads((plan.work / f"read-{number}.json").read_text(encoding="utf-8")))
+
+
+def _evaluated(plan: _Plan, number: int) -> float:
+    """The place below which an article judges: at `eval_percent`, or higher, where fewer than `eval_articles` stand there.
+
+    It falls as a corpus grows, so that no article which a model has learned from comes to judge a later one. Where this
+    range alone has enough articles, no other is read.
+    """
+    share, wanted = plan.selection.eval_percent / 100, plan.selection.eval_articles
+    if share >= _MOST_EVALUATED or not wanted:
+        return share
+    lowest: list[float] = []
+    for each in (number, *(other for other in range(plan.ranges) if other != number)):
+        copies = near_duplicates.copies_of(plan.work, each, plan.parts)
+        asides = itertools.starmap(_Aside, _read(plan, each)["articles"])
+        lowest += [aside.place for place, aside in enumerate(asides) if place not in copies]
+        lowest = sorted(lowest)[:wanted]
+        if len(lowest) == wanted and lowest[-1] < share:
+            return share
+    last = lowest[-1] + 1 / _PLACES if len(lowest) == wanted else 1.0
+    return max(share, min(last, _MOST_EVALUATED))
 
 
 def _example(article: Article, content_hash: str) -> bytes:

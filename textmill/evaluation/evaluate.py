@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from textmill.corpus import exported_articles
-from textmill.evaluation import memorisation, page
+from textmill.evaluation import compressor, form, memorisation, page
 from textmill.evaluation import scores as evaluation
+from textmill.evaluation.form import FormReport
 from textmill.evaluation.gates import Verdict, decide
 from textmill.evaluation.result import EVALUATION_FILE, EVALUATION_PAGE, EVALUATION_SAMPLES, Judged, Judgement
+from textmill.evaluation.scores import Scores
 from textmill.gpt2.formats import bundle
 from textmill.gpt2.tokenizer import Tokenizer
 from textmill.ground.files import write_beside
@@ -39,15 +41,17 @@ def evaluate(
         production: the number of the version in Production, or 0; then the base, or where there is none or its files
             are elsewhere an untrained model, is the one to beat.
     """
-    judged = _judge(model, articles, settings, "this model", probes=settings.probes)
+    judged = _judge(model, articles, settings, "this model", probes=settings.probes, with_form=True)
     with tempfile.TemporaryDirectory() as folder:
         reference = _reference(model, judged, articles, registry, production, base, settings, Path(folder))
-    verdict = decide(judged.scores, reference.scores, reference.name, judged.memory, settings)
+    compressed = compressor.bits_of(*(exported_articles.read(articles / f"Split-{each}") for each in ("eval", "train")))
+    verdict = decide(judged.scores, reference.scores, reference.name, judged.memory, settings, compressed, judged.form)
     history = logs / "history.json"
     judgement = Judgement(
         verdict=verdict,
         model=judged,
         reference=reference,
+        compressed=compressed,
         vocabulary=bundle.read_architecture(model).vocabulary,
         lineage=bundle.read_json(model, bundle.LINEAGE),
         settings=settings,
@@ -61,13 +65,26 @@ def evaluate(
 
 
 def _judge(
-    directory: Path, articles: Path, settings: Evaluate, name: str, texts: bool = True, probes: int = 0
+    directory: Path,
+    articles: Path,
+    settings: Evaluate,
+    name: str,
+    texts: bool = True,
+    probes: int = 0,
+    with_form: bool = False,
 ) -> Judged:
     wanted = max(settings.samples, settings.texts) if texts else 0
     held_out = exported_articles.read(articles / "Split-eval")
     scores = evaluation.judge(directory, held_out, wanted, {"max_tokens": settings.sample_tokens})
     learned = exported_articles.read(articles / "Split-train")
-    return Judged(name, scores, memorisation.examine(directory, learned, probes, settings.canaries))
+    memory = memorisation.examine(directory, learned, probes, settings.canaries)
+    return Judged(name, scores, memory, _form(directory, articles, scores, settings) if with_form else None)
+
+
+def _form(directory: Path, articles: Path, scores: Scores, settings: Evaluate) -> FormReport | None:
+    tokenizer = Tokenizer.load(directory / bundle.TOKENIZER)
+    learned = exported_articles.read(articles / "Split-train")
+    return form.report(scores.samples, learned, tokenizer, settings.sample_tokens)
 
 
 def _reference(

@@ -1,34 +1,61 @@
-"""Is a model good enough? Yes or no, with the reasons in sentences and figures."""
+"""Is a model good enough? Yes, no, or not to be told from the other, with the reasons in sentences and figures."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
+from textmill.evaluation.comparison import Estimate, articles_needed, ratio
+from textmill.evaluation.form import FormReport
 from textmill.evaluation.memorisation import Memory
 from textmill.evaluation.scores import Scores
 from textmill.ground.errors import TextmillError
 from textmill.settings.evaluation import Evaluate
+
+ENOUGH = 20  # held-out articles
+Outcome = Literal["blessed", "undecided", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """Whether a model passed, and why."""
 
-    blessed: bool
-    reasons: list[str]  # of a refused model, those that speak against it; of a blessed one, all that was asked
+    outcome: Outcome
+    # of a refused model, those that speak against it; of an undecided one, why; of a blessed one, all that was required
+    reasons: list[str]
+    warnings: list[str] = field(default_factory=list)  # what a reviewer should know; they decide nothing
+
+    @property
+    def blessed(self) -> bool:
+        """Whether it may be offered to a reviewer."""
+        return self.outcome == "blessed"
 
 
 @dataclass(frozen=True, slots=True)
 class _Finding:
-    passed: bool
-    sentence: str
+    outcome: Outcome
+    sentences: list[str]
 
 
-def decide(scores: Scores, reference: Scores, name: str, memory: Memory, settings: Evaluate) -> Verdict:
+def decide(
+    scores: Scores,
+    reference: Scores,
+    name: str,
+    memory: Memory,
+    settings: Evaluate,
+    compressed: Sequence[float] = (),
+    form: FormReport | None = None,
+) -> Verdict:
     """Bless a model that predicts held-out text better than the reference by the margin, and gives nothing away.
+
+    Better, or worse, it is where the paired differences of the articles say so with 95% confidence; else the model is
+    undecided, unless something other speaks against it.
 
     Args:
         reference: the scores to beat; those of the same bundle are not beaten, and need not be.
         name: whose they are.
+        compressed: the bits that a compressor needs for each of the first articles.
+        form: of what the model wrote.
 
     Raises:
         TextmillError: the two were judged on different text.
@@ -37,29 +64,91 @@ def decide(scores: Scores, reference: Scores, name: str, memory: Memory, setting
         _prediction(scores, reference, name, settings.margin_percent),
         *_copying(scores, settings.max_copied_percent),
         *_canaries(memory),
+        *_form(form),
     ]
-    blessed = all(finding.passed for finding in findings)
-    return Verdict(blessed, [finding.sentence for finding in findings if finding.passed == blessed])
+    outcomes = {finding.outcome for finding in findings}
+    outcome: Outcome = "refused" if "refused" in outcomes else "undecided" if "undecided" in outcomes else "blessed"
+    reasons = [sentence for finding in findings if finding.outcome == outcome for sentence in finding.sentences]
+    return Verdict(outcome, reasons, [*_weak(scores), *_compressor(scores, compressed)])
+
+
+def lead(scores: Scores, reference: Scores) -> Estimate:
+    """How many bits per byte fewer than the reference these scores are, paired by article."""
+    fewer = [theirs - ours for ours, theirs in zip(scores.bits, reference.bits, strict=True)]
+    return ratio(fewer, scores.sizes)
 
 
 def _prediction(scores: Scores, reference: Scores, name: str, margin_percent: float) -> _Finding:
-    if (scores.documents, scores.bytes) != (reference.documents, reference.bytes):
+    if scores.sizes != reference.sizes:
         raise TextmillError(
             f"The model was judged on {scores.bytes:,} bytes and {name} on {reference.bytes:,}; "
             "they compare only on the same text."
         )
     ours, theirs = scores.bits_per_byte, reference.bits_per_byte
     if reference.checksum == scores.checksum:
-        return _Finding(True, f"it is {name} itself, {ours:.3f} bits per byte")
-    text = f"{scores.documents} held-out document{'s' if scores.documents > 1 else ''}"
+        return _Finding("blessed", [f"it is {name} itself, {ours:.3f} bits per byte"])
+    text = f"{scores.documents:,} held-out article{'s' if scores.documents > 1 else ''}"
     if not math.isfinite(ours):
-        return _Finding(False, f"its bits per byte on {text} are {ours}: the training went wrong")
-    lower = 100 * (theirs - ours) / theirs
-    compared = f"{abs(lower):.1f}% {'below' if lower >= 0 else 'above'} the {theirs:.3f} of {name}"
-    asked = f"at least {margin_percent:g}% below was asked"
-    return _Finding(
-        ours <= theirs * (1 - margin_percent / 100), f"its {ours:.3f} bits per byte on {text} are {compared}; {asked}"
+        return _Finding("refused", [f"its bits per byte on {text} are {ours}: the training went wrong"])
+    found = lead(scores, reference)
+    percent = found.times(100 / theirs)
+    compared = (
+        f"{ours:.3f} bits per byte on {text}, {abs(percent.mean):.1f}% {'better' if percent.mean >= 0 else 'worse'} than "
+        f"the {theirs:.3f} of {name} ({_interval(percent)}required: {margin_percent:g}% better)"
     )
+    if found.high < 0:
+        return _Finding("refused", [compared])
+    if found.low <= 0:
+        return _Finding("undecided", [compared, _indistinguishable(found, name, margin_percent / 100 * theirs)])
+    if percent.mean < margin_percent:
+        return _Finding("undecided", [compared, f"better than {_short(name)}, but by less than was required"])
+    return _Finding("blessed", [compared])
+
+
+def _weak(scores: Scores) -> list[str]:
+    if scores.documents >= ENOUGH:
+        return []
+    articles = f"{scores.documents} held-out article{'s' if scores.documents > 1 else ''}"
+    return [f"the verdict is weak: it rests on {articles}, and a sound one needs at least {ENOUGH}"]
+
+
+def _form(form: FormReport | None) -> list[_Finding]:
+    if form is None:
+        return []
+    failures = form.failures()
+    return [_Finding("refused", failures) if failures else _Finding("blessed", [form.summary()])]
+
+
+def lead_over(compressed: Sequence[float], scores: Scores) -> Estimate:
+    """How many bits per byte fewer than a compressor these scores are, on the articles that it was given."""
+    pairs = zip(compressed, scores.bits, strict=False)
+    return ratio([theirs - ours for theirs, ours in pairs], scores.sizes[: len(compressed)])
+
+
+def _compressor(scores: Scores, compressed: Sequence[float]) -> list[str]:
+    if not compressed or not lead_over(compressed, scores).mean < 0:
+        return []
+    size = sum(scores.sizes[: len(compressed)])
+    theirs, ours = sum(compressed) / size, sum(scores.bits[: len(compressed)]) / size
+    return [
+        f"a compressor predicts these articles better than this model: {theirs:.3f} bits per byte against {ours:.3f}"
+    ]
+
+
+def _interval(percent: Estimate) -> str:
+    return f"95% interval {percent.low:.1f}% to {percent.high:.1f}%; " if math.isfinite(percent.low) else ""
+
+
+def _indistinguishable(found: Estimate, name: str, margin: float) -> str:
+    """`margin`: bits per byte that were required."""
+    articles = f"{found.articles:,} article{'s' if found.articles > 1 else ''}"
+    needed = articles_needed(found, max(abs(found.mean), margin))
+    more = f"about {needed:,} would settle it" if needed and needed > found.articles else "more would be needed"
+    return f"not distinguishable from {_short(name)} with {articles}; {more}"
+
+
+def _short(name: str) -> str:
+    return name.removesuffix(" in Production")
 
 
 def _copying(scores: Scores, most_percent: float) -> list[_Finding]:
@@ -70,7 +159,7 @@ def _copying(scores: Scores, most_percent: float) -> list[_Finding]:
         f"{percent:.1f}% of the {scores.passages:,} passages of 30 tokens it wrote stand word for word in the training text; "
         f"at most {most_percent:g}% was asked"
     )
-    return [_Finding(percent <= most_percent, sentence)]
+    return [_Finding("blessed" if percent <= most_percent else "refused", [sentence])]
 
 
 def _canaries(memory: Memory) -> list[_Finding]:
@@ -78,7 +167,7 @@ def _canaries(memory: Memory) -> list[_Finding]:
         return []
     known = [canary for canary in memory.canaries if canary.memorised]
     if not known:
-        return [_Finding(True, f"it completes 0 of {len(memory.canaries)} canaries")]
+        return [_Finding("blessed", [f"it completes 0 of {len(memory.canaries)} canaries"])]
     named = ", ".join(f"'{canary.shown} …'" for canary in known[:3])
     count = f"{len(known)} of {len(memory.canaries)} canaries"
-    return [_Finding(False, f"it completes {count}, which it must not know: {named}")]
+    return [_Finding("refused", [f"it completes {count}, which it must not know: {named}"])]

@@ -11,6 +11,8 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
+from textmill.evaluation.compressor import NAME
+from textmill.evaluation.form import FormReport
 from textmill.evaluation.memorisation import Memory, Probe
 from textmill.evaluation.plots import Line, Row, curves, strips
 from textmill.evaluation.result import Judged, Judgement
@@ -29,6 +31,7 @@ def render(judgement: Judgement) -> str:
     sections = [
         _verdict(judgement, name),
         _figures(judgement),
+        _form(judgement.model.form),
         _plots(judgement),
         _samples(judgement),
         _memory(judgement.model.memory),
@@ -55,10 +58,17 @@ def render(judgement: Judgement) -> str:
 
 
 def _verdict(judgement: Judgement, name: str) -> str:
-    blessed = judgement.verdict.blessed
-    reasons = "".join(f"<li>{escape(reason[:1].upper() + reason[1:])}.</li>" for reason in judgement.verdict.reasons)
-    word, css = ("Blessed", "good") if blessed else ("Refused", "bad")
-    return f'<header><h1>{name}</h1><p class="verdict {css}">{word}</p><ul class="reasons">{reasons}</ul></header>\n'
+    verdict = judgement.verdict
+    css = {"blessed": "good", "undecided": "open", "refused": "bad"}[verdict.outcome]
+    return (
+        f'<header><h1>{name}</h1><p class="verdict {css}">{verdict.outcome.capitalize()}</p>'
+        f"{_sentences(verdict.reasons, 'reasons')}{_sentences(verdict.warnings, 'warnings')}</header>\n"
+    )
+
+
+def _sentences(said: Sequence[str], css: str) -> str:
+    items = "".join(f"<li>{escape(each[:1].upper() + each[1:])}.</li>" for each in said)
+    return f'<ul class="{css}">{items}</ul>' if items else ""
 
 
 def _section(title: str, content: str, said: str = "") -> str:
@@ -86,17 +96,35 @@ def _figures(judgement: Judgement) -> str:
         "perplexity per token": f"{judgement.vocabulary:,}",
     }
     figures = [_column(judged) for judged in columns]
+    compressor = {"bits per byte": _number(judgement.compressor_bits_per_byte, ".3f")}
     rows = [
-        [f"{name} <small>{said}</small>", *(figure[name] for figure in figures), uniform.get(name, "")]
+        [
+            f"{name} <small>{said}</small>",
+            *(figure[name] for figure in figures),
+            compressor.get(name, ""),
+            uniform.get(name, ""),
+        ]
         for name, said in _MEANINGS.items()
     ]
-    head = ["", *(escape(judged.name) for judged in columns), "knowing nothing"]
+    head = ["", *(escape(judged.name) for judged in columns), NAME, "knowing nothing"]
     scores = judgement.model.scores
     said = (
         f"On {scores.documents:,} articles ({scores.bytes:,} bytes) that no training saw. Knowing nothing: every token is "
-        "equally likely. Bits per byte compare any two models, perplexities only those with the same tokenizer."
+        "equally likely. Bits per byte compare any two models, perplexities only those with the same tokenizer. "
+        f"The compressor was given the training text, then each of the first {len(judgement.compressed)} articles.{_led(judgement)}"
     )
     return _section("Figures", _table(head, rows, "figures"), said)
+
+
+def _led(judgement: Judgement) -> str:
+    """The paired difference in a sentence."""
+    lead = judgement.lead
+    if judgement.is_reference or not math.isfinite(lead.low):
+        return ""
+    return (
+        f" Article by article, this model takes {lead.mean:.3f} bits per byte fewer than {escape(judgement.reference.name)} "
+        f"(95% interval {lead.low:.3f} to {lead.high:.3f})."
+    )
 
 
 _MEANINGS = {
@@ -125,6 +153,30 @@ def _column(judged: Judged) -> dict[str, str]:
         "different words": _number(scores.distinct_1, ".1%"),
         "different pairs of words": _number(scores.distinct_2, ".1%"),
     }
+
+
+def _form(form: FormReport | None) -> str:
+    if form is None:
+        return ""
+    rows = [
+        [
+            f"{name} <small>{said}</small>",
+            *(f"{getattr(each, field):{spec}}" for each in (form.found, form.usual)),
+            f"{bound} {getattr(form.bounds, field):{spec}}",
+        ]
+        for field, name, said, spec, bound in _FORM
+    ]
+    said = "The training text is cut to as many tokens as the model wrote. A model outside of a bound is refused."
+    return _section("Form", _table(["", "this model", "training text", "asked"], rows), said)
+
+
+_FORM = (  # field, name, meaning, format, direction of the bound
+    ("line_breaks", "line breaks", "share of the characters", ".1%", "at most"),
+    ("words", "words", "of a text, on average", ".0f", "at least"),
+    ("known", "known words", "share of the words that the training text has", ".1%", "at least"),
+    ("ended", "ended by itself", "share of the texts", ".0%", "at least"),
+    ("loop", "longest loop", "words in which a phrase repeats", "d", "at most"),
+)
 
 
 def _copied(scores: Scores) -> str:

@@ -4,7 +4,9 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from textmill.evaluation.gates import Verdict
+from textmill.evaluation.comparison import Estimate
+from textmill.evaluation.form import FormReport
+from textmill.evaluation.gates import Verdict, lead
 from textmill.evaluation.memorisation import Memory
 from textmill.evaluation.scores import Scores
 from textmill.settings.evaluation import Evaluate
@@ -17,10 +19,11 @@ class Judged:
     name: str  # as a sentence has it: "version 3 in Production"
     scores: Scores
     memory: Memory
+    form: FormReport | None = None  # of what it writes
 
     def metrics(self) -> dict[str, float]:
         """Every finite figure by name."""
-        return self.scores.metrics() | self.memory.metrics()
+        return self.scores.metrics() | self.memory.metrics() | (self.form.metrics() if self.form else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class Judgement:
     vocabulary: int  # the model's tokens
     lineage: dict[str, Any]  # the model's
     settings: Evaluate
+    compressed: list[float] = field(default_factory=list)  # bits that a compressor takes for each of the first articles
     history: list[dict[str, float]] = field(default_factory=list)  # of its training: a step and its figures each
 
     @property
@@ -45,6 +49,24 @@ class Judgement:
         """What a model needs that holds every token for equally likely: what knowing nothing costs."""
         return self.model.scores.tokens * math.log2(self.vocabulary) / self.model.scores.bytes
 
+    @property
+    def lead(self) -> Estimate:
+        """How many bits per byte fewer than the reference the model takes."""
+        return lead(self.model.scores, self.reference.scores)
+
+    @property
+    def compressor_bits_per_byte(self) -> float:
+        """What a compressor takes; NaN where it was not asked."""
+        size = sum(self.model.scores.sizes[: len(self.compressed)])
+        return sum(self.compressed) / size if size else math.nan
+
+    def comparisons(self) -> dict[str, float]:
+        """The lead with its interval, and the compressor's figure, as far as they are finite."""
+        found = {"compressor_bits_per_byte": self.compressor_bits_per_byte}
+        if not self.is_reference:
+            found |= {"lead": self.lead.mean, "lead_low": self.lead.low, "lead_high": self.lead.high}
+        return {name: value for name, value in found.items() if math.isfinite(value)}
+
     def record(self) -> dict[str, Any]:
         """What `evaluation.json` holds."""
         scores, memory = self.model.scores, self.model.memory
@@ -52,14 +74,17 @@ class Judgement:
         return {
             "blessed": self.verdict.blessed,
             "checksum": scores.checksum,
+            "outcome": self.verdict.outcome,
             "reasons": self.verdict.reasons,
+            "warnings": self.verdict.warnings,
             "reference": self.reference.name,
-            "metrics": self.model.metrics() | reference,
+            "metrics": self.model.metrics() | reference | self.comparisons(),
             "samples": [str(sample) for sample in scores.samples[: self.settings.samples]],
             "copied": [[asdict(run) for run in sample.copied] for sample in scores.samples],
             "sources": {name: asdict(score) for name, score in scores.sources.items()},
             "probes": [asdict(probe) | {"memorised": probe.memorised} for probe in memory.probes],
             "canaries": [asdict(canary) for canary in memory.canaries],
+            "form": asdict(self.model.form) if self.model.form else {},
             "settings": self.settings.model_dump(),
         }
 

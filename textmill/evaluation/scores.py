@@ -16,7 +16,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -93,10 +93,13 @@ class Scores:
     samples: list[Sample] = field(default_factory=list)
     sources: dict[str, SourceScore] = field(default_factory=dict)
     articles: list[ArticleScore] = field(default_factory=list)  # the first few hundred
+    sizes: list[int] = field(default_factory=list)  # bytes of every document, in their order
+    bits: list[float] = field(default_factory=list)  # that each of them took
 
     def metrics(self) -> dict[str, float]:
         """The finite figures by name."""
-        values = {name: value for name, value in asdict(self).items() if isinstance(value, int | float)}
+        named = {each.name: getattr(self, each.name) for each in fields(self)}
+        values = {name: value for name, value in named.items() if isinstance(value, int | float)}
         return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
@@ -143,6 +146,8 @@ def judge(
         samples=written,
         sources=tally.of_sources(),
         articles=tally.articles,
+        sizes=tally.sizes,
+        bits=tally.bits,
     )
 
 
@@ -171,6 +176,8 @@ class _Tally:
     def __init__(self) -> None:
         self.documents, self.bytes, self.tokens, self.nats = 0, 0, 0, 0.0
         self.articles: list[ArticleScore] = []
+        self.sizes: list[int] = []
+        self.bits: list[float] = []
         self._sources: dict[str, tuple[int, int, float]] = {}
 
     def add(self, article: Exported, size: int, tokens: int, nats: float) -> None:
@@ -178,6 +185,8 @@ class _Tally:
         self.bytes += size
         self.tokens += tokens
         self.nats += nats
+        self.sizes.append(size)
+        self.bits.append(nats / math.log(2))
         documents, total, former = self._sources.get(article.source, (0, 0, 0.0))
         self._sources[article.source] = documents + 1, total + size, former + nats
         if len(self.articles) < _ARTICLES:

@@ -15,8 +15,8 @@ EVERY_S = 5.0  # so that a move shows within fifteen seconds
 
 def sentence(move: Move) -> str:
     """A mirrored move in one line."""
-    refused = f" (it was refused: {move.refused})" if move.refused else ""
-    return f"{move.time[:19]} version {move.version}: {move.former} -> {move.stage}, moved in MLflow{refused}"
+    doubt = f" ({move.doubt})" if move.doubt else ""
+    return f"{move.time[:19]} version {move.version}: {move.former} -> {move.stage}, moved in MLflow{doubt}"
 
 
 def main(data: Path, name: str) -> None:

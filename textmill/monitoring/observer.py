@@ -51,7 +51,7 @@ class Observer:
             newest=newest.number if newest else 0,
             trained=newest.created if newest else None,
             production=production.number if production else 0,
-            staged=staged.number if staged and not staged.refused else 0,
+            staged=staged.number if staged and not staged.doubt else 0,
             staged_against=staged.tags.get("reference", "").rpartition(" ")[0] if staged else "",
             ratings=approval.up + approval.down if approval else 0,
             approval_percent=_percent(approval),

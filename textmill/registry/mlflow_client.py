@@ -20,7 +20,7 @@ from textmill.ground.errors import TextmillError, UserError
 from textmill.registry import mlflow_login
 
 _CONNECT_WITHIN_S = 5
-_ANSWER_WITHIN_S = 20  # with a login MLflow hashes the password at each request: 1.2 s on a busy machine
+_ANSWER_WITHIN_S = 60  # a busy server needs long: with a login MLflow hashes the password at each request
 _FILE_WITHIN_S = 60  # silence while a file is fetched
 _STORED_WITHIN_S = 600  # silence after a file was sent: the server passes it on to its own store first
 _TRIES = 4
@@ -63,24 +63,17 @@ class MlflowServer:
     def call(self, method: str, path: str, values: Mapping[str, Any]) -> dict[str, Any]:
         """Call one endpoint and return its JSON; the values are the query of a GET, else the body.
 
-        A server that is busy is asked again, and so is one whose database refused to write a row twice at once: such a
-        call has done nothing.
-
         Raises:
             UserError: nothing answers there, or something that is not MLflow.
             LoginRefused: it wants a login, or another one.
             MlflowRefusal: MLflow said no.
         """
         body: dict[str, Any] = {"params": values} if method == "GET" else {"json": values}
-        for attempt in range(1, _TRIES + 1):
-            answer = self._ask(method, path, **body)
-            if answer.ok:
-                return self._json(answer)
-            refusal = self._refusal(path, answer)
-            if not refusal.busy or attempt == _TRIES:
-                raise refusal
-            time.sleep(random.uniform(0.05, 0.2) * attempt)
-        raise AssertionError
+        answer = self._accepted(method, path, **body)
+        try:
+            return dict(answer.json())
+        except ValueError:
+            raise UserError(f"What answers at {self.shown} is no MLflow; check MLFLOW_TRACKING_URI.") from None
 
     def experiment(self, name: str) -> str:
         """The id of the experiment with this name, made unless there is one."""
@@ -155,15 +148,11 @@ class MlflowServer:
             UserError: the server does not pass on what is stored there; and as `call`.
         """
         path = f"mlflow-artifacts/artifacts/{quote(f'{self._place(root)}/{name}')}"
-        if isinstance(source, bytes):
-            answer = self._ask("PUT", path, _STORED_WITHIN_S, data=source)
-        elif source.stat().st_size == 0:  # an empty stream would be sent without its length
-            answer = self._ask("PUT", path, _STORED_WITHIN_S, data=b"")
-        else:
-            with source.open("rb") as file:
-                answer = self._ask("PUT", path, _STORED_WITHIN_S, data=file)
-        if not answer.ok:
-            raise self._refusal(path, answer)
+        if isinstance(source, bytes) or source.stat().st_size == 0:  # an empty file would be sent without its length
+            self._accepted("PUT", path, _STORED_WITHIN_S, data=source if isinstance(source, bytes) else b"")
+            return
+        with source.open("rb") as file:
+            self._accepted("PUT", path, _STORED_WITHIN_S, data=file)
 
     def passes_on(self, root: str) -> bool:
         """Whether this server takes and gives the files of an artifact's URI."""
@@ -180,28 +169,36 @@ class MlflowServer:
         # mlflow-artifacts://host/path names its server; this one is the server we speak to
         return (path[1:].partition("/")[2] if path.startswith("/") else path).strip("/")
 
+    def _accepted(self, method: str, path: str, within_s: float | None = None, **options: Any) -> requests.Response:
+        """The answer to a request that MLflow has carried out.
+
+        A server that is busy is asked again, and so is one whose database refused to write a row twice at once: such a
+        call has done nothing.
+        """
+        for attempt in range(1, _TRIES + 1):
+            answer = self._ask(method, path, within_s, **options)
+            if answer.ok:
+                return answer
+            refusal = self._refusal(path, answer)
+            if not refusal.busy or attempt == _TRIES:
+                raise refusal
+            time.sleep(random.uniform(0.05, 0.2) * attempt)
+        raise AssertionError
+
     def _ask(self, method: str, path: str, within_s: float | None = None, **options: Any) -> requests.Response:
         """Send one request; once more where the server dropped the connection, which it does to one that rests."""
         url = f"{self._base}/api/2.0/{path if path.startswith('mlflow-artifacts/') else f'mlflow/{path}'}"
         options |= {"timeout": (_CONNECT_WITHIN_S, within_s or _ANSWER_WITHIN_S), "verify": self._verify}
-        try:
+        for again in (True, False):
+            if isinstance(sent := options.get("data"), BufferedReader):
+                sent.seek(0)
             try:
                 return self._session.request(method, url, **options)
-            except requests.ConnectionError as error:
-                if not _dropped(error):
-                    raise
-                if isinstance(sent := options.get("data"), BufferedReader):
-                    sent.seek(0)
-                return self._session.request(method, url, **options)
-        except requests.RequestException as error:
-            problem = f"MLflow at {self.shown} does not answer ({type(error).__name__})"
-            raise UserError(f"{problem}; {_cure(error)}") from error
-
-    def _json(self, answer: requests.Response) -> dict[str, Any]:
-        try:
-            return dict(answer.json())
-        except ValueError:
-            raise UserError(f"What answers at {self.shown} is no MLflow; check MLFLOW_TRACKING_URI.") from None
+            except requests.RequestException as error:
+                if not (again and _dropped(error)):
+                    problem = f"MLflow at {self.shown} does not answer ({type(error).__name__})"
+                    raise UserError(f"{problem}; {_cure(error)}") from error
+        raise AssertionError
 
     def _refusal(self, path: str, answer: requests.Response) -> "MlflowRefusal":
         """What an answer other than success means."""
@@ -241,9 +238,10 @@ class LoginRefused(MlflowRefusal, UserError):
     """MLflow wants a login, another one, or one that may do more."""
 
 
-def _dropped(error: requests.ConnectionError) -> bool:
+def _dropped(error: requests.RequestException) -> bool:
     """Whether the connection was made and ended without an answer, as happens to one that the server had kept long enough."""
-    return bool(error.args) and isinstance(error.args[0], urllib3.exceptions.ProtocolError)
+    made = isinstance(error, requests.ConnectionError) and bool(error.args)
+    return made and isinstance(error.args[0], urllib3.exceptions.ProtocolError)
 
 
 def _cure(error: requests.RequestException) -> str:

@@ -8,6 +8,7 @@ Staging and one Production. The rule is the same for all, so two that move at on
 
 import random
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from textmill.registry.bundle_download import BUNDLE
 from textmill.registry.corrections import Correction, aliases_moved, corrections
 from textmill.registry.mlflow_client import MlflowRefusal, MlflowServer
 from textmill.registry.promotion_log import Move
-from textmill.registry.versions import ALIASED, HELD_BY_ONE, STAGES, Standing, Version
+from textmill.registry.versions import ALIASED, HELD_BY_ONE, OPEN_TO_DOUBT, STAGES, Standing, Version
 
 __all__ = ["BUNDLE", "STAGES", "ModelRegistry", "Move", "Version"]
 
@@ -36,6 +37,7 @@ class ModelRegistry:
         self._server = MlflowServer(tracking_uri)
         self.tracking_uri = self._server.uri
         self._held: Hold | None = None
+        self._known = False  # whether MLflow is known to have the registered model
 
     @property
     def server(self) -> MlflowServer:
@@ -61,6 +63,7 @@ class ModelRegistry:
         while True:
             answer = self._server.call("GET", "model-versions/search", parameters)
             found += [Version.of(entry) for entry in answer.get("model_versions", [])]
+            self._known = bool(found)
             if not answer.get("next_page_token"):
                 return sorted(found, key=lambda version: -version.number)
             parameters["page_token"] = answer["next_page_token"]
@@ -131,33 +134,34 @@ class ModelRegistry:
         }
         if source.startswith("models:/"):
             body["model_id"] = source.removeprefix("models:/")
-        try:
-            answer = self._server.call("POST", "model-versions/create", body)
-        except MlflowRefusal as refusal:
-            if refusal.code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            self._name()
-            answer = self._server.call("POST", "model-versions/create", body)
+        if not self._known:
+            self._make_known()
+        answer = self._server.call("POST", "model-versions/create", body)
         return Version.of(answer["model_version"])
 
-    def _name(self) -> None:
-        """Make the registered model; another process may be quicker."""
+    def _make_known(self) -> None:
+        """Make the registered model unless it is there."""
         try:
             self._server.call("POST", "registered-models/create", {"name": self.name})
         except MlflowRefusal as refusal:
             if refusal.code != "RESOURCE_ALREADY_EXISTS":
                 raise
 
-    def withdraw_refusal(self, number: int) -> None:
-        """Take back that a version was refused: it has been judged anew."""
-        body = {"name": self.name, "version": str(number), "key": "refused"}
-        self._server.call("DELETE", "model-versions/delete-tag", body)
+    def note_verdict(self, version: Version, tags: Mapping[str, str]) -> None:
+        """Tag a version that was judged, perhaps anew, with what speaks against it: `refused`, `undecided` or nothing."""
+        for key in set(OPEN_TO_DOUBT) & version.tags.keys() - tags.keys():
+            body = {"name": self.name, "version": str(version.number), "key": key}
+            self._server.call("DELETE", "model-versions/delete-tag", body)
+        for key, value in tags.items():
+            if version.tags.get(key) != value:
+                self._tag(version.number, key, value)
 
     def promote(self, number: int, why: str, stage: str = "Production", force: bool = False) -> Move:
         """Move a version to a stage; whatever was in Staging or Production there is archived.
 
         Raises:
-            UserError: there is no such version, or Evaluate refused it and `force` is not set.
+            UserError: there is no such version, or Evaluate refused it and `force` is not set, or left it undecided and
+                no reason is given.
         """
         version = self.version(number)
         if version.refused and stage in HELD_BY_ONE and not force:
@@ -165,7 +169,12 @@ class ModelRegistry:
                 f"Version {number} of '{self.name}' was refused: {version.refused}; "
                 "promote it all the same with --force --why 'REASON'."
             )
-        return self.move(version, moved(version, version.stage, stage, why))
+        if version.undecided and stage in HELD_BY_ONE and not why:
+            raise UserError(
+                f"Version {number} of '{self.name}' is undecided: {version.undecided}; "
+                "promote it with a reason: --why 'REASON'."
+            )
+        return self.move(version, moved(version, version.stage, stage, why or "promoted by hand"))
 
     def archive(self, number: int, why: str) -> Move:
         """Take a version out of use; nothing takes its place."""
@@ -219,13 +228,13 @@ class ModelRegistry:
             self._drop_alias(move.former.lower(), version.number)
         if move.stage in ALIASED:
             self._set_alias(move.stage.lower(), version.number)
-        move = self._record(move, when)
+        move = self._record(move, self.history(), when)
         self.settle({move.former, move.stage, "Archived"}, move.stage)
         return move
 
-    def _record(self, move: Move, when: datetime | None = None) -> Move:
+    def _record(self, move: Move, log: list[Move], when: datetime | None = None) -> Move:
         """Add an entry to the log, and return it as it is written; `when` it happened is now if left out."""
-        move = promotion_log.dated(move, self.history(), when)
+        move = promotion_log.dated(move, log, when)
         self._tag(move.version, move.key, promotion_log.written(move))
         return move
 
@@ -271,7 +280,7 @@ class ModelRegistry:
                 correction.who,
                 observed=True,
             )
-            self._record(promotion_log.following(move, standing.log))
+            self._record(promotion_log.following(move, standing.log), standing.log)
         elif correction.number:
             self._set_alias(correction.value, correction.number)
         else:
@@ -316,5 +325,6 @@ def moved(version: Version, former: str, stage: str, why: str, who: str = "", ob
         why=why,
         figures=promotion_log.figures_of(version.tags),
         refused=version.refused or "",
+        undecided=version.undecided or "",
         observed=observed,
     )

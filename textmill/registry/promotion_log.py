@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 _KEY = "move."
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"  # MLflow takes no plus sign in a name
+_OPTIONAL = ("refused", "undecided", "undoes", "observed", "after")  # fields that an entry may lack
 _FIGURES = ("bits_per_byte", "reference")  # the tags of a version that its moves record
 
 
@@ -29,15 +30,26 @@ class Move:
     why: str
     figures: dict[str, str] = field(default_factory=dict)
     refused: str = ""  # why Evaluate had refused the version, if it had
+    undecided: str = ""  # why Evaluate had left it undecided, if it had
     undoes: int = 0  # of a rollback: the version that it took out of Production
     observed: bool = False  # found to have happened, not done by the writer of this entry
     after: str = ""  # key of the version's entry before this one
     key: str = ""
 
+    @property
+    def doubt(self) -> str:
+        """What had spoken against the version, with the verdict's name before it, or nothing."""
+        return doubt(self.refused, self.undecided)
+
 
 def figures_of(tags: Mapping[str, str]) -> dict[str, str]:
     """The figures that a move of a version with these tags records."""
     return {name: tags[name] for name in _FIGURES if name in tags}
+
+
+def doubt(refused: str | None, undecided: str | None) -> str:
+    """What Evaluate said against a version: 'refused: it copies'; nothing where it passed."""
+    return f"refused: {refused}" if refused else f"undecided: {undecided}" if undecided else ""
 
 
 def user() -> str:
@@ -66,7 +78,7 @@ def dated(move: Move, log: Sequence[Move], when: datetime | None = None) -> Move
 def written(move: Move) -> str:
     """The value of the tag that keeps a move."""
     entry = {"from": move.former, "to": move.stage, "who": move.who, "why": move.why, "figures": move.figures}
-    optional = {name: getattr(move, name) for name in ("refused", "undoes", "observed", "after")}
+    optional = {name: getattr(move, name) for name in _OPTIONAL}
     return json.dumps(entry | {name: value for name, value in optional.items() if value}, ensure_ascii=False)
 
 
@@ -97,7 +109,7 @@ def _moves(version: int, tags: Mapping[str, str]) -> Iterator[Move]:
             datetime.strptime(time := key[len(_KEY) :].partition("Z")[0] + "Z", _TIME)
         except (ValueError, KeyError, TypeError):  # a tag that somebody made by hand in MLflow's page
             continue
-        optional = {name: said[name] for name in ("figures", "refused", "undoes", "observed", "after") if name in said}
+        optional = {name: said[name] for name in ("figures", *_OPTIONAL) if name in said}
         yield Move(version, time, who, former, stage, why, key=key, **optional)
 
 

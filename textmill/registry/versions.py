@@ -10,6 +10,7 @@ from textmill.registry.promotion_log import Move
 
 STAGES = ("None", "Staging", "Production", "Archived")
 HELD_BY_ONE = ("Staging", "Production")
+OPEN_TO_DOUBT = ("refused", "undecided")  # tags of versions that did not pass, with the reasons
 ALIASED = (*HELD_BY_ONE, "Archived")  # stages whose lower-case name is an alias
 
 
@@ -48,6 +49,16 @@ class Version:
     def refused(self) -> str | None:
         """Why Evaluate refused it, or None."""
         return self.tags.get("refused")
+
+    @property
+    def undecided(self) -> str | None:
+        """Why Evaluate could not tell it from what it was compared with, or None."""
+        return self.tags.get("undecided")
+
+    @property
+    def doubt(self) -> str:
+        """What speaks against it, with the verdict's name before it: 'refused: it copies'; nothing where it passed."""
+        return promotion_log.doubt(self.refused, self.undecided)
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,11 @@ class Corpus(Settings):
         lt=50,
         description="percent of the articles held out to evaluate the model; chosen by each article's key, so an article never changes split",
     )
+    eval_articles: int = Field(
+        20,
+        ge=0,
+        description="articles held out to judge the model, at least; a corpus of fewer than 100 holds out a fifth, and its verdicts are weak; 0: eval_percent alone decides",
+    )
     validation_percent: float = Field(
         10.0,
         gt=0,

@@ -15,7 +15,7 @@ from textmill.evaluation.result import EVALUATION_FILE, EVALUATION_PAGE, EVALUAT
 from textmill.gpt2.formats import bundle
 from textmill.ground.errors import TextmillError
 from textmill.registry.mlflow_client import LoginRefused, MlflowRefusal, MlflowServer
-from textmill.registry.model_registry import BUNDLE, ModelRegistry, Version
+from textmill.registry.model_registry import BUNDLE, ModelRegistry, Version, moved
 from textmill.settings.group import flat
 from textmill.tracking import version_page
 from textmill.tracking.live_run import RUN_FILE
@@ -64,6 +64,15 @@ class _Made:
     def reasons(self) -> str:
         return "; ".join(self.verdict["reasons"])
 
+    @property
+    def outcome(self) -> str:
+        return str(self.verdict["outcome"])
+
+    @property
+    def verdict_tags(self) -> dict[str, str]:
+        """The version's tags that say what speaks against it; none where it was blessed."""
+        return {} if self.outcome == "blessed" else {self.outcome: self.reasons}
+
 
 def register(registry: ModelRegistry, model: Path, logs: Path, evaluation: Path, promote: str, run: str) -> Registered:
     """Log a judged model to MLflow, register it, and move it to the stage it has earned.
@@ -85,18 +94,20 @@ def register(registry: ModelRegistry, model: Path, logs: Path, evaluation: Path,
         sentence = f"version {version.number} has this very model, {where}; nothing to register"
         return Registered(version.number, version.stage, sentence)
     made = _Made.read(model, logs, evaluation, checksum)
-    # a version that was never moved is one whose registration was interrupted, or that was refused: finish it
+    # a version that was never moved is one whose registration was interrupted, or that did not pass: finish it
     version = version or _log(registry, made, run)
     if not made.blessed:
-        return Registered(version.number, "None", f"version {version.number} refused: {made.reasons}")
+        registry.note_verdict(version, made.verdict_tags)
+        return Registered(version.number, "None", f"version {version.number} {made.outcome}: {made.reasons}")
     return _staged(registry, version, f"Evaluate blessed it: {made.reasons}", promote)
 
 
 def _staged(registry: ModelRegistry, version: Version, why: str, promote: str) -> Registered:
     """Move a blessed version to Staging, and on to Production where no reviewer is waited for."""
-    if version.refused:
-        registry.withdraw_refusal(version.number)
-    registry.promote(version.number, why, stage="Staging")
+    if version.doubt:  # it has been evaluated anew
+        registry.note_verdict(version, {})
+        version = registry.version(version.number)
+    registry.move(version, moved(version, version.stage, "Staging", why))
     if promote == "if-better":
         registry.promote(version.number, why, stage="Production")
         return Registered(version.number, "Production", f"version {version.number} promoted to Production")
@@ -132,6 +143,7 @@ def _log_figures(run: MlflowRun, made: _Made, pipeline_run: str, model: str) -> 
         "textmill.snapshot": lineage["corpus"]["snapshot"],
         "textmill.snapshot_digest": lineage["corpus"]["digest"],
         "textmill.blessed": made.verdict["blessed"],
+        "textmill.outcome": made.outcome,
     }
     history = json.loads((made.logs / "history.json").read_text(encoding="utf-8"))
     points = figures(0, made.verdict["metrics"], model)

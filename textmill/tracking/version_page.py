@@ -9,12 +9,15 @@ _GAP = "&emsp;"  # MLflow sets a table's columns side by side without one
 _MEANINGFUL = re.compile(r"[<>&*_`\[\]#!|\\~$:-]")  # to Markdown, HTML, or to what makes links of addresses
 _FIGURES = (  # title, name among the metrics, format
     ("bits per byte", "bits_per_byte", "{:.3f}"),
+    ("bits per byte of a compressor (PPMd)", "compressor_bits_per_byte", "{:.3f}"),
     ("perplexity per token", "perplexity", "{:.1f}"),
     ("passages of 30 tokens copied from the training text", "copied", "{:.1%}"),
     ("training passages that it knows by heart", "memorised", "{:.1%}"),
     ("different pairs of words, of all (distinct-2)", "distinct_2", "{:.2f}"),
     ("runs of four words that it repeats", "repetition", "{:.1%}"),
 )
+
+_OF_NEITHER = ("compressor_bits_per_byte",)  # figures of the text, not of a model
 
 
 def description(verdict: Mapping[str, Any], lineage: Mapping[str, Any], card: str, page: str, run: str) -> str:
@@ -27,8 +30,8 @@ def description(verdict: Mapping[str, Any], lineage: Mapping[str, Any], card: st
         run: the address of the MLflow run.
     """
     parts = [
-        f"**{'Blessed' if verdict['blessed'] else 'Refused'}**",
-        "\n".join(f"- {_plain(reason)}" for reason in verdict["reasons"]),
+        f"**{verdict['outcome'].capitalize()}**",
+        "\n".join(f"- {_plain(said)}" for said in (*verdict["reasons"], *verdict["warnings"])),
         _figures(verdict),
         " · ".join(
             f"[{title}]({address})"
@@ -51,7 +54,7 @@ def _plain(text: str) -> str:
 def _figures(verdict: Mapping[str, Any]) -> str:
     metrics = verdict["metrics"]
     rows = [
-        f"| {title}{_GAP} | {_figure(metrics, name, form)}{_GAP} | {_figure(metrics, f'reference_{name}', form)} |"
+        f"| {title}{_GAP} | {_figure(metrics, name, form)}{_GAP} | {_figure(metrics, f'reference_{name}', form) if name not in _OF_NEITHER else ''} |"
         for title, name, form in _FIGURES
         if name in metrics
     ]

@@ -1,14 +1,16 @@
 """FineTune's work: a folder of token windows becomes a bundle."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from textmill.corpus import exported_articles
 from textmill.gpt2.architecture import Architecture
+from textmill.gpt2.document import document
 from textmill.gpt2.formats import bundle
 from textmill.gpt2.formats.checkpoint import Checkpoint
+from textmill.gpt2.inference.line_breaks import Runs
 from textmill.gpt2.tokenizer import Tokenizer
 from textmill.gpt2.verbatim import index_builder
 from textmill.ground.errors import UserError
@@ -154,15 +156,21 @@ def _write(
     folders: Folders, task: Task, trained: "Trained", made_from: Mapping[str, Any], description: str, quantise: str
 ) -> str:
     """Write the bundle, with an index of the training's passages, and return its checksum."""
-    learned = ((each.url, each.title, each.text) for each in exported_articles.read(folders.articles / "Split-train"))
+    runs = Runs()
+
+    def articles() -> Iterator[tuple[str, str, str]]:
+        for each in exported_articles.read(folders.articles / "Split-train"):
+            runs.add(document(each.title, each.text))
+            yield each.url, each.title, each.text
+
     precisions = [] if quantise == "none" else [quantise]
-    with index_builder.built(learned, task.tokenizer, folders.checkpoints) as index:
+    with index_builder.built(articles(), task.tokenizer, folders.checkpoints) as index:
         return bundle.write_bundle(
             folders.model,
             trained.weights,
             task.architecture,
             task.tokenizer,
-            _HOW_IT_WRITES,
+            {**_HOW_IT_WRITES, "line_breaks": runs.longest},
             made_from,
             description,
             precisions,

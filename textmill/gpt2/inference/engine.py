@@ -13,7 +13,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,7 @@ import numpy as np
 from textmill.gpt2.document import document, topic_prompt, whole_sentences
 from textmill.gpt2.formats import bundle
 from textmill.gpt2.inference.generation import Chunk, Finish, Generation
+from textmill.gpt2.inference.line_breaks import LineBreaks
 from textmill.gpt2.inference.logprobs import TokenNames, score
 from textmill.gpt2.inference.sampling import Settings
 from textmill.gpt2.inference.session import Session
@@ -31,6 +32,8 @@ from textmill.gpt2.tokenizer import Tokenizer
 from textmill.ground.errors import TextmillError, UserError
 
 _log = logging.getLogger(__name__)
+DRAWS = 3  # of a text that comes out empty
+NEXT_SEED = 0x1E3779B9  # large, so that the seeds of a text and of its neighbours differ
 _PIECE = 128  # tokens of a prompt read between two steps of the others; 0.1 s of two cores with 124M in int8
 
 
@@ -67,6 +70,7 @@ class Engine:
         self.tokenizer = Tokenizer.load(directory / bundle.TOKENIZER)
         self.defaults = bundle.read_json(directory, bundle.GENERATION)
         self._names = TokenNames(self.tokenizer)
+        self._breaks = LineBreaks(self.tokenizer)
         self._session = Session(directory, slots, threads, precision, device)
         self._limit = waiting
         self._rows: list[Generation] = []  # one for each of the session's first rows
@@ -128,7 +132,9 @@ class Engine:
         if not prompt:
             raise TextmillError("A prompt needs at least one token.")
         scored = None if logprobs is None else partial(score, count=logprobs, name=self._names)
-        generation = Generation(list(prompt[-self.room :]), settings, self.tokenizer.decode, deliver, scored)
+        generation = Generation(
+            list(prompt[-self.room :]), settings, self.tokenizer.decode, deliver, scored, self._breaks
+        )
         with self._wake:
             if self._closed:
                 raise TextmillError("The engine has ended and takes no more requests.")
@@ -257,7 +263,15 @@ def generate(engine: Engine, prompt: Sequence[int], settings: Settings) -> Text:
 
 
 def write(engine: Engine, topic: str, **settings: Any) -> str:
-    """Write one article and return it under its title; `settings` are fields of `Settings`."""
+    """Write one article and return it under its title; `settings` are fields of `Settings`.
+
+    An empty text is drawn again with another seed. A text that ran out of tokens ends with its last whole sentence.
+    """
     topic = " ".join(topic.split())
-    text = generate(engine, topic_prompt(engine.tokenizer, topic), Settings.of(engine.defaults, settings))
+    how = Settings.of(engine.defaults, settings)
+    for attempt in range(DRAWS):
+        drawn = replace(how, seed=how.seed + attempt * NEXT_SEED)
+        text = generate(engine, topic_prompt(engine.tokenizer, topic), drawn)
+        if text.text.strip():
+            break
     return document(topic, whole_sentences(text.text) if text.finish == "length" else text.text)

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from textmill.gpt2.inference.line_breaks import LineBreaks
 from textmill.gpt2.inference.logprobs import Scored
 from textmill.gpt2.inference.sampling import Settings, choose
 from textmill.gpt2.inference.text_stream import TextStream
@@ -94,9 +95,17 @@ class Generation(Text):
         decode: Callable[[list[int]], str],
         deliver: Callable[[Chunk], None],
         score: Callable[[NDArray[np.float32], int, int], Scored] | None = None,
+        breaks: LineBreaks | None = None,
     ) -> None:
-        """Prepare; `score` is given the logits, the token drawn and the characters before it."""
+        """Prepare.
+
+        Args:
+            score: is given the logits, the token drawn and the characters before it.
+            breaks: of the tokenizer; without them runs of line breaks are not limited.
+        """
         super().__init__(prompt, settings, decode, deliver)
+        self._breaks = breaks if settings.line_breaks else None
+        self._run = self._breaks.at_end(prompt) if self._breaks else 0  # line breaks at the context's end
         self.read = 0  # how many tokens of the context the text's row holds
         self._generator = np.random.Generator(np.random.PCG64(settings.seed))
         self._seen = dict.fromkeys(prompt)  # a set in order, so that equal requests see equal arrays
@@ -116,12 +125,15 @@ class Generation(Text):
             window: tokens the model sees at once; a longer context is cut to the last half of it and read again.
             end: the end token.
         """
-        token = choose(logits, self._seen, self._settings, self._generator)
+        forbidden = self._breaks.forbidden(self._run, self._settings.line_breaks) if self._breaks else None
+        token = choose(logits, self._seen, self._settings, self._generator, forbidden)
         if self._score:
             self._scores.append(self._score(logits, token, self._stream.length))
         if self.take(token, end):
             return True
         self._seen[token] = None
+        if self._breaks:
+            self._run = self._breaks.after(self._run, token)
         if len(self.context) > window:
             self.context, self.read = self.context[-(window // 2) :], 0
         return False

@@ -24,6 +24,7 @@ class Settings:
     repetition_penalty: float = 1.0  # divides the scores of tokens already there (Keskar et al. 2019); 1 is none
     seed: int = 0
     stop: tuple[str, ...] = ()  # the text ends before any of these
+    line_breaks: int = 0  # in a row, at most, as many as the training text has; 0: any number
 
     def __post_init__(self) -> None:
         allowed = {
@@ -34,6 +35,7 @@ class Settings:
             "repetition_penalty": 1 <= self.repetition_penalty <= 10,
             "seed": self.seed >= 0,
             "stop": all(self.stop),
+            "line_breaks": self.line_breaks >= 0,
         }
         for name, good in allowed.items():
             if not good:
@@ -54,14 +56,22 @@ class Settings:
 
 
 def choose(
-    logits: NDArray[np.float32], seen: Collection[int], settings: Settings, generator: np.random.Generator
+    logits: NDArray[np.float32],
+    seen: Collection[int],
+    settings: Settings,
+    generator: np.random.Generator,
+    forbidden: NDArray[np.intp] | None = None,
 ) -> int:
     """Draw one token; where the temperature is zero, nothing is drawn from the generator.
 
     Args:
         logits: shape (vocabulary,); not changed.
         seen: the tokens that the repetition penalty falls on, each once.
+        forbidden: tokens that are not drawn.
     """
+    if forbidden is not None and len(forbidden):
+        logits = logits.copy()
+        logits[forbidden] = -np.inf
     if settings.repetition_penalty != 1 and seen:
         logits = _penalised(logits, np.fromiter(seen, np.intp, len(seen)), settings.repetition_penalty)
     if settings.temperature == 0:
