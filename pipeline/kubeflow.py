@@ -44,7 +44,7 @@ def compile_pipeline(config: Config, resolved: Resolved, file: Path) -> None:
         UserError: no image is set, or the base is a folder of this machine.
     """
     if not config.kubeflow.image:
-        raise UserError("kubeflow.image is not set; name the image that the steps run in, by its digest.")
+        raise UserError("kubeflow.image is not set; set it to the image of the steps, by digest: NAME@sha256:...")
     config = _in_containers(config)
     resolved = replace(resolved, base=_portable(resolved.base))
     defaults = Choices.of(config, resolved.base)

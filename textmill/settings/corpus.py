@@ -62,7 +62,7 @@ class Corpus(Settings):
     eval_articles: int = Field(
         20,
         ge=0,
-        description="articles held out to judge the model, at least; a corpus of fewer than 100 holds out a fifth, and its verdicts are weak; 0: eval_percent alone decides",
+        description="minimum articles held out to evaluate the model; a corpus of fewer than 100 articles holds out a fifth, and its verdicts are weak; 0: no minimum",
     )
     validation_percent: float = Field(
         10.0,
