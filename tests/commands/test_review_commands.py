@@ -113,4 +113,4 @@ def test_the_mirror_command_runs_until_it_is_interrupted(registry: ModelRegistry
         _, error = running.communicate(timeout=60)
     assert "version 3: None -> Production, moved in MLflow" in said
     _wait_for_production(registry, 3)
-    assert (running.returncode, error.strip()) == (130, "Stopped; the same command goes on from here.")
+    assert (running.returncode, error.strip()) == (130, "Stopped; run the same command again to resume.")
