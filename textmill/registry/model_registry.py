@@ -148,7 +148,7 @@ class ModelRegistry:
                 raise
 
     def note_verdict(self, version: Version, tags: Mapping[str, str]) -> None:
-        """Tag a version that was judged, perhaps anew, with what speaks against it: `refused`, `undecided` or nothing."""
+        """Tag an evaluated version with the reasons against it: `refused`, `undecided`, or no tag if it passed."""
         for key in set(OPEN_TO_DOUBT) & version.tags.keys() - tags.keys():
             body = {"name": self.name, "version": str(version.number), "key": key}
             self._server.call("DELETE", "model-versions/delete-tag", body)

@@ -1,7 +1,7 @@
 """The promotion log: one entry per move, as a tag `move.<time>.<random>` of the version.
 
-Entries are never changed. Each names the previous entry of its version (`after`): two entries with the same `after` are
-one move seen by two observers, and readers keep the first. The random part has 6 hex digits. Deleting a version in
+Entries are never changed. Each names the previous entry of its version (`after`). Two observers of one move may both log
+it, with the same `after` and stage; readers keep the first. The random part has 6 hex digits. Deleting a version in
 MLflow deletes its entries.
 """
 
@@ -38,7 +38,7 @@ class Move:
 
     @property
     def doubt(self) -> str:
-        """What had spoken against the version, with the verdict's name before it, or nothing."""
+        """Why the version did not pass evaluation, with the outcome first; empty if it passed."""
         return doubt(self.refused, self.undecided)
 
 
@@ -48,7 +48,7 @@ def figures_of(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def doubt(refused: str | None, undecided: str | None) -> str:
-    """What Evaluate said against a version: 'refused: it copies'; nothing where it passed."""
+    """Why a version did not pass evaluation, such as 'refused: it copies'; empty if it passed."""
     return f"refused: {refused}" if refused else f"undecided: {undecided}" if undecided else ""
 
 

@@ -52,12 +52,12 @@ class Version:
 
     @property
     def undecided(self) -> str | None:
-        """Why Evaluate could not tell it from what it was compared with, or None."""
+        """Why Evaluate could not decide between it and its reference, or None."""
         return self.tags.get("undecided")
 
     @property
     def doubt(self) -> str:
-        """What speaks against it, with the verdict's name before it: 'refused: it copies'; nothing where it passed."""
+        """Why it did not pass evaluation, such as 'refused: it copies'; empty if it passed."""
         return promotion_log.doubt(self.refused, self.undecided)
 
 
