@@ -120,7 +120,7 @@ def test_what_was_judged_against_another_version_is_not_deployed_unasked() -> No
     stale = replace(SERVED, newest=4, staged=4, staged_against="version 2 in Production")
     (decision,) = _decided(stale, settings=bold)
     assert decision.what == ASK
-    assert "judged against version 2 in Production, but version 3 serves now" in decision.why
+    assert "compared with version 2 in Production, but version 3 is served now" in decision.why
 
 
 def test_a_decision_carries_its_figures() -> None:
