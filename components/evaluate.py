@@ -1,4 +1,4 @@
-"""Evaluate: is the model better than the one in Production, on articles held out of its training, and does it copy?"""
+"""Evaluate: compare the model with Production on held-out articles, and test it for copying."""
 
 from pathlib import Path
 
@@ -30,10 +30,10 @@ def Evaluate(
     settings: Parameter[str],
     code: Parameter[str],
 ) -> None:
-    """Judge the model as it will be served, and bless it or say why not.
+    """Evaluate the model as it will be served; bless it, or give the reasons against it.
 
-    `production` is a version's number, or 0; its checksum is there for caching to see another version. `base` is the JSON
-    of what the run started from.
+    `production` is a version's number, or 0; its checksum makes caching notice another version. `base` is the JSON of
+    the base that training started from.
     """
     progress.step("Evaluate")
     verdict = evaluate.evaluate(

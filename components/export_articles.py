@@ -1,4 +1,4 @@
-"""ExportArticles: one snapshot of the article store becomes Examples with the splits train, validation and eval."""
+"""ExportArticles: write a snapshot as Examples with the splits train, validation and eval."""
 
 import json
 from dataclasses import replace
@@ -32,10 +32,10 @@ def ExportArticles(
     code: Parameter[str],
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
-    """Write the snapshot's articles as TFRecords; `digest` and `code` are there for caching to see a change.
+    """Write the snapshot's articles as TFRecords; `digest` and `code` make caching notice a change.
 
-    `selection` is the JSON of a textmill.articles.selection.Selection. `sources` are names with commas between them; empty: all
-    that the snapshot holds. `cache` is a folder that keeps articles' signatures from run to run.
+    `selection` is the JSON of a textmill.articles.selection.Selection. `sources` are names separated by commas; empty: all
+    in the snapshot. `cache` is a folder of article signatures, shared between runs.
     """
     progress.step("ExportArticles")
     open_store = partial(store.article_store, database)
@@ -53,8 +53,8 @@ def ExportArticles(
     examples.set_int_custom_property("snapshot", facts.snapshot)
     examples.set_int_custom_property("articles", sum(facts.articles.values()))
     progress.result(
-        f"snapshot {facts.snapshot}: {facts.articles['train']} articles to learn from, "
-        f"{facts.articles['validation']} to choose the best step by, {facts.articles['eval']} to judge by"
+        f"snapshot {facts.snapshot}: {facts.articles['train']} articles to train on, "
+        f"{facts.articles['validation']} to choose the best step, {facts.articles['eval']} to evaluate"
         + "".join(f"; {count} left out: {reason}" for reason, count in facts.left_out.items())
     )
 
@@ -63,5 +63,5 @@ def _named(sources: str, snapshot: Snapshot) -> tuple[str, ...]:
     names = tuple(filter(None, sources.replace(" ", "").split(",")))
     if unknown := set(names) - set(snapshot.sources):
         held = ", ".join(sorted(snapshot.sources))
-        raise UserError(f"Snapshot {snapshot.number} holds no article of '{min(unknown)}'; it has those of {held}.")
+        raise UserError(f"Snapshot {snapshot.number} holds no article of '{min(unknown)}'; choose from {held}.")
     return names

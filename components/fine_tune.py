@@ -1,4 +1,4 @@
-"""FineTune: token windows become a trained GPT-2, in the directory that serving loads."""
+"""FineTune: train a GPT-2 on token windows and write its bundle."""
 
 import json
 from pathlib import Path
@@ -35,7 +35,7 @@ def FineTune(
 ) -> None:
     """Train on the windows; `shape` and `recipe` are the JSON of the configuration's model and train groups.
 
-    What `train` has beside them, such as how often a checkpoint is written, comes by the environment.
+    Settings that do not change the result, such as how often to write a checkpoint, come from the environment.
     """
     progress.step("FineTune")
     folders = Folders(

@@ -1,4 +1,4 @@
-"""Preprocess: articles become fixed-length windows of tokens, with the tokenizer beside them."""
+"""Preprocess: turn articles into fixed-length windows of tokens, and write the tokenizer."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ def Preprocess(
 ) -> None:
     """Choose or train the tokenizer, then tokenise and pack the splits that FineTune reads.
 
-    `base` is the JSON of what the run starts from; `cache` a folder that keeps articles' tokens from run to run.
+    `base` is the JSON of the base that training starts from; `cache` is a folder of tokens, shared between runs.
     """
     progress.step("Preprocess")
     source = shards.check_facts(Path(examples.uri), examples.get_string_custom_property("facts"))

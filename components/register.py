@@ -1,4 +1,4 @@
-"""Register: the judged model becomes a version in MLflow, in the stage that it has earned."""
+"""Register: register the evaluated model in MLflow and move it to its stage."""
 
 from pathlib import Path
 
@@ -25,11 +25,11 @@ def Register(
     asked: Parameter[str],
     code: Parameter[str],
 ) -> None:
-    """Log, register and stage the model, unless its version is there: MLflow is asked in every run.
+    """Log, register and stage the model, unless MLflow already has its version.
 
     `registry` names the server's identity. `stage` is where a blessed model goes: Staging, to wait for a reviewer, or
-    Production. `asked` is the run's name, never twice the same, so that this step is never reused: somebody may have
-    deleted the version since.
+    Production. `asked` is the unique name of the run, so that this step is never cached: the version may have been
+    deleted since.
     """
     progress.step("Register")
     if stage not in HELD_BY_ONE:

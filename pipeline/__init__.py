@@ -1,1 +1,1 @@
-"""The pipeline: its graph on one page, and the runners that execute it."""
+"""The pipeline: its graph, and the runners that execute it."""

@@ -1,9 +1,9 @@
-"""The pipeline as an Airflow DAG, with TFX's runner: one task a component, between tasks of our own.
+"""The pipeline as an Airflow DAG, with TFX's runner: one task per component, plus three of our own.
 
     Due ──► Resolve ──► ExportArticles ──► Preprocess ──► FineTune ──► Evaluate ──► Register ──► Deploy
 
 TFX's runner fixes every parameter when the DAG file is read, which is minutes or days before it runs. So `Resolve`
-takes the snapshot and looks up what the run depends on, and each component's task is given its parameters from there.
+takes the snapshot and looks up the run's inputs; each component's task gets its parameters from there.
 """
 
 import os
@@ -33,7 +33,7 @@ def dag(
 ) -> DAG:
     """The DAG of one configuration, whose id is the model's name.
 
-    A scheduled run trains where `watch` says that it is due; one that somebody triggers always does.
+    A scheduled run trains only if `watch` says that training is due; a triggered run always trains.
     """
     config = configuration.load(file)
     runner = AirflowDagRunner(

@@ -1,4 +1,4 @@
-"""What Beam's workers elsewhere are given: this package's source."""
+"""The Beam option that installs this package on remote workers."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,9 +9,9 @@ _PACKAGE_OPTIONS = ("--setup_file", "--extra_package", "--requirements_file")
 
 
 def package(options: Sequence[str] = ()) -> list[str]:
-    """The option by which Beam's workers install this package, where its source is at hand and no other is given.
+    """The option that makes Beam's workers install this package; empty if such an option is set or there is no source.
 
-    Without one, TFX would package itself at each run.
+    Without it, TFX would package itself at each run.
     """
     if any(option.startswith(_PACKAGE_OPTIONS) for option in options):
         return []

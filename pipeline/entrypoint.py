@@ -1,4 +1,4 @@
-"""The command of every step's container on Kubeflow: `python -m pipeline.entrypoint`, in place of TFX's own.
+"""The container command of every step on Kubeflow, instead of TFX's own: `python -m pipeline.entrypoint`.
 
 TFX's expects artifacts with their type and URIs that TensorFlow opens. Kubeflow's launcher sends artifacts of earlier
 steps without a type, and `minio://`, `s3://` or `gs://` URIs whose files it has mounted or downloaded below /minio, /s3
@@ -35,7 +35,7 @@ _SCHEMES = {"minio": "minio", "s3": "s3", "gs": "gcs"}  # of URIs, with the laun
 
 
 def to_local(uri: str, mounts: Path) -> str:
-    """The folder where the launcher keeps the files of a URI; others are left as they are."""
+    """The folder where the launcher mounts a URI; other URIs are returned unchanged."""
     scheme, found, rest = uri.partition("://")
     return str(mounts / _SCHEMES[scheme] / rest) if found and scheme in _SCHEMES else uri
 
@@ -49,7 +49,7 @@ def to_remote(path: str, mounts: Path) -> str:
 
 
 def localised(invocation: dict[str, Any], specification: type[ComponentSpec], mounts: Path) -> dict[str, Any]:
-    """What the launcher sends to a step, with types and local folders; output folders exist then."""
+    """The launcher's message with types and local folders added; creates the output folders."""
     for side, declared in (("inputs", specification.INPUTS), ("outputs", specification.OUTPUTS)):
         for name, entry in invocation.get(side, {}).get("artifacts", {}).items():
             schema = compiler_utils.get_artifact_schema(declared[name].type).decode()
@@ -62,7 +62,7 @@ def localised(invocation: dict[str, Any], specification: type[ComponentSpec], mo
 
 
 def delocalised(output: dict[str, Any], mounts: Path) -> dict[str, Any]:
-    """What a step says of its outputs, with the URIs that the launcher sent."""
+    """A step's output message with the launcher's URIs restored."""
     for entry in output.get("artifacts", {}).values():
         for artifact in entry["artifacts"]:
             artifact["uri"] = to_remote(artifact["uri"], mounts)
@@ -70,10 +70,10 @@ def delocalised(output: dict[str, Any], mounts: Path) -> dict[str, Any]:
 
 
 def fetched(described: str, model: str, volume: Path) -> str:
-    """A base's JSON as it was resolved elsewhere, with its files on this container's volume.
+    """Fetch a base that was resolved elsewhere to this container's volume; return its JSON.
 
     Raises:
-        UserError: it cannot be fetched, or is another one by now.
+        UserError: it cannot be fetched, or has changed.
     """
     base = Base.from_json(described)
     if base.from_scratch:
@@ -82,7 +82,7 @@ def fetched(described: str, model: str, volume: Path) -> str:
     wanted = Config(name=model, data_dir=volume, text=volume, model=Model(base=base.name))
     found = resolving.resolve(wanted, registry)
     if found.digest != base.digest:
-        raise UserError(f"The base {base.name} is not what it was when the pipeline was compiled; compile it again.")
+        raise UserError(f"The base {base.name} has changed since the pipeline was compiled; compile it again.")
     return found.to_json()
 
 
@@ -92,7 +92,7 @@ def _specification(executor: str) -> type[ComponentSpec]:
 
 
 def main() -> None:
-    """Run one step as Kubeflow's launcher asks for it."""
+    """Run one step for Kubeflow's launcher."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--executor_class_path", required=True)
     parser.add_argument("--json_serialized_invocation_args", required=True)

@@ -16,7 +16,7 @@ from textmill.settings.config import Config
 
 
 def graph(config: Config, resolved: Resolved, checkpoints: Path, choices: Choices | None = None) -> list[BaseComponent]:
-    """The five steps, in the order that data flows; `choices` stand in for the configuration's own."""
+    """The five steps, in the order that data flows; `choices` override the configuration."""
     given = Parameters(config, resolved, checkpoints, choices or Choices.of(config, resolved.base))
     export = ExportArticles(**given.export_articles())
     preprocess = Preprocess(

@@ -31,20 +31,20 @@ from textmill.training.bases.base import Base
 COMMAND = ("python", "-m", "pipeline.entrypoint")
 _MEANING = {
     "steps": "optimiser steps",
-    "size": "the model's: custom (as compiled), 124M, 355M, 774M or 1558M",
-    "sources": "names of the sites to learn from, with commas between them; empty: all of the snapshot",
-    "stage": "where a blessed model goes: Staging, to wait for a reviewer, or Production",
+    "size": "model size: custom (as compiled), 124M, 355M, 774M or 1558M",
+    "sources": "sources to train on, separated by commas; empty: all in the snapshot",
+    "stage": "stage of a model that passed: Staging, to wait for a reviewer, or Production",
 }
 
 
 def compile_pipeline(config: Config, resolved: Resolved, file: Path) -> None:
-    """Write the pipeline as YAML of schema 2.1.0, with a second document for what Kubernetes gives its containers.
+    """Write the pipeline as YAML of schema 2.1.0, with a second document for Kubernetes settings.
 
     Raises:
-        UserError: no image is set, or the base is a folder of this machine.
+        UserError: no image is set, or the base is a local folder.
     """
     if not config.kubeflow.image:
-        raise UserError("kubeflow.image is not set; name the image that the steps run in, by its digest.")
+        raise UserError("kubeflow.image is not set; set it to the image of the steps, by digest: NAME@sha256:...")
     config = _in_containers(config)
     resolved = replace(resolved, base=_portable(resolved.base))
     defaults = Choices.of(config, resolved.base)
@@ -94,8 +94,8 @@ def _portable(base: Base) -> Base:
     fetchable = base.from_scratch or base.version or base.name.startswith("hf:") or "/" not in base.name
     if not fetchable:
         raise UserError(
-            f"model.base is the folder {base.directory}, which no container on Kubeflow has; "
-            "give it as hf:OWNER/NAME or as a version of this model."
+            f"model.base is the local folder {base.directory}, which containers cannot read; "
+            "set it to hf:OWNER/NAME or to a version of this model."
         )
     return replace(base, directory="")
 
@@ -120,12 +120,12 @@ def _heading(config: Config, resolved: Resolved) -> str:
     production = f"version {resolved.production}" if resolved.production else "none"
     return (
         f"# {config.name}: snapshot {resolved.snapshot}, in Production {production}.\n"
-        "# Compiled by 'textmill kubeflow compile'; compile afresh for another snapshot.\n"
+        "# Compiled by 'textmill kubeflow compile'; compile again for another snapshot.\n"
     )
 
 
 def make(file: Path, snapshot: int, out: Path, parameters: Sequence[str], submit: bool) -> None:
-    """Compile a configuration's pipeline over a snapshot, and submit it where asked, with `NAME=VALUE` parameters."""
+    """Compile a configuration's pipeline over a snapshot; if `submit`, run it with `NAME=VALUE` parameters."""
     config = configuration.load(file)
     given = kubeflow_submit.parameters(parameters, tuple(Choices.__dataclass_fields__))
     progress.step("Compile")
@@ -139,10 +139,10 @@ def make(file: Path, snapshot: int, out: Path, parameters: Sequence[str], submit
 
 
 def main() -> int:
-    """Do what the command line names; failures are reported in one sentence."""
+    """Run the command line; report a failure in one sentence."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, default=configuration.DEFAULT_FILE)
-    parser.add_argument("--snapshot", type=int, required=True, help="number of the snapshot to learn from")
+    parser.add_argument("--snapshot", type=int, required=True, help="number of the snapshot to train on")
     parser.add_argument("--out", type=Path, required=True, help="the YAML file to write")
     parser.add_argument("--submit", action="store_true", help="upload it and start a run")
     parser.add_argument("--parameter", action="append", default=[], metavar="NAME=VALUE")

@@ -1,4 +1,4 @@
-"""What Kubernetes gives each step's container: environment, GPUs and memory, secrets, the volume that outlives a step.
+"""Kubernetes settings of each step's container: environment, resources, secrets and volume.
 
 Names of fields are those of `pipeline_spec.proto` and `kubernetes_executor_config.proto` of Kubeflow Pipelines. Where a
 newer field stands beside a deprecated one, both are written as kfp's own compiler does, or else the older alone: all
@@ -36,7 +36,7 @@ def equip(specification: dict[str, Any], config: Config, base: Base) -> None:
 
 
 def resources(settings: Kubeflow) -> dict[str, Any]:
-    """What FineTune asks for: the memory is its limit too, so that another pod cannot take it."""
+    """FineTune's resources; the memory request is also the limit, so that no other pod takes it."""
     gigabytes = float(parse_quantity(settings.memory)) / 1e9
     asked: dict[str, Any] = {
         "cpuRequest": float(parse_quantity(settings.cpu)),

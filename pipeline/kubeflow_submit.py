@@ -1,4 +1,4 @@
-"""Upload a compiled pipeline to Kubeflow Pipelines and start a run of it, with kfp's client."""
+"""Upload a compiled pipeline to Kubeflow Pipelines and start a run, with kfp's client."""
 
 import json
 import os
@@ -25,7 +25,7 @@ _ANSWER_WITHIN_S = 10
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """A run that Kubeflow has taken."""
+    """A submitted run."""
 
     id: str
     address: str  # of its page
@@ -35,7 +35,7 @@ def parameters(given: Sequence[str], known: Sequence[str]) -> dict[str, Any]:
     """`NAME=VALUE` pairs as a pipeline's parameters.
 
     Raises:
-        UserError: one is no pair, names no parameter, or `steps` is no whole number above 0.
+        UserError: one is not a pair, its parameter is unknown, or `steps` is not a whole number above 0.
     """
     found: dict[str, Any] = {}
     for pair in given:
@@ -45,21 +45,21 @@ def parameters(given: Sequence[str], known: Sequence[str]) -> dict[str, Any]:
         found[name] = value
     if "steps" in found:
         if not found["steps"].isdecimal() or int(found["steps"]) < 1:
-            raise UserError(f"steps={found['steps']} is no number of steps; give a whole number above 0.")
+            raise UserError(f"steps={found['steps']} is not a whole number above 0; give one, such as steps=600.")
         found["steps"] = int(found["steps"])
     return found
 
 
 def submit(settings: Kubeflow, name: str, file: Path, given: dict[str, Any]) -> Submitted:
-    """Upload the file, as a further version where the pipeline is known, and start a run in the experiment of its name.
+    """Upload the file, as a new version if the pipeline exists, and start a run in the experiment of that name.
 
     Raises:
-        UserError: no host is set, it does not answer, or it wants another token.
-        TextmillError: it refused.
+        UserError: no host is set, it does not answer, or it refuses the token.
+        TextmillError: Kubeflow Pipelines returned an error.
     """
     if not urlsplit(settings.host).hostname:
         raise UserError(
-            f"kubeflow.host is '{settings.host}', which is no address; set it to that of Kubeflow Pipelines, "
+            f"kubeflow.host is '{settings.host}', not an address; set it to the address of Kubeflow Pipelines, "
             "such as http://localhost:8080 after 'kubectl port-forward -n kubeflow svc/ml-pipeline-ui 8080:80'."
         )
     _check(settings)
@@ -96,11 +96,11 @@ def _check(settings: Kubeflow) -> None:
     if answer.status_code in (401, 403):
         raise _no_access(shown, answer.status_code)
     if not answer.ok or "json" not in answer.headers.get("Content-Type", ""):
-        raise UserError(f"What answers at {shown} is no Kubeflow Pipelines 2; check kubeflow.host.")
+        raise UserError(f"The server at {shown} is not Kubeflow Pipelines 2; check kubeflow.host.")
 
 
 def _no_access(shown: str, status: int) -> UserError:
-    return UserError(f"Kubeflow Pipelines at {shown} refused access ({status}); set {TOKEN} to a token of yours.")
+    return UserError(f"Kubeflow Pipelines at {shown} refused access (status {status}); set {TOKEN} to your token.")
 
 
 def _client(settings: Kubeflow) -> "Client":

@@ -34,16 +34,16 @@ RUNNERS = {"local": LocalDagRunner, "beam": BeamDagRunner}
 
 
 def create_pipeline(config: Config, snapshot: int) -> Pipeline:
-    """The pipeline over a snapshot, with its metadata and artifacts below the data folder.
+    """The pipeline over a snapshot, with metadata and artifacts below the data folder.
 
-    The environment of this process then has what its steps look up there.
+    Sets the environment variables that its steps read.
     """
     os.environ.update(how(config))
     return assembled(config, resolve(config, snapshot))
 
 
 def assembled(config: Config, resolved: Resolved) -> Pipeline:
-    """The pipeline with what its run depends on."""
+    """The pipeline for a run's resolved inputs."""
     root = config.data_dir / "pipeline"
     root.mkdir(parents=True, exist_ok=True)
     checkpoints = Path(config.train.checkpoint_dir or config.data_dir / "checkpoints")
@@ -58,7 +58,7 @@ def assembled(config: Config, resolved: Resolved) -> Pipeline:
 
 
 def check_metadata(file: Path) -> None:
-    """Raise UserError where the pipeline's metadata is damaged; it is only what makes steps reusable."""
+    """Raise UserError if the pipeline's metadata, by which steps are reused, is damaged."""
     if not file.exists():
         return
     try:
@@ -68,29 +68,29 @@ def check_metadata(file: Path) -> None:
         found = str(error)
     if found != "ok":
         raise UserError(
-            f"The pipeline's metadata {file} is damaged ({found.splitlines()[0]}). Move it away: "
-            f"mv {file} {file}.damaged; then run again. Nothing else is lost: every step runs once more, and a "
-            "training that was finished is taken from its checkpoints."
+            f"The pipeline's metadata {file} is damaged ({found.splitlines()[0]}). Move it away "
+            f"(mv {file} {file}.damaged) and run again. No result is lost: every step runs once more, and a "
+            "finished training is loaded from its checkpoints."
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Which steps run whatever was made before; the others are reused where nothing has changed."""
+    """Which steps run even if nothing changed."""
 
     first: str = ""  # this step and those after it; what is before it is taken as the last run recorded it
     only: str = ""  # this step alone, from its recorded inputs
 
     @property
     def steps(self) -> tuple[str, ...]:
-        """Those that this run is about."""
+        """The steps that this run executes."""
         if self.only:
             return (self.only,)
         return STEPS[STEPS.index(self.first) :] if self.first else STEPS
 
     @property
     def options(self) -> pipeline_pb2.RunOptions | None:
-        """How TFX calls that; None for all of the pipeline."""
+        """The same as TFX's options; None for the whole pipeline."""
         if self.steps == STEPS:
             return None
         options = pipeline_pb2.RunOptions()
@@ -104,7 +104,7 @@ def launch(runner: str, pipeline: Pipeline, part: Part) -> None:
     """Run a pipeline or a part of it.
 
     Raises:
-        UserError: what the part starts from was never recorded.
+        UserError: no run has recorded the inputs of the part.
     """
     compiled = Compiler().compile(pipeline)
     for node in compiled.nodes:
@@ -114,12 +114,12 @@ def launch(runner: str, pipeline: Pipeline, part: Part) -> None:
         RUNNERS[runner]().run_with_ir(compiled, part.options)
     except LookupError as error:
         raise UserError(
-            f"No run has recorded what {part.steps[0]} starts from; run all of it once with 'textmill run'."
+            f"No run has recorded the inputs of {part.steps[0]}; run the whole pipeline once with 'textmill run'."
         ) from error
 
 
 def run(file: Path, snapshot: int, runner: str, part: Part | None = None) -> None:
-    """Run the pipeline of a configuration once, over a snapshot."""
+    """Run a configuration's pipeline once over a snapshot."""
     part = part or Part()
     config = configuration.load(file)
     with alone(config.data_dir):
@@ -130,13 +130,13 @@ def run(file: Path, snapshot: int, runner: str, part: Part | None = None) -> Non
 
 
 def main() -> int:
-    """Run what the command line names; failures are reported in one sentence."""
+    """Run the command line; report a failure in one sentence."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, default=configuration.DEFAULT_FILE)
-    parser.add_argument("--snapshot", type=int, required=True, help="number of the snapshot to learn from")
+    parser.add_argument("--snapshot", type=int, required=True, help="number of the snapshot to train on")
     parser.add_argument("--runner", choices=RUNNERS, default="local")
     parser.add_argument("--from", dest="first", choices=STEPS, default="", help="run this step and those after it")
-    parser.add_argument("--again", dest="only", choices=STEPS, default="", help="run this step alone")
+    parser.add_argument("--again", dest="only", choices=STEPS, default="", help="run only this step")
     told = parser.parse_args()
     part = Part(told.first, told.only)
     return child_process.exit_code(lambda: run(told.config, told.snapshot, told.runner, part))

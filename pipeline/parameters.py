@@ -1,6 +1,6 @@
-"""What the pipeline's steps are given beside artifacts: parameters, which TFX records and by which it caches.
+"""The parameters of the pipeline's steps, which TFX records and uses as cache keys.
 
-Settings that change nothing of what a step makes are no parameters: steps find them in the environment (`how`).
+Settings that do not change a step's result are not parameters; steps read them from the environment (`how`).
 """
 
 import json
@@ -28,7 +28,7 @@ _KEPT_AND_SHOWN = ("checkpoint_every_s", "checkpoint_every", "keep_checkpoints")
 
 
 def code(step: str, backend: str) -> str:
-    """The hash of what a step runs: its modules, and the versions of the libraries that make its result.
+    """The hash of a step's code: its modules, and the versions of the libraries behind its result.
 
     Args:
         step: the name of its module.
@@ -39,7 +39,7 @@ def code(step: str, backend: str) -> str:
 
 
 def how(config: Config) -> dict[str, str]:
-    """The variable of the environment in which steps find the settings that change nothing of what they make."""
+    """The environment variable with the settings that do not change a step's result."""
     settings = {
         "signature_bytes": config.corpus.cache_bytes,
         "token_bytes": config.tokenizer.cache_bytes,
@@ -55,7 +55,7 @@ def _not_in_the_key(config: Config) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What people change from one run to the next; a runner may make these parameters of the pipeline itself."""
+    """Settings that often change between runs; a runner may make them parameters of the pipeline."""
 
     steps: Any  # FineTune's optimiser steps
     size: Any  # the model's: one of `settings.Model.size`
@@ -64,14 +64,14 @@ class Choices:
 
     @classmethod
     def of(cls, config: Config, base: Base) -> "Choices":
-        """What the configuration says."""
+        """The configuration's choices."""
         stage = "Production" if config.registry.promote == "if-better" else "Staging"
         return cls(config.train.steps, resolving.shape(config.model, base).size, "", stage)
 
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """What a run depends on outside its parameters, looked up once when it starts, so that caching sees a change."""
+    """The inputs of a run, looked up once at its start, so that caching notices a change."""
 
     snapshot: int
     digest: str  # of the snapshot
@@ -84,7 +84,7 @@ class Resolved:
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """Each step's, by the names that its component gives them; all take a hash of their code, so that a change is seen."""
+    """Each step's parameters by name; all include a hash of the step's code, so that caching notices a change."""
 
     config: Config
     resolved: Resolved
@@ -93,11 +93,11 @@ class Parameters:
 
     @property
     def shape(self) -> Model:
-        """The model's settings, with the base's sizes where there is one."""
+        """The model's settings, with the sizes of its base if it has one."""
         return resolving.shape(self.config.model, self.resolved.base)
 
     def code(self, step: str) -> str:
-        """The hash of what a step runs."""
+        """The hash of a step's code."""
         return code(step, self.config.train.backend)
 
     def export_articles(self) -> dict[str, Any]:

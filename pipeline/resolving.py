@@ -1,4 +1,4 @@
-"""What a run depends on, looked up once when it starts."""
+"""Look up the inputs of a run, once at its start."""
 
 import secrets
 
@@ -11,9 +11,9 @@ from textmill.training.bases import resolving
 
 
 def resolve(config: Config, snapshot: int) -> Resolved:
-    """Look up what the run depends on: the snapshot, the Production version, the registry and the base.
+    """Look up the snapshot, the Production version, the registry and the base.
 
-    A base that is not on this machine is fetched.
+    A base that is not on this machine is downloaded.
     """
     taken = store.article_store(config.store.database).snapshot(snapshot)
     registry = ModelRegistry(environment.address(environment.MLFLOW), config.name)

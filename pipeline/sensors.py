@@ -1,6 +1,6 @@
-"""The decisions of `textmill watch` for schedulers: Airflow's tasks and sensors, Kubeflow's recurring jobs call these.
+"""The decisions of `textmill watch`, for Airflow's sensors and Kubeflow's recurring jobs.
 
-What they remember lies in the article store, so each cause leads to one training, whoever asks.
+Their state lies in the article store, so each cause starts one training, whichever scheduler asks.
 """
 
 from pathlib import Path
@@ -11,18 +11,18 @@ from textmill.monitoring.decisions import DEPLOY, TRAIN
 
 
 def training_is_due(file: Path) -> bool:
-    """Whether to train now, by the configuration's `watch` settings; where so, the caller is to start it."""
+    """Whether training is due by the `watch` settings; if so, the caller must start it."""
     _, decisions = Watcher(Project.load(file)).look(first=True, about={TRAIN})
     return bool(decisions)
 
 
 def training_failed(file: Path) -> None:
-    """Say that the training that was due has failed, so that another is tried in a while."""
+    """Record that the due training has failed, so that it is retried later."""
     Watcher(Project.load(file)).failed()
 
 
 def deploy_if_better(file: Path) -> str:
-    """Promote the version in Staging where the configuration lets watching do so; says what was done, or is to be."""
+    """Promote a better version in Staging if `watch.deploy` allows it; return what was done or is to do."""
     watcher = Watcher(Project.load(file))
     _, decisions = watcher.look(about={DEPLOY}, act=True)
     for decision in decisions:

@@ -1,4 +1,4 @@
-"""TFX's own look at the exported articles: statistics, their schema, and what does not fit it."""
+"""TFX's statistics of the exported articles, their schema, and anomalies."""
 
 from importlib.util import find_spec
 

@@ -1,4 +1,7 @@
-"""The `textmill` command, its subcommands in the order of its help. Every heavy import stands inside the one that needs it."""
+"""The `textmill` command, with its subcommands in the order of its help.
+
+Every heavy import stands inside the subcommand that needs it.
+"""
 
 import signal
 import sys
@@ -31,7 +34,7 @@ from textmill.commands import (
 
 
 class _Help(TyperGroup):
-    """Help with the commands in groups, and their descriptions whole."""
+    """Help that lists the commands in groups, with full descriptions."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write each group under its title."""
@@ -53,7 +56,7 @@ def _version(asked: bool) -> None:
 app = typer.Typer(
     name="textmill",
     cls=_Help,
-    help="From a list of web sites to a served GPT-2 that writes in their voice.",
+    help="Crawl web sites, train a GPT-2 on their articles, and serve it.",
     epilog="'textmill COMMAND --help' describes one command.",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -64,10 +67,10 @@ app = typer.Typer(
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """From a list of web sites to a served GPT-2 that writes in their voice."""
+    """Crawl web sites, train a GPT-2 on their articles, and serve it."""
 
 
 GROUPS: dict[str, dict[str, Callable[..., None] | None]] = {
@@ -104,7 +107,7 @@ app.add_typer(_on_kubeflow)
 
 
 def main() -> None:
-    """Run the command; whatever goes wrong is said in one sentence."""
+    """Run the command; print an error as one sentence."""
     # ending the command ends its children, as Ctrl-C does; so does closing the terminal
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
@@ -116,7 +119,7 @@ def _interrupt(*_: Any) -> None:
 
 
 def _exit_code(command: Callable[..., Any]) -> int:
-    """Run the command; typer returns an exit code where it ends early, and 130 where it was interrupted."""
+    """Run the command and return its exit code; typer gives 130 if it was interrupted."""
     error: BaseException = KeyboardInterrupt()
     try:
         code = command(standalone_mode=False) or 0

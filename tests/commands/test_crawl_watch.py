@@ -33,7 +33,7 @@ def test_a_store_that_does_not_answer_is_tried_again_within_a_minute(tmp_path: P
     assert process.stdout
     try:
         said = ""
-        while not (found := re.search(r"The next crawl begins at (.{16}) UTC", said)):
+        while not (found := re.search(r"The next crawl starts at (.{16}) UTC", said)):
             line = process.stdout.readline()
             assert line, said
             said += line

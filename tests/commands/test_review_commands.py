@@ -48,9 +48,9 @@ def test_rollback_says_how_far_back_it_went_and_what_lies_behind(registry: Model
         _type("promote", number, "--why", "better")
     said = _type("rollback", "--why", "[worse]")
     assert "Version 2  Archived -> Production" in said
-    assert "Version 3 is out of Production" in said
+    assert "Version 3 has left Production" in said
     assert "Rolling back again restores version 1." in said
-    assert "Nothing lies further back." in _type("rollback")
+    assert "There is no earlier version to roll back to." in _type("rollback")
     table = _type("history")
     assert "rollback from 3: [worse]" in table
     assert "1.2345" in table
@@ -113,4 +113,4 @@ def test_the_mirror_command_runs_until_it_is_interrupted(registry: ModelRegistry
         _, error = running.communicate(timeout=60)
     assert "version 3: None -> Production, moved in MLflow" in said
     _wait_for_production(registry, 3)
-    assert (running.returncode, error.strip()) == (130, "Stopped; the same command goes on from here.")
+    assert (running.returncode, error.strip()) == (130, "Stopped; run the same command again to resume.")

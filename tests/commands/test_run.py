@@ -27,7 +27,7 @@ def project(tmp_path: Path) -> Project:
 def test_a_second_run_in_one_folder_is_refused_at_once(project: Project) -> None:
     with alone(project.config.data_dir):
         started = time.monotonic()
-        with pytest.raises(UserError, match="Another run is under way"):
+        with pytest.raises(UserError, match="Another run is using"):
             run_pipeline(project)
         assert time.monotonic() - started < 5
 
@@ -41,7 +41,7 @@ def test_the_lock_is_handed_to_the_child_that_runs(tmp_path: Path) -> None:
             stdout=subprocess.PIPE,
         )
         assert child.stdout and child.stdout.readline() == b"\n"  # it was let in
-    with pytest.raises(UserError, match="Another run is under way"), alone(tmp_path):
+    with pytest.raises(UserError, match="Another run is using"), alone(tmp_path):
         pass  # the child holds it still
     child.kill()
     child.communicate()

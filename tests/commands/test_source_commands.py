@@ -78,8 +78,8 @@ def test_forget_names_what_had_the_article(type_: Type, store: ArticleStore) -> 
     store.versions.update_many({}, {"$set": {"valid_from": now() - timedelta(1)}})
     store.take_snapshot(["mill"])
     said = type_("forget", "http://mill.example/1")
-    assert "http://mill.example/1: 1 text taken out of the store; it is not fetched again" in said
-    assert "Snapshots that held it, and can be read no more: 1." in said
+    assert "http://mill.example/1: 1 text deleted from the store; it will not be fetched again" in said
+    assert "Snapshots that held it and can no longer be read: 1." in said
     assert "the registry does not answer" in said
     assert store.articles.count_documents({}) == 0
     assert "No snapshot held it." in type_("forget", "http://mill.example/never-seen")
@@ -90,8 +90,8 @@ def test_versions_that_learned_from_a_forgotten_article_are_named() -> None:
         Version("test", number, stage, "run", now(), {"snapshot": snapshot})
         for number, stage, snapshot in ((1, "Archived", "3"), (2, "Production", "4"), (3, "Staging", "12"))
     ]
-    assert "learned from them: 1 (Archived), 2 (Production); a new run" in _models(lambda: versions, [3, 4])
-    assert _models(lambda: versions, [1, 2]) == "No version of the model learned from them."
+    assert "trained on them: 1 (Archived), 2 (Production); train one" in _models(lambda: versions, [3, 4])
+    assert _models(lambda: versions, [1, 2]) == "No version of the model was trained on them."
 
 
 @pytest.mark.parametrize(("words", "seconds"), [("1d", 86_400), ("12h", 43_200), ("30m", 1800), ("1.5s", 1.5)])
@@ -101,5 +101,5 @@ def test_durations(words: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("words", ["", "1", "d", "-1d", "0h", "daily"])
 def test_what_is_no_duration_is_named(words: str) -> None:
-    with pytest.raises(UserError, match="is no duration; write one like 1d"):
+    with pytest.raises(UserError, match="is not a duration; write one like 1d"):
         seconds_in(words)

@@ -201,7 +201,7 @@ def test_bad_ratings_fire_once(world: World) -> None:
     ]
     world.ratings.put(ratings)
     (decision,) = watcher.look()[1]
-    assert decision.why == "0% of 3 ratings of version 1 approve; at least 50% was asked"
+    assert decision.why == "version 1: 0% of 3 ratings approve (required: 50%)"
     assert watcher.look()[1] == []
 
 

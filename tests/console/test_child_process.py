@@ -23,11 +23,11 @@ def _run(folder: Path, then: str) -> None:
 
 
 def test_steps_after_a_kill_are_not_called_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(StepFailed, match=r"was killed; was memory short\? It had used 0\.[3-9] GB at its peak"):
+    with pytest.raises(StepFailed, match=r"was killed at a peak of 0\.[3-9] GB of memory"):
         _run(tmp_path, KILLED)
     printed = capsys.readouterr().out
     assert "✓ Export  nothing changed, reused" in printed
-    assert "✗ Train  broke off" in printed
+    assert "✗ Train  failed" in printed
     assert "✗ Judge  not run" in printed
     assert "✓ Train" not in printed and "✓ Judge" not in printed
 
@@ -36,7 +36,7 @@ def test_steps_after_a_failure_are_not_called_done(tmp_path: Path, capsys: pytes
     with pytest.raises(StepFailed, match="no water"):
         _run(tmp_path, "progress.failed('There is no water.', 2); raise SystemExit(2)")
     printed = capsys.readouterr().out
-    assert "✗ Train  broke off" in printed and "✗ Judge  not run" in printed
+    assert "✗ Train  failed" in printed and "✗ Judge  not run" in printed
 
 
 def test_steps_that_said_nothing_in_a_run_that_ended_well_were_reused(

@@ -52,7 +52,7 @@ def test_an_interrupted_run_goes_on_where_it_was_stopped(crawled: Project) -> No
     for step in ("ExportArticles", "Preprocess", "FineTune", "Evaluate"):
         code, printed, error = _interrupt_in(crawled, step)
         assert code == 130, error
-        assert "the same command goes on from here" in error
+        assert "run the same command again to resume" in error
         assert f"✓ {step}" not in "".join(printed)
     assert crawled.registry.versions() == []
     printed_at_last = crawled.type("run")

@@ -171,7 +171,7 @@ def test_a_base_is_fetched_in_the_container_and_brings_its_size(tmp_path: Path) 
     names = {each["name"] for each in _container(compiled, "Preprocess")["env"]}
     assert names == {"TEXTMILL_HOW", "TEXTMILL_MODEL", "TEXTMILL_VOLUME"}
     assert platform["Evaluate_executor"]["pvcMount"]
-    with pytest.raises(UserError, match=r"is the folder /home/somebody/run1, which no container"):
+    with pytest.raises(UserError, match=r"is the local folder /home/somebody/run1, which containers"):
         folder = Base("checkpoint/run1", "openai", "ef" * 32, 0, "/home/somebody/run1", base.architecture)
         _compiled(tmp_path / "folder.yaml", config, folder)
 
@@ -197,7 +197,7 @@ def test_a_container_fetches_the_base_that_the_pipeline_was_compiled_with(
     assert found.digest == base.digest
     assert Path(found.directory).is_relative_to(tmp_path / "volume")
     changed = replace(base, digest="00" * 32)
-    with pytest.raises(UserError, match="is not what it was when the pipeline was compiled"):
+    with pytest.raises(UserError, match="has changed since the pipeline was compiled"):
         entrypoint.fetched(changed.to_json(), "fetched", tmp_path / "volume")
 
 

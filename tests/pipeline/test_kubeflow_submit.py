@@ -59,14 +59,14 @@ def test_an_absent_host_is_named_at_once(file: Path) -> None:
         port = taken.getsockname()[1]
     with pytest.raises(UserError, match=rf"Kubeflow Pipelines at http://127\.0\.0\.1:{port} does not answer"):
         kubeflow_submit.submit(Settings(host=f"http://me:secret@127.0.0.1:{port}"), "handbook", file, {})
-    with pytest.raises(UserError, match=r"kubeflow\.host is '', which is no address"):
+    with pytest.raises(UserError, match=r"kubeflow\.host is '', not an address"):
         kubeflow_submit.submit(Settings(), "handbook", file, {})
 
 
 def test_a_server_that_wants_a_token_is_told_apart(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server = Kubeflow(token="let-me-in")
     with serving(server) as host:
-        with pytest.raises(UserError, match=r"refused access \(401\); set KF_PIPELINES_TOKEN"):
+        with pytest.raises(UserError, match=r"refused access \(status 401\); set KF_PIPELINES_TOKEN"):
             kubeflow_submit.submit(Settings(host=host), "handbook", file, {})
         monkeypatch.setenv(kubeflow_submit.TOKEN, "let-me-in")
         assert kubeflow_submit.submit(Settings(host=host), "handbook", file, {}).id == "run-1"
@@ -81,7 +81,7 @@ def test_a_refusal_is_passed_on_in_the_servers_words(file: Path, tmp_path: Path)
 
 @pytest.mark.parametrize("pair", ["steps", "speed=3", "steps=many", "steps=0"])
 def test_a_wrong_parameter_is_refused_before_anything_is_sent(pair: str) -> None:
-    with pytest.raises(UserError, match=r"write NAME=VALUE|is no number of steps"):
+    with pytest.raises(UserError, match=r"write NAME=VALUE|is not a whole number above 0"):
         kubeflow_submit.parameters([pair], tuple(Choices.__dataclass_fields__))
 
 
@@ -109,7 +109,7 @@ def test_watching_submits_a_pipeline_when_a_training_is_due(
             )
             for _ in range(2)
         ]
-    assert "train: there is no version yet, and 2 articles to learn from" in said[0].stdout, said[0].stderr
+    assert "train: there is no version yet, and 2 articles to train on" in said[0].stdout, said[0].stderr
     assert f"submitted: {host}/#/runs/details/run-1" in said[0].stdout
     assert "Nothing to do" in said[1].stdout  # that training is under way
     assert len(server.runs) == 1

@@ -177,7 +177,7 @@ def test_damaged_metadata_is_named_with_its_cure_and_the_run_after_it_is_right(l
     data = bytearray(file.read_bytes())
     data[100:5000] = os.urandom(4900)
     file.write_bytes(data)
-    with pytest.raises(UserError, match=r"is damaged .*Move it away: mv .*Nothing else is lost"):
+    with pytest.raises(UserError, match=r"is damaged .*Move it away \(mv .*No result is lost"):
         life.run()
     file.rename(f"{file}.damaged")
     assert life.run() == STEPS
@@ -206,7 +206,7 @@ def test_only_what_can_differ_runs_again_and_a_deleted_version_is_registered_aga
 
 
 def test_parts_run_from_what_was_recorded(life: Life) -> None:
-    with pytest.raises(UserError, match="No run has recorded what Evaluate starts from"):
+    with pytest.raises(UserError, match="No run has recorded the inputs of Evaluate"):
         life.run(Part(only="Evaluate"))
     life.run()
     assert life.run(Part(only="Evaluate")) == ["Evaluate"]

@@ -116,7 +116,7 @@ def test_the_path_of_the_address_stands_before_every_call(tmp_path: Path) -> Non
         path = json.loads((tmp_path / "file").read_text("utf-8"))["path"]
         assert path == "/behind/mlflow/api/2.0/mlflow-artifacts/artifacts/1/name"
         with pytest.raises(
-            UserError, match=r"which MLflow at .* does not pass on; start the server with --serve-artifacts"
+            UserError, match=r"MLflow at .* does not proxy the files at .*; start the server with --serve-artifacts"
         ):
             server.put_file("s3://bucket/1", "name", b"")
 
@@ -140,9 +140,9 @@ def test_the_login_is_the_addresss_own_or_mlflows_variables(monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("status", "error", "said"),
     [
-        (401, LoginRefused, "asks for a login; set MLFLOW_TRACKING_USERNAME"),
+        (401, LoginRefused, "requires a login; set MLFLOW_TRACKING_USERNAME"),
         (403, LoginRefused, "forbids runs/get"),
-        (404, MlflowRefusal, "knows no runs/get .* check MLFLOW_TRACKING_URI"),
+        (404, MlflowRefusal, "does not know runs/get .* MLFLOW_TRACKING_URI"),
     ],
 )
 def test_a_refusal_names_its_cure(status: int, error: type[MlflowRefusal], said: str) -> None:
@@ -171,7 +171,7 @@ def test_a_certificate_of_ones_own_is_named_or_not_looked_at(tmp_path: Path, mon
         def call() -> dict[str, Any]:
             return MlflowServer(f"https://{address}").call("GET", "runs/get", {})
 
-        with pytest.raises(UserError, match=r"SSLError\); name .* in MLFLOW_TRACKING_SERVER_CERT_PATH"):
+        with pytest.raises(UserError, match=r"SSLError\); set MLFLOW_TRACKING_SERVER_CERT_PATH to"):
             call()
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "none.pem"))  # says less than MLflow's own
         monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(certificate))

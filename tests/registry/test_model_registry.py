@@ -223,7 +223,7 @@ def test_an_mlflow_without_stages_is_named() -> None:
 def test_a_refused_version_is_promoted_only_by_force(registry: ModelRegistry, tmp_path: Path) -> None:
     number = _register(registry, tmp_path, 1, outcome="refused")
     assert registry.version(number).stage == "None"
-    with pytest.raises(UserError, match="was refused: a reason; promote it all the same with --force"):
+    with pytest.raises(UserError, match="was refused: a reason; to promote it anyway, add --force"):
         registry.promote(number, "I like it")
     registry.promote(number, "I like it", force=True)
     assert registry.resolve("Production").number == number  # type: ignore[union-attr]

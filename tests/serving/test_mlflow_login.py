@@ -209,14 +209,14 @@ def test_who_may_not_is_told_so_in_a_sentence(servers: dict[str, Mlflow], tmp_pa
 
     status = (*TEXTMILL[1:], "status")
     assert said(*status) == (
-        f"textmill: MLflow at {uri} asks for a login; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
+        f"textmill: MLflow at {uri} requires a login; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
         "or MLFLOW_TRACKING_TOKEN."
     )
     wrong = said(*status, MLFLOW_TRACKING_USERNAME="writer", MLFLOW_TRACKING_PASSWORD="not-the-password")
-    assert "does not take this login; check MLFLOW_TRACKING_USERNAME" in wrong
+    assert "refuses this login; check MLFLOW_TRACKING_USERNAME" in wrong
     assert "not-the-password" not in wrong
     pull = ("-P", "-m", "serving.rollout.pull", "--into", str(tmp_path / "pulled"), "--name", "forbidden")
-    assert "asks for a login" in said(*pull)
-    assert "asks for a login" in said("-P", "-m", "serving.server", "--port", "0")
+    assert "requires a login" in said(*pull)
+    assert "requires a login" in said("-P", "-m", "serving.server", "--port", "0")
     forbidden = said(*TEXTMILL[1:], "promote", "1", "--why", "I want it", **servers["login"].environment)
     assert "forbids model-versions/transition-stage (Permission denied)" in forbidden

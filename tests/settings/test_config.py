@@ -62,20 +62,20 @@ def test_sites_may_be_left_out_where_articles_were_imported(tmp_path: Path) -> N
     [
         (MINIMAL + "trian:\n  steps: 5\n", "line 5: 'trian' is not a setting; did you mean 'train'?"),
         (MINIMAL + "train:\n  stesp: 5\n", "line 6: 'train.stesp' is not a setting; did you mean 'steps'?"),
-        (MINIMAL + "train:\n  steps: many\n", "line 6: train.steps: 'many' does not fit"),
-        (MINIMAL + "train:\n  steps: 0\n", "line 6: train.steps: 0 does not fit: input should be greater than"),
+        (MINIMAL + "train:\n  steps: many\n", "line 6: train.steps: 'many' is not valid"),
+        (MINIMAL + "train:\n  steps: -1\n", "line 6: train.steps: -1 is not valid: input should be greater than"),
         (
             MINIMAL + "train:\n  optimiser: muon\n  lora_rank: 4\n",
-            "train: optimiser: 'muon' does not train the matrices",
+            "train: optimiser: 'muon' cannot train LoRA matrices",
         ),
         (MINIMAL + "model:\n  heads: 3\n", "line 5: model: heads: 3 does not divide width: 128."),
-        (MINIMAL + "model:\n  base: hf:gpt2\n", "line 6: model.base: 'hf:gpt2' is no base; write hf:OWNER/NAME"),
+        (MINIMAL + "model:\n  base: hf:gpt2\n", "line 6: model.base: 'hf:gpt2' is not a base; write hf:OWNER/NAME"),
         (
             MINIMAL + "model:\n  base: 124M\ntokenizer:\n  kind: characters\n",
             "tokenizer.kind: 'characters' contradicts model.base: '124M'",
         ),
         (MINIMAL + "tokenizer:\n  kind: base\n", "tokenizer.kind: 'base' needs a base"),
-        (MINIMAL.replace("https", "gopher"), "line 4: sources.0.start: 'gopher://handbook.example/' does not fit"),
+        (MINIMAL.replace("https", "gopher"), "line 4: sources.0.start: 'gopher://handbook.example/' is not valid"),
         ("name: handbook\n", "line 1: 'sources' is missing"),
         (MINIMAL + "corpus:\n  sources: [other]\n", "no source is named 'other'"),
         (MINIMAL + "train: [\n", "is not valid YAML"),
@@ -99,7 +99,7 @@ def test_an_absent_file_says_how_to_write_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ("model:\n  layers: 8\nmodel:\n", "lines 5 and 7: 'model' is given twice; put everything under one of them."),
+        ("model:\n  layers: 8\nmodel:\n", "lines 5 and 7: 'model' is given twice; merge the two."),
         ("train:\n  steps: 5\n  batch: 4\n  steps: 6\n", "lines 6 and 8: 'steps' is given twice"),
         ("layers: 8\n", "line 5: 'layers' is not a setting; did you mean 'model.layers'?"),
         ("train:\n  layers: 8\n", "line 6: 'train.layers' is not a setting; did you mean 'model.layers'?"),

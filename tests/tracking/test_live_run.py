@@ -165,7 +165,7 @@ def test_a_silent_server_neither_slows_nor_stops_and_is_told_of_once(
     live.end(within_s=1)
     assert time.monotonic() - began < 20
     (note,) = notes
-    assert note.startswith("MLflow takes no figures now; the training goes on")
+    assert note.startswith("Metrics cannot be sent to MLflow now; training continues")
     assert "does not answer (ReadTimeout)" in note
     assert "secret" not in note
     assert not (tmp_path / RUN_FILE).exists()

@@ -37,7 +37,7 @@ def test_a_page_has_the_verdict_the_comparison_the_links_and_the_lineage() -> No
 
 def test_two_samples_are_shown_and_their_markup_is_inert() -> None:
     page = _page()
-    samples = page[page.index("**It writes**") : page.index("**It learned from**")]
+    samples = page[page.index("**Samples**") : page.index("**Trained on**")]
     assert "Second." in samples
     assert "Third." not in samples
     assert not {"<", "!", "`", "["} & set(samples)

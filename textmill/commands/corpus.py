@@ -1,4 +1,4 @@
-"""Commands for the articles in the store: `snapshots`, `diff`, `export` and `import`."""
+"""The commands for stored articles: `snapshots`, `diff`, `export` and `import`."""
 
 from typing import Annotated
 
@@ -13,35 +13,37 @@ def snapshots(config: ConfigFile = DEFAULT) -> None:
     from textmill.console import output
 
     every = taken.every(project_of(config).store)
-    for line in taken.table(every) if every else ["There is no snapshot yet; 'textmill run' takes one when it starts."]:
+    for line in taken.table(every) if every else ["There is no snapshot yet; 'textmill run' takes one at its start."]:
         output.say(line)
 
 
 def diff(
-    before: Annotated[int, typer.Argument(help="Number of the former snapshot.")],
+    before: Annotated[int, typer.Argument(help="Number of the earlier snapshot.")],
     after: Annotated[int, typer.Argument(help="Number of the later snapshot.")],
     config: ConfigFile = DEFAULT,
 ) -> None:
-    """Say per source how many articles were added, removed and changed from one snapshot to another."""
+    """Count the articles added, removed and changed between two snapshots, per source."""
     from textmill.articles import snapshot_diff as taken
     from textmill.console import output
 
     store = project_of(config).store
     changes = taken.diff(store, store.snapshot(before), store.snapshot(after))
-    for line in taken.changes_table(changes) if changes else ["The two hold the same articles."]:
+    for line in taken.changes_table(changes) if changes else ["Both snapshots hold the same articles."]:
         output.say(line)
 
 
 def export(
     to: Annotated[str, typer.Option(metavar="URI", help="A folder, s3://BUCKET/FOLDER or gs://BUCKET/FOLDER.")],
-    snapshot: Annotated[int | None, typer.Option(help="Its number; what the store holds now if left out.")] = None,
-    form: Annotated[str, typer.Option(help="jsonl: JSON lines with all fields; text: titles and texts.")] = "jsonl",
+    snapshot: Annotated[
+        int | None, typer.Option(help="Number of the snapshot; a new one of the store if left out.")
+    ] = None,
+    form: Annotated[str, typer.Option(help="jsonl: all fields as JSON lines; text: titles and texts.")] = "jsonl",
     everything: Annotated[
-        bool, typer.Option("--all", help="Leave out nothing that 'corpus' in the file would.")
+        bool, typer.Option("--all", help="Export every article, ignoring the filters under 'corpus'.")
     ] = False,
     config: ConfigFile = DEFAULT,
 ) -> None:
-    """Write a snapshot's articles to files."""
+    """Export a snapshot's articles to files."""
     from textmill.articles import import_export
     from textmill.articles.selection import Selection
     from textmill.commands.project import take_snapshot
@@ -63,10 +65,10 @@ def export(
 
 def import_(
     uri: Annotated[str, typer.Argument(metavar="FILE|DIR|URI", help="JSON lines or text, gzipped or not.")],
-    source: Annotated[str, typer.Option(help="Name of the source, for articles that name none.")] = "imported",
+    source: Annotated[str, typer.Option(help="Source name for articles that have none.")] = "imported",
     config: ConfigFile = DEFAULT,
 ) -> None:
-    """Bring articles from files into the store; what is there already changes nothing."""
+    """Import articles from files into the store; known articles are not stored twice."""
     from textmill.articles import import_export
     from textmill.console import output
 
@@ -80,4 +82,6 @@ def import_(
     output.done("Imported", said or "no article")
     found = {name.partition(":")[2] for name in counts if name.startswith("source:")}
     if unlisted := sorted(found - set(named)):
-        output.say(f"To learn from them, put their source into the file: corpus: imported: [{', '.join(unlisted)}]")
+        output.say(
+            f"To train on them, add their source to the configuration: corpus: imported: [{', '.join(unlisted)}]"
+        )

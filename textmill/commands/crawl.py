@@ -1,4 +1,4 @@
-"""`textmill crawl`: the sites into the article store, once or again and again."""
+"""`textmill crawl`: crawl the sites into the article store, once or repeatedly."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _STORE_AGAIN_S = 60.0  # after a crawl for which the store did not answer
 
 def crawl(
     watch: Annotated[
-        str, typer.Option(metavar="EVERY", help="Crawl again so often, such as 1d, 12h or 30m, until Ctrl-C.")
+        str, typer.Option(metavar="EVERY", help="Repeat the crawl this often, such as 1d, 12h or 30m, until Ctrl-C.")
     ] = "",
     config: ConfigFile = DEFAULT,
     verbose: Verbose = False,
@@ -39,10 +39,10 @@ def crawl(
 
 
 def crawl_sites(project: Project) -> dict[str, Any]:
-    """Crawl every configured site into the store; returns the counts of each.
+    """Crawl every configured site into the store; return the counts per site.
 
     Raises:
-        UserError: none is configured, or the store does not answer.
+        UserError: no site is configured, or the store does not answer.
     """
     from textmill.console import child_process
     from textmill.local_servers import servers
@@ -59,19 +59,19 @@ def seconds_in(duration: str) -> float:
     """The seconds in a duration such as '1d', '12h', '30m' or '90s'.
 
     Raises:
-        UserError: it is none.
+        UserError: the text is not a duration.
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", duration.strip())
     if not found or float(found[1]) == 0:
-        raise UserError(f"'{duration}' is no duration; write one like 1d, 12h or 30m.")
+        raise UserError(f"'{duration}' is not a duration; write one like 1d, 12h or 30m.")
     return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[found[2]]
 
 
 def crawl_again(project: Project, every_s: float) -> NoReturn:
-    """Crawl again and again, each time so many seconds after the last beginning, until Ctrl-C.
+    """Crawl every `every_s` seconds, from start to start, until Ctrl-C.
 
-    A crawl that fails is reported, and the next one begins in its time, or within a minute where the store did not
-    answer. The configuration is read afresh for each.
+    A failed crawl is reported and the next one starts on time, or within a minute if the store did not answer. The
+    configuration is read anew for each crawl.
     """
     from textmill.commands.project import Project
     from textmill.console import output
@@ -85,7 +85,7 @@ def crawl_again(project: Project, every_s: float) -> NoReturn:
             if not _store_answers(project):
                 due_s = min(every_s, _STORE_AGAIN_S)
         wait_s = max(0.0, due_s - (time.monotonic() - began))
-        output.say(f"The next crawl begins at {datetime.now(UTC) + timedelta(seconds=wait_s):%Y-%m-%d %H:%M} UTC.")
+        output.say(f"The next crawl starts at {datetime.now(UTC) + timedelta(seconds=wait_s):%Y-%m-%d %H:%M} UTC.")
         time.sleep(wait_s)
 
 

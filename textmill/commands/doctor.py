@@ -1,4 +1,4 @@
-"""`textmill doctor`: whether this machine has what Textmill needs, and the cure where it has not."""
+"""`textmill doctor`: check what Textmill needs on this machine, and name the cure for what is missing."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _DISK_GB = 4  # dependencies and a small model's runs
 
 
 def doctor(config: ConfigFile = DEFAULT) -> None:
-    """Check what Textmill needs on this machine, and say how to put right what is missing."""
+    """Check what Textmill needs on this machine, and say how to fix what is missing."""
 
     raise typer.Exit(0 if all_good(config) else 2)
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that must be so, and the cure where it is not."""
+    """One requirement, whether it is met, and the cure if not."""
 
     what: str
     good: bool
@@ -40,7 +40,7 @@ class Check:
 
 
 def all_good(file: Path) -> bool:
-    """Print every check; true when all are good."""
+    """Print every check; return whether all passed."""
     from textmill.console.output import console, say
 
     checks = list(_checks(file))

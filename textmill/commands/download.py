@@ -1,4 +1,4 @@
-"""`textmill download`: a registered version as a folder, the bundle itself or a form that other programs read."""
+"""`textmill download`: write a registered version to a folder, as a bundle or in another form."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def download(
-    to: Annotated[Path, typer.Option(help="The folder to write: absent, or empty.")],
-    version: Annotated[int | None, typer.Argument(help="The version; the one in Production if left out.")] = None,
+    to: Annotated[Path, typer.Option(help="Folder to write; it must be absent or empty.")],
+    version: Annotated[int | None, typer.Argument(help="Version to write; the one in Production if left out.")] = None,
     form: Annotated[str, typer.Option(help="bundle, hugging-face or gpt-2-simple.")] = "bundle",
     config: ConfigFile = DEFAULT,
 ) -> None:
-    """Write a version to a folder, in the form that other programs read."""
+    """Write a version to a folder, as a bundle or in a form for other programs."""
     from textmill.console import output
 
     written = write_version(project_of(config), version, to, form)
@@ -31,10 +31,10 @@ def download(
 
 
 def write_version(project: Project, number: int | None, to: Path, form: str) -> Version:
-    """Write a version, that in Production where no number is given, to a folder.
+    """Write a version to a folder; the one in Production if `number` is None.
 
     Raises:
-        UserError: there is no such version or form, or the folder holds something.
+        UserError: there is no such version or form, or the folder is not empty.
     """
     from textmill.console import output
     from textmill.gpt2.formats import checkpoint

@@ -1,4 +1,4 @@
-"""`textmill generate`: one article, written without a server."""
+"""`textmill generate`: generate one article without a server."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 
 def generate(
-    topic: Annotated[str, typer.Argument(help="What the article is about: a title.")],
-    tokens: Annotated[int, typer.Option(min=1, help="Length, in tokens, at most.")] = 200,
+    topic: Annotated[str, typer.Argument(help="Title of the article.")],
+    tokens: Annotated[int, typer.Option(min=1, help="Maximum length in tokens.")] = 200,
     temperature: Annotated[
-        float | None, typer.Option(min=0, max=10, help="0: the likeliest word each time; the model's own if left out.")
+        float | None, typer.Option(min=0, max=10, help="0: always the likeliest token; the model's own if left out.")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same text.")] = None,
-    bundle: Annotated[Path | None, typer.Option(help="Write with the model in this folder instead.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Use the model in this folder instead.")] = None,
     config: ConfigFile = DEFAULT,
 ) -> None:
-    """Write one article with the Production version and print it."""
+    """Generate one article with the Production version and print it."""
 
     model = checked(bundle) if bundle else fetch(project_of(config))
     typer.echo(write(model, topic, tokens, temperature, seed))
@@ -49,7 +49,7 @@ def fetch(project: Project) -> Path:
 
 
 def checked(directory: Path) -> Path:
-    """A bundle's folder that the user named, its files verified; UserError where they are not what they were."""
+    """The folder of a bundle, with its files verified; UserError if one is damaged."""
     from textmill.gpt2.formats import bundle
 
     bundle.verify(directory)
@@ -57,7 +57,7 @@ def checked(directory: Path) -> Path:
 
 
 def write(directory: Path, topic: str, tokens: int, temperature: float | None, seed: int | None) -> str:
-    """An article, with its title, by the model in a bundle's folder."""
+    """Generate an article, title included, with the model in a bundle's folder."""
     from textmill.gpt2.inference import engine as inference
 
     engine = inference.Engine(directory, slots=1)

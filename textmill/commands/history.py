@@ -21,16 +21,16 @@ _UNWRAPPED = 10_000  # columns
 
 
 def history(
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
     config: ConfigFile = DEFAULT,
 ) -> None:
-    """Show the promotion log: who moved which version where, when and why."""
+    """Show the promotion log: who moved which version, when, where and why."""
 
     show(project_of(config), as_json)
 
 
 def show(project: Project, as_json: bool = False) -> None:
-    """Print the promotion log, the oldest entry first: a table, or one JSON object a line."""
+    """Print the promotion log, oldest entry first: a table, or one JSON object per line."""
     from rich.console import Console
 
     from textmill.console.output import console, say

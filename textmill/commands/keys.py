@@ -1,13 +1,13 @@
-"""`textmill key`: an API key for the server."""
+"""`textmill key`: make an API key for the server."""
 
 from typing import Annotated
 
 import typer
 
 
-def key(name: Annotated[str, typer.Argument(help="Whose key it is; shown in the server's file.")]) -> None:
-    """Make an API key for the server: prints it once, and the line for the file that serve.keys_file names."""
+def key(name: Annotated[str, typer.Argument(help="Owner of the key, as written in the file of keys.")]) -> None:
+    """Make an API key for the server; print it once, with its line for serve.keys_file."""
     from textmill.ground import api_keys
 
     made = api_keys.make(name)
-    typer.echo(f"The key, which is not shown again:\n  {made.key}\nIts line for the file of keys:\n  {made.line}")
+    typer.echo(f"The key, which is shown only once:\n  {made.key}\nIts line for the file of keys:\n  {made.line}")

@@ -1,4 +1,4 @@
-"""`textmill kubeflow`: the pipeline compiled and submitted by a child process that may import TFX."""
+"""`textmill kubeflow`: compile and submit the pipeline, in a child process that imports TFX."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ if TYPE_CHECKING:
 
 
 def kubeflow_compile(
-    out: Annotated[Path, typer.Option(help="The YAML file to write.")] = Path("pipeline.yaml"),
+    out: Annotated[Path, typer.Option(help="YAML file to write.")] = Path("pipeline.yaml"),
     snapshot: SnapshotNumber = None,
     config: ConfigFile = DEFAULT,
     verbose: Verbose = False,
 ) -> None:
-    """Write the pipeline as a file that Kubeflow Pipelines 2 takes."""
+    """Compile the pipeline to a YAML file for Kubeflow Pipelines 2."""
     from textmill.console import output
 
     compile_for(project_of(config, verbose), out, snapshot)
-    output.say("Next: textmill kubeflow submit, or upload the file in Kubeflow's page")
+    output.say("Next: textmill kubeflow submit, or upload the file on Kubeflow's page")
 
 
 def kubeflow_submit(
     parameter: Annotated[
-        list[str] | None, typer.Option("--set", help="steps=, size=, sources= or stage=, for this run.")
+        list[str] | None, typer.Option("--set", help="Set steps=, size=, sources= or stage= for this run.")
     ] = None,
     snapshot: SnapshotNumber = None,
     config: ConfigFile = DEFAULT,
     verbose: Verbose = False,
 ) -> None:
-    """Compile the pipeline afresh, upload it and start a run."""
+    """Compile the pipeline, upload it and start a run."""
 
     submit(project_of(config, verbose), parameter or [], snapshot)
 
 
 def compile_for(project: Project, out: Path, snapshot: int | None = None) -> dict[str, Any]:
-    """Write the pipeline over a snapshot, of what the store holds now unless one is named, as YAML for Kubeflow."""
+    """Write the pipeline as YAML for Kubeflow, over a snapshot; a new one if `snapshot` is None."""
     return _run(project, out, snapshot, [])
 
 
 def submit(project: Project, parameters: Sequence[str], snapshot: int | None = None) -> dict[str, Any]:
-    """Compile over a snapshot, upload and run; returns the run's id and the address of its page.
+    """Compile over a snapshot, upload and run; return the run's id and its page's address.
 
     Args:
-        parameters: `NAME=VALUE` each, for this run alone.
+        parameters: `NAME=VALUE` each, for this run only.
     """
     given = [f"--parameter={parameter}" for parameter in parameters]
     out = project.config.data_dir / "kubeflow" / f"{project.config.name}.yaml"
@@ -64,9 +64,9 @@ def _run(project: Project, out: Path, snapshot: int | None, options: Sequence[st
     from textmill.training.bases import resolving
 
     if out.suffix != ".yaml":
-        raise UserError(f"Kubeflow takes no '{out.name}'; give a file whose name ends in .yaml.")
+        raise UserError(f"'{out.name}' does not end in .yaml, as Kubeflow requires; name the file FILE.yaml.")
     if not project.config.kubeflow.image:
-        raise UserError("kubeflow.image is not set; name the image that the steps run in, by its digest.")
+        raise UserError("kubeflow.image is not set; set it to the image of the steps, by digest: NAME@sha256:...")
     resolving.check_folder(project.config)
     addresses = project.addresses
     project.registry.check()

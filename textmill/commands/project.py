@@ -1,4 +1,4 @@
-"""`textmill init`, and what a configuration file stands for: its store, its registry, its logs."""
+"""`textmill init`, and the project of a configuration file: its store, registry and logs."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 DEFAULT = Path("textmill.yaml")
 
-ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.")]
+ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="Configuration file.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show everything that TFX, Scrapy and TensorFlow print.")]
-Why = Annotated[str, typer.Option(help="The reason, kept in the promotion log.")]
-SnapshotNumber = Annotated[int | None, typer.Option(help="A recorded snapshot; the store as it is now if left out.")]
+Why = Annotated[str, typer.Option(help="Reason to record in the promotion log.")]
+SnapshotNumber = Annotated[int | None, typer.Option(help="Number of a snapshot; a new one of the store if left out.")]
 
 _KEEP_LOGS = 20  # of each kind
 
 
 def init(
-    start: Annotated[str, typer.Argument(metavar="URL", help="Where the site starts: a page, a feed or a sitemap.")],
+    start: Annotated[str, typer.Argument(metavar="URL", help="URL to start from: a page, a feed or a sitemap.")],
     name: Annotated[str, typer.Option(help="Name of the model; the site's host name if left out.")] = "",
     config: ConfigFile = DEFAULT,
 ) -> None:
@@ -38,12 +38,12 @@ def init(
     from textmill.settings import yaml_file as configuration
 
     chosen = configuration.write_template(config, start, name)
-    typer.echo(f"{config} is written: the model's name is '{chosen}'. Next: textmill up")
+    typer.echo(f"{config} is written; the model's name is '{chosen}'. Next: textmill up")
 
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """One configuration file and what it says."""
+    """One configuration file and its settings."""
 
     file: Path
     config: Config
@@ -76,7 +76,7 @@ class Project:
         return ArticleStore.connect(servers.store_address(self.config.data_dir), self.config.store.database)
 
     def log(self, step: str) -> Path:
-        """A fresh log file for one step; the oldest of its kind go."""
+        """A new log file for one step; the oldest logs of that step are deleted."""
         from textmill.local_servers import servers
 
         path = servers.log_of(self.config.data_dir, f"{step}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
@@ -91,12 +91,12 @@ def project_of(config: Path, verbose: bool = False) -> Project:
 
 
 def take_snapshot(project: Project) -> Snapshot:
-    """Record what the store holds now, for a run to learn from.
+    """Take a snapshot of the store for a run to train on.
 
     Raises:
-        UserError: it holds nothing.
+        UserError: the store holds no article of the sources.
     """
     snapshot = project.store.take_snapshot(project.config.learned_sources)
     if not snapshot.articles:
-        raise UserError("The store holds no article to learn from; crawl first with 'textmill crawl'.")
+        raise UserError("The store holds no article to train on; crawl first with 'textmill crawl'.")
     return snapshot

@@ -1,4 +1,4 @@
-"""`textmill promote` and `textmill rollback`: versions moved from stage to stage."""
+"""`textmill promote` and `textmill rollback`: move versions between stages."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from textmill.commands.project import DEFAULT, ConfigFile, Why, project_of
 
 
 def promote(
-    version: Annotated[int | None, typer.Argument(help="The version; the one in Staging if left out.")] = None,
+    version: Annotated[int | None, typer.Argument(help="Version to move; the one in Staging if left out.")] = None,
     stage: Annotated[str, typer.Option(help="Staging, Production, Archived or None.")] = "Production",
     why: Why = "",
     force: Annotated[bool, typer.Option("--force", help="Promote a refused version; needs --why.")] = False,
@@ -33,17 +33,23 @@ def promote(
     move = registry.promote(version, why, stage, force)
     output.done(f"Version {move.version}", f"{move.former} -> {move.stage}")
     if registry.version(version).stage != stage:
-        output.say("Somebody else has moved it since; see 'textmill history'.")
+        output.say("Someone else has moved it since; see 'textmill history'.")
 
 
 def rollback(why: Why = "rolled back by hand", config: ConfigFile = DEFAULT) -> None:
-    """Put the former Production version back; again, and the one before that."""
+    """Restore the previous Production version; repeat to go further back."""
     from textmill.console import output
 
     registry = project_of(config).registry
     move = registry.rollback(why)
     output.done(f"Version {move.version}", f"{move.former} -> {move.stage}")
     if move.undoes:
-        output.say(f"Version {move.undoes} is out of Production; a rollback does not bring it back, 'promote' does.")
+        output.say(
+            f"Version {move.undoes} has left Production; to bring it back, use 'textmill promote {move.undoes}'."
+        )
     further = registry.former_production()
-    output.say(f"Rolling back again restores version {further.number}." if further else "Nothing lies further back.")
+    output.say(
+        f"Rolling back again restores version {further.number}."
+        if further
+        else "There is no earlier version to roll back to."
+    )

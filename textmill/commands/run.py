@@ -1,4 +1,4 @@
-"""`textmill run`: the pipeline over what the store holds now, on this machine."""
+"""`textmill run`: run the pipeline on this machine, over a new snapshot of the store."""
 
 from __future__ import annotations
 
@@ -21,14 +21,12 @@ STEPS = ("ExportArticles", "Preprocess", "FineTune", "Evaluate", "Register")
 
 def run(
     config: ConfigFile = DEFAULT,
-    runner: Annotated[
-        str, typer.Option(help="local: one step after the other; beam: as Beam schedules them.")
-    ] = "local",
+    runner: Annotated[str, typer.Option(help="local: one step after another; beam: scheduled by Beam.")] = "local",
     first: Annotated[
         str,
-        typer.Option("--from", metavar="STEP", help="Run this step and those after it, though nothing has changed."),
+        typer.Option("--from", metavar="STEP", help="Run this step and all after it, even if nothing changed."),
     ] = "",
-    again: Annotated[str, typer.Option(metavar="STEP", help="Run this step alone, from its recorded inputs.")] = "",
+    again: Annotated[str, typer.Option(metavar="STEP", help="Run only this step, from its recorded inputs.")] = "",
     verbose: Verbose = False,
 ) -> None:
     """Run the pipeline: export, preprocess, fine-tune, evaluate, register."""
@@ -38,7 +36,7 @@ def run(
     if runner not in ("local", "beam"):
         raise UserError(f"There is no runner '{runner}'; choose local or beam.")
     if first and again:
-        raise UserError("--from and --again exclude each other; --from runs the steps after it as well.")
+        raise UserError("--from and --again exclude each other; --from also runs the steps after it, --again does not.")
     for step in filter(None, (first, again)):
         if step not in STEPS:
             raise UserError(f"There is no step '{step}'; choose one of {', '.join(STEPS)}.")
@@ -60,13 +58,13 @@ def _changed(config: Config) -> list[str]:
 
 
 def run_pipeline(project: Project, runner: str = "local", part: Sequence[str] = ()) -> dict[str, Any]:
-    """Run the pipeline over what the store holds now; returns the registered version and its stage.
+    """Run the pipeline over a new snapshot of the store; return the registered version and its stage.
 
     Args:
-        part: options of `pipeline.local` that say which steps are to run.
+        part: options of `pipeline.local` that choose the steps to run.
 
     Raises:
-        UserError: another run is under way in this data folder.
+        UserError: another run uses this data folder.
     """
     from textmill.commands.project import take_snapshot
     from textmill.console import child_process

@@ -1,4 +1,4 @@
-"""`textmill serve`: the web page and the HTTP API, as a child process that this one waits for."""
+"""`textmill serve`: serve the web page and the HTTP API, in a child process."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 
 def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on; serve.port if left out.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Generation processes on the CPU.")] = None,
-    devices: Annotated[str, typer.Option(help="GPUs to generate on, such as 0,1,2,3: a process each.")] = "",
-    engine: Annotated[str, typer.Option(help="onnxruntime, or ctranslate2 for GPUs it no longer knows.")] = "",
-    worker_urls: Annotated[str, typer.Option(help="Addresses of workers that run elsewhere, with commas.")] = "",
-    bundle: Annotated[Path | None, typer.Option(help="Serve this model's folder instead of a version.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Generation processes on the CPU; serve.workers if left out.")
+    ] = None,
+    devices: Annotated[str, typer.Option(help="GPUs to generate on, such as 0,1,2,3; one process each.")] = "",
+    engine: Annotated[str, typer.Option(help="onnxruntime, or ctranslate2 for older GPUs.")] = "",
+    worker_urls: Annotated[str, typer.Option(help="Addresses of remote workers, separated by commas.")] = "",
+    bundle: Annotated[Path | None, typer.Option(help="Serve the model in this folder instead of a version.")] = None,
     config: ConfigFile = DEFAULT,
     verbose: Verbose = False,
 ) -> None:
@@ -45,14 +47,14 @@ def serve(
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server that runs."""
+    """A running server."""
 
     address: str
     process: subprocess.Popen[bytes]
     log: Path
 
     def wait(self) -> None:
-        """Wait until it ends; it should not, so that is an error."""
+        """Wait until the server ends, which is always an error."""
         from textmill.console import child_process
 
         code = self.process.wait()
@@ -61,10 +63,10 @@ class Server:
 
 @contextmanager
 def serving(project: Project, port: int | None = None, options: Sequence[str] = ()) -> Iterator[Server]:
-    """Serve the configured stage's version while the block runs; gives the server once it is ready.
+    """Serve the configured stage's version while the block runs; yield the server once it is ready.
 
     Args:
-        options: more of the server's own, such as `--workers=4`.
+        options: more options of the server, such as `--workers=4`.
 
     Raises:
         UserError: there is no such version, or the port is in use.

@@ -1,4 +1,4 @@
-"""`textmill up`, `down` and `mirror`: the servers that a laptop needs."""
+"""`textmill up`, `down` and `mirror`: the local servers."""
 
 from textmill.commands.project import DEFAULT, ConfigFile, project_of
 
@@ -28,7 +28,7 @@ def down(config: ConfigFile = DEFAULT) -> None:
 
 
 def mirror(config: ConfigFile = DEFAULT) -> None:
-    """Mirror moves made in MLflow's page to stages, aliases and the log, until Ctrl-C."""
+    """Copy moves made on MLflow's page to stages, aliases and the log, until Ctrl-C."""
     import threading
 
     from textmill.console import output
@@ -37,5 +37,5 @@ def mirror(config: ConfigFile = DEFAULT) -> None:
 
     registry = project_of(config).registry
     registry.check()
-    output.say(f"Mirroring the moves that are made in MLflow's page for '{registry.name}'; Ctrl-C stops it.")
+    output.say(f"Mirroring the moves made on MLflow's page for '{registry.name}'; Ctrl-C stops it.")
     Reconciler(registry, lambda move: output.say(sentence(move))).run(EVERY_S, threading.Event())

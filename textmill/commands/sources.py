@@ -1,4 +1,4 @@
-"""`textmill sources` and `textmill forget`: how each site was crawled, and an article taken out for good."""
+"""`textmill sources` and `textmill forget`: show how each site was crawled; remove an article for good."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _FALLEN = 0.5  # of the usual: less is worth a look, though not yet a collapse
 
 
 def sources(
-    refused: Annotated[str, typer.Option(metavar="SITE", help="List a site's refused pages and their reasons.")] = "",
-    release: Annotated[str, typer.Option(metavar="SITE", help="Let a site out of quarantine.")] = "",
+    refused: Annotated[str, typer.Option(metavar="SITE", help="List a site's refused pages with reasons.")] = "",
+    release: Annotated[str, typer.Option(metavar="SITE", help="Release a site from quarantine.")] = "",
     config: ConfigFile = DEFAULT,
 ) -> None:
-    """Show how each site was last crawled, against what is usual for it, and which are quarantined."""
+    """Compare each site's last crawl with its usual yield, and show which sites are quarantined."""
     from textmill.articles.sources import release as let_out
     from textmill.console import output
 
@@ -40,12 +40,12 @@ def sources(
 def forget(
     url: Annotated[str, typer.Argument(metavar="URL", help="The article's address.")], config: ConfigFile = DEFAULT
 ) -> None:
-    """Take an article's texts out of the store for good, and name the snapshots and versions that had them."""
+    """Delete an article from the store for good, and list the snapshots and versions that used it."""
     forget_article(project_of(config), url)
 
 
 def show(project: Project) -> None:
-    """Print a table of the configured sources, and why any is quarantined."""
+    """Print a table of the configured sources, and the reason for each quarantine."""
     from rich.table import Table
 
     from textmill.articles import sources
@@ -63,8 +63,8 @@ def show(project: Project) -> None:
             output.say(state.last["failure"])
         if state.quarantine:
             output.say(
-                f"'{state.name}' is quarantined: {state.quarantine}. Its articles are left out of every new snapshot; "
-                f"look at 'textmill sources --refused {state.name}', then 'textmill sources --release {state.name}'."
+                f"'{state.name}' is quarantined: {state.quarantine}. New snapshots leave its articles out; "
+                f"check 'textmill sources --refused {state.name}', then run 'textmill sources --release {state.name}'."
             )
 
 
@@ -107,29 +107,31 @@ def show_refused(project: Project, name: str) -> None:
 
 
 def forget_article(project: Project, url: str) -> None:
-    """Forget an article and print what had it."""
+    """Delete an article and print what used it."""
     from textmill.articles.forgetting import forget
     from textmill.console import output
 
     done = forget(project.store, url)
-    texts = f"{done.versions} text{'' if done.versions == 1 else 's'} taken out of the store; it is not fetched again"
+    texts = (
+        f"{done.versions} text{'' if done.versions == 1 else 's'} deleted from the store; it will not be fetched again"
+    )
     output.done(
-        "Forgotten", f"{done.url}: {texts if done.versions else 'the store has no text of it; it is never fetched'}"
+        "Forgotten", f"{done.url}: {texts if done.versions else 'the store has no text of it; it will not be fetched'}"
     )
     if not done.snapshots:
         output.say("No snapshot held it.")
         return
-    output.say(f"Snapshots that held it, and can be read no more: {', '.join(map(str, done.snapshots))}.")
+    output.say(f"Snapshots that held it and can no longer be read: {', '.join(map(str, done.snapshots))}.")
     output.say(_models(lambda: project.registry.versions(), done.snapshots))
 
 
 def _models(versions: Callable[[], list[Version]], snapshots: list[int]) -> str:
-    """The sentence on versions of the model that learned from these snapshots."""
+    """The sentence on the model versions trained on these snapshots."""
     try:
         found = [each for each in versions() if each.tags.get("snapshot") in set(map(str, snapshots))]
     except TextmillError as error:
-        return f"Which versions learned from them is not known, as the registry does not answer: {error}"
+        return f"Versions trained on them are unknown, as the registry does not answer: {error}"
     if not found:
-        return "No version of the model learned from them."
+        return "No version of the model was trained on them."
     named = ", ".join(f"{each.number} ({each.stage})" for each in found)
-    return f"Versions of the model that learned from them: {named}; a new run makes one that did not."
+    return f"Versions of the model trained on them: {named}; train one without the article with 'textmill run'."

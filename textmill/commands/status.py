@@ -26,7 +26,7 @@ def status(config: ConfigFile = DEFAULT) -> None:
 
 
 def show(project: Project) -> None:
-    """Print the articles of each site, the versions with their stages, and the addresses."""
+    """Print the articles per site, the versions with their stages, and the addresses."""
     from rich.table import Table
 
     from textmill.console.output import console, say
@@ -51,7 +51,7 @@ def show(project: Project) -> None:
 
 
 def _watching(log: WatchLog) -> None:
-    """What watching saw last, and decided; nothing where nobody watches."""
+    """Print the last check of `textmill watch` and its decisions; nothing if it never ran."""
     from textmill.console.output import console, say
 
     look = log.last_look()

@@ -1,11 +1,12 @@
-"""`textmill train`: a plain text file in, a model bundle out, with no TFX, no MLflow and no store.
+"""`textmill train`: train on a plain text file and write a model bundle, without TFX, MLflow or a store.
 
-A configuration that has sites instead of a text has the articles in the store written to a text first. What happens then is what the pipeline's ExportArticles, Preprocess and FineTune do, in one process. The output folder has
+If the configuration names sites instead of a text, the stored articles are first written to a text file. The rest is
+what the pipeline's ExportArticles, Preprocess and FineTune do, in one process. The output folder holds
 
-    model/          the bundle, which serving loads and transformers' from_pretrained reads
-    logs/           TensorBoard's files, `history.json`, `samples.txt`, and what the training printed
-    checkpoints/    what a training that was stopped goes on from
-    bases/          models to start from that were downloaded
+    model/          the bundle, for serving and for transformers' from_pretrained
+    logs/           TensorBoard's files, `history.json`, `samples.txt`, and the training's log
+    checkpoints/    what a stopped training resumes from
+    bases/          downloaded base models
 """
 
 from __future__ import annotations
@@ -33,17 +34,19 @@ ARTICLES = "articles.txt"
 
 def train(
     text: Annotated[
-        Path | None, typer.Option(envvar="TEXTMILL_TEXT", help="The text, in UTF-8; the configuration's if left out.")
+        Path | None, typer.Option(envvar="TEXTMILL_TEXT", help="Text file in UTF-8; the configuration's if left out.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The folder for the model and its checkpoints.")] = None,
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="A configuration; else the defaults.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the model and its checkpoints.")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="Configuration file; defaults if left out.")
+    ] = None,
     base: Annotated[
-        str, typer.Option(envvar="MODELSIZE", help="What to start from: a folder, 124M (downloaded), or scratch.")
+        str, typer.Option(envvar="MODELSIZE", help="Base to start from: a folder, 124M (downloaded) or scratch.")
     ] = "",
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps; train.steps if left out.")] = None,
     verbose: Verbose = False,
 ) -> None:
-    """Train on a plain text file, or on the articles in the store: no pipeline, no registry."""
+    """Train on a plain text file or on the stored articles, without pipeline or registry."""
     from textmill.console import output
 
     model = train_text(plan(config, text, out, base, steps), verbose)
@@ -51,7 +54,7 @@ def train(
 
 
 def plan(file: Path | None, text: Path | None, out: Path | None, base: str, steps: int | None) -> Config:
-    """The configuration, or the defaults, with what the command line says instead; `data_dir` is the output folder.
+    """The configuration or the defaults, overridden by the command line; `data_dir` is the output folder.
 
     Raises:
         UserError: there is no text or no folder, or a setting is wrong.
@@ -78,12 +81,12 @@ def plan(file: Path | None, text: Path | None, out: Path | None, base: str, step
 
 
 def _base(base: str) -> str:
-    """A base as it is spelled on the command line, where a folder is meant from the folder that one is in."""
+    """The base named on the command line; a folder is relative to the current directory."""
     return str(Path(base).expanduser().absolute()) if base and Path(base).expanduser().is_dir() else base
 
 
 def train_text(config: Config, verbose: bool = False) -> Path:
-    """Train in a child process and show its progress; returns the bundle's folder.
+    """Train in a child process and show its progress; return the bundle's folder.
 
     Raises:
         TextmillError: as `work`.
@@ -106,7 +109,7 @@ def train_text(config: Config, verbose: bool = False) -> Path:
 
 
 def from_store(config: Config, file: Path) -> Path:
-    """Write the articles that the store holds now to a text file, in the order of their keys, which is a random one.
+    """Write the articles now in the store to a text file, in the random order of their keys.
 
     Raises:
         UserError: the store does not answer, or holds no article of the configured sources.
@@ -120,7 +123,7 @@ def from_store(config: Config, file: Path) -> Path:
     store = ArticleStore.connect(servers.store_address(config.data_dir), config.store.database)
     snapshot = store.take_snapshot(config.learned_sources)
     if not snapshot.articles:
-        raise UserError("The store holds no article to learn from; crawl first with 'textmill crawl'.")
+        raise UserError("The store holds no article to train on; crawl first with 'textmill crawl'.")
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f".{file.name}")
     with partial.open("w", encoding="utf-8") as out:
@@ -132,10 +135,10 @@ def from_store(config: Config, file: Path) -> Path:
 
 
 def work(config: Config) -> dict[str, Any]:
-    """Prepare the text and train on it, in this process; returns what came of it.
+    """Prepare the text and train on it in this process; return the result.
 
     Raises:
-        UserError: the text is too short, the base cannot be had, or as `training.train`.
+        UserError: the text is too short, the base cannot be fetched, or as `training.train`.
     """
     from textmill.console import progress
     from textmill.registry.model_registry import ModelRegistry
@@ -173,7 +176,7 @@ def _prepare(config: Config, base: Base, window: int, folders: Folders) -> None:
 
 
 def main() -> int:
-    """Do the work that the first argument describes, in JSON; failures are reported in one sentence."""
+    """Do the work that the first argument describes in JSON; report a failure in one sentence."""
     from textmill.console import child_process, progress
     from textmill.settings.config import Config
 

@@ -1,4 +1,4 @@
-"""`textmill watch`: look, decide, act, and write down what was decided."""
+"""`textmill watch`: check, decide, act, and log each decision."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _BEAT_S = 20  # between two signs of life; after two minutes without one somebod
 
 
 def watch(
-    once: Annotated[bool, typer.Option("--once", help="Look once and end: for a scheduler that calls again.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Check once and exit, for use by a scheduler.")] = False,
     config: ConfigFile = DEFAULT,
     verbose: Verbose = False,
 ) -> None:
-    """Train when articles, time, ratings or drift say so, and deploy what is better; until Ctrl-C."""
+    """Train when articles, time, ratings or drift require it, and deploy better versions, until Ctrl-C."""
     from textmill.console import output
 
     project = project_of(config, verbose)
@@ -39,10 +39,9 @@ def watch(
 
 
 class Watcher:
-    """Decides by what it sees and what is remembered of former looks.
+    """Decides from the current figures and the state of earlier checks.
 
-    A loop, an Airflow sensor and a recurring job each call `look`; what is remembered lies in the store, so that they
-    agree.
+    A loop, an Airflow sensor and a recurring job each call `look`. They share one state, which lies in the store.
     """
 
     def __init__(self, project: Project) -> None:
@@ -63,12 +62,12 @@ class Watcher:
     def look(
         self, first: bool = False, about: Collection[str] = ("train", "deploy"), act: bool = False
     ) -> tuple[Figures, list[Decision]]:
-        """Look once; what is decided is written down, and is then the caller's to do.
+        """Check once and log the decisions; the caller then carries them out.
 
-        Nothing is decided while somebody is acting on what was decided before.
+        Nothing is decided while an earlier decision is being carried out.
 
         Args:
-            act: the caller acts within `acting`; should it be killed before, the next look decides the same again.
+            act: the caller acts within `acting`; if it is killed before, the next check decides the same again.
         """
         from textmill.monitoring.decisions import decide
 
@@ -85,12 +84,12 @@ class Watcher:
         return figures, decisions
 
     def failed(self) -> None:
-        """Remember that the training just decided on has failed: another try is due in a while."""
+        """Record that the training just decided on has failed, so that it is retried later."""
         self.log.remember(replace(self.log.state()[0], failed=True))
 
     @contextmanager
     def acting(self, decision: Decision) -> Iterator[None]:
-        """Do what was decided inside the block: signs of life are given meanwhile, and a failure is tried again."""
+        """Carry out a decision inside the block, with heartbeats; a failure is retried later."""
         from textmill.monitoring.decisions import TRAIN
 
         ended = threading.Event()
@@ -121,7 +120,7 @@ class Watcher:
                 self.log.beat()
 
     def act(self, decision: Decision) -> str:
-        """Do what was decided, and say what came of it."""
+        """Carry out a decision and return the result as a sentence."""
         from textmill.monitoring.decisions import DEPLOY, TRAIN
 
         if decision.what == TRAIN:
@@ -144,10 +143,10 @@ class Watcher:
 
 
 def keep_watching(project: Project, stop: Event, once: bool = False, say: Callable[[str], None] | None = None) -> None:
-    """Look, decide and act every so often, until `stop` is set; a failure is said, and watching goes on.
+    """Check, decide and act every `watch.every_s` seconds until `stop` is set; report failures and go on.
 
     Args:
-        once: look once, and pass failures on: for a scheduler that calls again.
+        once: check once and raise failures, for use by a scheduler.
     """
     from pymongo.errors import PyMongoError
 

@@ -1,4 +1,4 @@
-"""What a child process of the command does around its work; `textmill.console.output` starts it and shows what it reports."""
+"""Run work in a child process, show its progress, and pass on its outcome or error."""
 
 import json
 import os
@@ -18,9 +18,9 @@ _INTERRUPTED = 130  # what shells give for SIGINT
 
 
 def exit_code(work: Callable[[], object]) -> int:
-    """Do the work and return the code to exit with; a failure is reported in one sentence.
+    """Do the work and return the exit code; report a failure in one sentence.
 
-    The process ends when the one that started it does.
+    The process ends when its parent ends.
     """
     progress.follow_parent()
     try:
@@ -39,7 +39,7 @@ _STOP_WITHIN_S = 20
 
 
 class StepFailed(TextmillError):
-    """A child process failed and said why, in a sentence of its own."""
+    """A child process failed; the message is its own sentence."""
 
     def __init__(self, sentence: str, exit_code: int) -> None:
         super().__init__(sentence)
@@ -54,14 +54,14 @@ def run_child(
     first: str = "",
     keep: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """Run work in a child process, show its progress, and return the outcome it reports.
+    """Run work in a child process, show its progress, and return its outcome.
 
     Args:
-        first: what it does before it can report: importing, mostly.
-        keep: descriptors that it is given beside its own.
+        first: title of the step before its first report: imports, mostly.
+        keep: further file descriptors to pass to the child.
 
     Raises:
-        StepFailed: the child failed; its sentence, or else where its log is.
+        StepFailed: the child failed; the message is its sentence, or names its log.
         KeyboardInterrupt: Ctrl-C, after the child has ended.
     """
     child, events = start_child(command, log, environment, verbose, keep)
@@ -80,8 +80,8 @@ def run_child(
         raise failed(failure, log)
     if code == -signal.SIGKILL:
         raise StepFailed(
-            f"'{' '.join(command[1:4])}' was killed; was memory short? It had used {peak / 1e9:.1f} GB at its peak. "
-            f"The same command goes on from here; its log is {log}.",
+            f"'{' '.join(command[1:4])}' was killed at a peak of {peak / 1e9:.1f} GB of memory, perhaps because memory ran out. "
+            f"Run the same command again to resume; its log is {log}.",
             1,
         )
     if code:
@@ -92,7 +92,7 @@ def run_child(
 def start_child(
     command: Sequence[str], log: Path, environment: dict[str, str], verbose: bool, keep: Sequence[int] = ()
 ) -> tuple[subprocess.Popen[bytes], TextIO]:
-    """Start work in a child process; gives it, and the events that it sends, one JSON object a line."""
+    """Start work in a child process; return it and its events, one JSON object per line."""
     reading, writing = os.pipe()
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
@@ -110,7 +110,7 @@ def start_child(
 
 
 def failed(event: dict[str, Any], log: Path) -> StepFailed:
-    """The error that a child's `failed` event stands for."""
+    """The error for a child's `failed` event."""
     return StepFailed(f"{event['sentence']} (log: {log})", event["exit_code"])
 
 
@@ -144,7 +144,7 @@ def _watch(events: TextIO, first: str, display: Display) -> tuple[dict[str, Any]
 
 
 def stop(child: subprocess.Popen[bytes]) -> None:
-    """End a child and what it started: asked first, then made to."""
+    """Stop a child and its process group: SIGINT, then SIGTERM, then SIGKILL."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         if child.poll() is not None:
             return

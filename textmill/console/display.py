@@ -1,4 +1,4 @@
-"""A bar for each step in a terminal, and a line now and then elsewhere."""
+"""Show the progress of steps: bars in a terminal, occasional lines elsewhere."""
 
 import time
 
@@ -10,7 +10,7 @@ _LINE_EVERY_S = 10  # where output is no terminal
 
 
 class Display:
-    """Steps as they come: a bar in a terminal, a line now and then elsewhere."""
+    """The progress of steps: bars in a terminal, occasional lines elsewhere."""
 
     def __init__(self) -> None:
         self.plan: list[str] = []
@@ -76,18 +76,18 @@ class Display:
         self.step, self.results = None, []
 
     def abandon(self) -> None:
-        """The work broke off: the present step has not ended, and those after it have not run."""
+        """Mark the current step as failed and the remaining steps as not run."""
         if self._task is not None:
             self._bars.remove_task(self._task)
             self._task = None
         if self.step is not None:
-            undone(self.step, "broke off")
+            undone(self.step, "failed")
         for step in self.plan:
             undone(step, "not run")
         self.step, self.results, self.plan = None, [], []
 
     def finish(self) -> None:
-        """The work has ended well: a step that said nothing was reused."""
+        """End the last step; planned steps that never began were reused."""
         self.end()
         for step in self.plan:
             done(step, "nothing changed, reused")

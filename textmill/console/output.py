@@ -1,6 +1,6 @@
-"""What a person sees: steps, progress and results of work that runs in a child process.
+"""Print lines, results and errors to the terminal.
 
-The child's own output, hundreds of lines of it, goes to a log file that every failure names.
+A child process's own output goes to a log file, which every error names.
 """
 
 import sys
@@ -33,7 +33,7 @@ def undone(title: str, text: str) -> None:
 
 @contextmanager
 def waiting(title: str) -> Iterator[None]:
-    """Show that something is under way whose length is not known."""
+    """Show that work of unknown length is running."""
     if console.is_terminal:
         with console.status(f"{title} …"):
             yield
@@ -43,19 +43,19 @@ def waiting(title: str) -> Iterator[None]:
 
 
 def exit_with(error: BaseException) -> int:
-    """Say in one sentence, on stderr, why the command ends, and return its exit code."""
+    """Print the error as one sentence on stderr and return the exit code."""
     from pymongo.errors import PyMongoError  # here: --help needs neither
     from requests import RequestException
 
     if isinstance(error, KeyboardInterrupt):
-        print("\nStopped; the same command goes on from here.", file=sys.stderr)
+        print("\nStopped; run the same command again to resume.", file=sys.stderr)
         return 130
     if isinstance(error, TextmillError):
         print(f"textmill: {error}", file=sys.stderr)
         return error.exit_code
     if isinstance(error, PyMongoError):
         print(
-            f"textmill: The article store failed ({type(error).__name__}); see that it runs, and try again.",
+            f"textmill: The article store failed ({type(error).__name__}); check that it runs, then try again.",
             file=sys.stderr,
         )
         return UserError.exit_code

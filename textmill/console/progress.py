@@ -1,8 +1,8 @@
-"""What a long piece of work tells the person who waits for it.
+"""Report progress from a child process to the command that started it.
 
-Work that prints hundreds of lines of its own (Scrapy, TFX, TensorFlow) runs in a child process whose output goes to
-a log file. What a person should see travels beside it, one JSON object a line, over the file descriptor named by
-TEXTMILL_PROGRESS_FD; without one, reports go nowhere. `textmill.console.output` shows them.
+Scrapy, TFX and TensorFlow print hundreds of lines, so their work runs in a child process whose output goes to a log
+file. Progress goes over the file descriptor in TEXTMILL_PROGRESS_FD, one JSON object per line; without that variable,
+nothing is reported. `textmill.console.child_process` reads it.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def send(**event: Any) -> None:
-    """Send one event to whoever watches this process, if anyone does."""
+    """Send one event to the parent process, if it listens."""
     descriptor = os.environ.get(_VARIABLE)
     if descriptor is None:
         return
@@ -33,37 +33,37 @@ def send(**event: Any) -> None:
 
 
 def step(name: str) -> None:
-    """A new step has begun; the one before it, if any, has ended well."""
+    """Begin a step; the step before it has succeeded."""
     send(event="step", name=name)
 
 
 def report(done: float, total: float, text: str = "") -> None:
-    """So much of the present step is done; `text` is a short figure or two, such as the loss."""
+    """Report progress of the current step; `text` is one or two short figures, such as the loss."""
     send(event="progress", done=done, total=total, text=text)
 
 
 def note(text: str) -> None:
-    """A line for the person at once, beside the progress of the present step."""
+    """Print a line at once, in addition to the progress of the current step."""
     send(event="note", text=text)
 
 
 def result(text: str) -> None:
-    """What the present step came to, in one line."""
+    """Report the result of the current step, in one line."""
     send(event="result", text=text)
 
 
 def outcome(**values: Any) -> None:
-    """Values that the whole work hands back to the process that watches."""
+    """Return values to the parent process."""
     send(event="outcome", values=values)
 
 
 def failed(sentence: str, exit_code: int) -> None:
-    """The work has failed: the sentence for the person, and what the command shall exit with."""
+    """Report a failure: its sentence and the command's exit code."""
     send(event="failed", sentence=sentence, exit_code=exit_code)
 
 
 def failed_with(error: BaseException) -> None:
-    """Report a failure: the sentence of the TextmillError that caused it, or else the error's own last words."""
+    """Report an error: the sentence of the TextmillError that caused it, or else its last line."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, TextmillError):
         cause = cause.__cause__ or cause.__context__
@@ -75,16 +75,16 @@ def failed_with(error: BaseException) -> None:
     elif said:
         failed(said[1], UserError.exit_code)
     else:
-        failed(f"It failed inside Textmill: {type(error).__name__}: {last}", 1)
+        failed(f"Internal error in Textmill: {type(error).__name__}: {last}", 1)
 
 
 def be_silent() -> None:
-    """Report nothing: a process that was not given the descriptor, though its environment names one."""
+    """Turn reports off, in a process whose environment names a descriptor that it was not given."""
     os.environ.pop(_VARIABLE, None)
 
 
 def follow_parent() -> None:
-    """End this process when the one that started it dies, so that nothing is left running unseen (Linux only)."""
+    """End this process when its parent dies (Linux only)."""
     if sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Making API keys for the server: the key is shown once, its hash is what the server's file keeps."""
+"""Make API keys for the server; its file keeps only their hashes."""
 
 import hashlib
 import re
@@ -12,7 +12,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key and the line that lets it in."""
+    """A key and its line for the server's file."""
 
     key: str
     line: str
@@ -22,10 +22,10 @@ def make(name: str) -> NewKey:
     """A new key of 256 random bits.
 
     Raises:
-        UserError: the name will not do.
+        UserError: the name is not valid.
     """
     if not NAME.fullmatch(name):
-        raise UserError(f"'{name}' is no name for a key; use letters, digits, dots and dashes.")
+        raise UserError(f"'{name}' is not a valid key name; use letters, digits, dots and dashes.")
     key = f"tm_{secrets.token_urlsafe(32)}"
     return NewKey(key, f"{name}:sha256:{hash_of(key)}")
 

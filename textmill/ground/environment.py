@@ -1,4 +1,4 @@
-"""Addresses, with the passwords they may hold, come from the environment where they are used, and nowhere else."""
+"""Environment variables: server addresses, with passwords, and settings that do not change results."""
 
 import json
 import os
@@ -12,10 +12,10 @@ HOW = "TEXTMILL_HOW"  # JSON: settings that change how a step works, and nothing
 
 
 def address(variable: str) -> str:
-    """The address that a variable of the environment names.
+    """The address in an environment variable.
 
     Raises:
-        UserError: it names none.
+        UserError: the variable is not set.
     """
     value = os.environ.get(variable, "")
     if not value:
@@ -24,16 +24,16 @@ def address(variable: str) -> str:
 
 
 def how(name: str, default: Any) -> Any:
-    """One of the settings that change how a step works, and nothing of what it makes; so they are no parameters."""
+    """A setting that changes how a step works but not its result; such settings are not parameters."""
     return json.loads(os.environ.get(HOW) or "{}").get(name, default)
 
 
 def run_name() -> str:
-    """The name of the pipeline run that this process belongs to; Kubeflow gives its own."""
+    """The name of the current pipeline run; Kubeflow sets its own."""
     return os.environ.get("TEXTMILL_RUN") or os.environ.get("KFP_RUN_ID") or "by hand"
 
 
 def without_password(uri: str) -> str:
-    """A URI fit for a message: what stands between '//' and '@' is left out."""
+    """A URI for messages, without what stands between '//' and '@'."""
     scheme, separator, rest = uri.partition("://")
     return f"{scheme}{separator}{rest.rpartition('@')[2]}"

@@ -1,13 +1,13 @@
-"""Errors that reach a person: one sentence with the problem, the value and the cure."""
+"""Errors for the user: one sentence with problem, value and cure."""
 
 
 class TextmillError(Exception):
-    """Something of ours failed; the command ends with exit code 1."""
+    """Textmill or a server failed; exit code 1."""
 
     exit_code = 1
 
 
 class UserError(TextmillError):
-    """Something a user, or the world around the program, can get wrong and put right; exit code 2."""
+    """An error that the user can fix; exit code 2."""
 
     exit_code = 2

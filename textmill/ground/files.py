@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside their place, then renamed into it."""
+"""Write files and folders atomically: under a temporary name, then renamed."""
 
 import fcntl
 import os
@@ -14,7 +14,7 @@ RUN_LOCK = "TEXTMILL_RUN_LOCK"  # the lock that the process which started this o
 
 
 def write_beside(path: Path, content: str | bytes) -> None:
-    """Write a file so that a crash leaves the former one or the new one, never half of it; text is UTF-8."""
+    """Write a file atomically: a crash leaves the old or the new one, never a part; text is UTF-8."""
     data = content.encode() if isinstance(content, str) else content
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
@@ -30,9 +30,9 @@ def write_beside(path: Path, content: str | bytes) -> None:
 
 @contextmanager
 def folder_beside(path: Path, replace: bool = False) -> Iterator[Path]:
-    """A new folder to write into, which takes its place when the block ends well; else nothing of it stays.
+    """A temporary folder that is renamed to `path` if the block succeeds, and deleted otherwise.
 
-    An empty folder in that place gives way; one that holds something only with `replace`.
+    An empty folder at `path` is replaced; one with files only if `replace` is set.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -51,7 +51,7 @@ def folder_beside(path: Path, replace: bool = False) -> Iterator[Path]:
 
 
 def emptied(folder: Path) -> Path:
-    """The folder, made or emptied: what a former life left there is not taken for this one's work."""
+    """Create the folder, or delete everything in it, so that old output is not mistaken for new."""
     folder.mkdir(parents=True, exist_ok=True)
     for each in folder.iterdir():
         if each.is_dir() and not each.is_symlink():
@@ -63,12 +63,12 @@ def emptied(folder: Path) -> Path:
 
 @contextmanager
 def alone(data: Path) -> Iterator[int]:
-    """Keep other runs out of a data folder: they would share its metadata and its checkpoints. Gives the lock's descriptor.
+    """Lock a data folder against other runs, which would share its metadata and checkpoints; yield the lock's descriptor.
 
-    A process that is given the descriptor, and its number in RUN_LOCK, is let in.
+    A child process that inherits the descriptor, and its number in RUN_LOCK, may enter.
 
     Raises:
-        UserError: another run is under way.
+        UserError: another run holds the lock.
     """
     if held := os.environ.get(RUN_LOCK):
         yield int(held)
@@ -78,5 +78,5 @@ def alone(data: Path) -> Iterator[int]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"Another run is under way in {data}; wait for its end, or stop it.") from None
+            raise UserError(f"Another run is using {data}; wait until it ends, or stop it.") from None
         yield lock.fileno()

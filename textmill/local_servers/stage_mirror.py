@@ -1,4 +1,7 @@
-"""A process that mirrors moves made in MLflow's page: `python -m textmill.local_servers.stage_mirror DATA_FOLDER NAME`, until it is ended."""
+"""The process that mirrors moves made on MLflow's page.
+
+`python -m textmill.local_servers.stage_mirror DATA_FOLDER NAME` runs until it is stopped.
+"""
 
 import signal
 import sys
@@ -20,7 +23,7 @@ def sentence(move: Move) -> str:
 
 
 def main(data: Path, name: str) -> None:
-    """Mirror until SIGTERM or SIGINT; what is mirrored is printed."""
+    """Mirror moves until SIGTERM or SIGINT, and print each."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

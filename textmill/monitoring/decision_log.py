@@ -1,4 +1,4 @@
-"""What watching decided, with its figures, and what it remembers: two collections beside the articles."""
+"""The decisions and the state of `textmill watch`, in two MongoDB collections."""
 
 from contextlib import suppress
 from dataclasses import asdict
@@ -15,7 +15,7 @@ _SILENT = timedelta(minutes=2)  # without a sign of life: whoever was acting has
 
 
 class WatchLog:
-    """Decisions and memory of watching one model; whoever watches, from wherever, shares them."""
+    """Decisions and state of watching one model, shared by all watching processes."""
 
     def __init__(self, database: Database[dict[str, Any]], model: str) -> None:
         self.model = model
@@ -23,9 +23,9 @@ class WatchLog:
         self._watch = database["watch"]
 
     def state(self) -> tuple[State, int]:
-        """What was remembered at the last look, and how many there have been.
+        """The state at the last check, and the number of checks so far.
 
-        Where whoever was to act on it has died, it is what was remembered before: the action is due again.
+        If the process that had to act has died, it is the state before: the action is due again.
         """
         found = self._watch.find_one({"_id": self.model})
         if found is None or "state" not in found:
@@ -35,12 +35,12 @@ class WatchLog:
         return State(**state | {"silent": tuple(state["silent"])}), found["looks"]
 
     def looked(self, figures: Figures, state: State, looks: int, unreached: State | None = None) -> bool:
-        """Keep the latest look: its figures, and what to remember.
+        """Store the latest check, its figures and state; return whether it was stored.
 
         Args:
-            looks: how many there had been when it began; where there are more by now, somebody else looked meanwhile,
-                nothing is kept, and the answer is no: of two at once, one decides.
-            unreached: what to remember instead should whoever acts on the decision die before it is done.
+            looks: number of checks when this one began. If it has grown, another process checked meanwhile and nothing
+                is stored: of two concurrent checks, one decides.
+            unreached: the state to fall back to if the acting process dies before it is done.
         """
         document = {"looks": looks + 1, "time": figures.time, "figures": figures.record(), "state": asdict(state)}
         document["unreached"] = asdict(unreached) if unreached else None
@@ -51,13 +51,13 @@ class WatchLog:
         return self._watch.update_one({"_id": self.model, "looks": looks}, change).matched_count == 1
 
     def remember(self, state: State) -> None:
-        """Change what is remembered; nobody is acting any more."""
+        """Store a state; no action is in progress any more."""
         self._watch.update_one({"_id": self.model}, {"$set": {"state": asdict(state), "unreached": None}})
 
     def acting(self) -> bool:
-        """Whether somebody is doing what was decided: a sign of life has come within the last two minutes.
+        """Whether a decision is being carried out: its last heartbeat is less than 2 minutes old.
 
-        The store's clock says when, so that those of several machines may differ.
+        Times are the store's, so the clocks of machines may differ.
         """
         found = self._watch.find_one_and_update(
             {"_id": self.model, "unreached": {"$ne": None}},
@@ -67,23 +67,23 @@ class WatchLog:
         return found is not None and timedelta(0) <= found["asked"] - found["beat"] < _SILENT
 
     def beat(self) -> None:
-        """Give a sign of life."""
+        """Send a heartbeat."""
         self._watch.update_one({"_id": self.model}, {"$currentDate": {"beat": True}})
 
     def done(self) -> None:
-        """What was decided has been done."""
+        """Record that the decision was carried out."""
         self._watch.update_one({"_id": self.model}, {"$set": {"unreached": None}})
 
     def last_look(self) -> tuple[datetime, dict[str, Any]] | None:
-        """When somebody last looked, and what the figures were."""
+        """Time and figures of the last check; None before the first."""
         found = self._watch.find_one({"_id": self.model})
         return (found["time"], found["figures"]) if found and "figures" in found else None
 
     def append(self, time: datetime, decision: Decision) -> None:
-        """Add a decision; none is ever changed."""
+        """Append a decision; decisions are never changed."""
         self._decisions.insert_one({"model": self.model, "time": time, **asdict(decision)})
 
     def decisions(self, most: int) -> list[dict[str, Any]]:
-        """The latest decisions, the oldest of them first."""
+        """The latest decisions, oldest first."""
         found = self._decisions.find({"model": self.model}, {"_id": 0}, sort=[("time", -1), ("_id", -1)], limit=most)
         return list(found)[::-1]

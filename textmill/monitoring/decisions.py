@@ -1,9 +1,9 @@
-"""When to train and when to deploy: decisions as functions of figures, so that a loop, Airflow and Kubeflow share them.
+"""Decide when to train and when to deploy: pure functions of figures, for a loop, Airflow and Kubeflow.
 
-Two alarms start a training because what is served has become worse: readers' approval below a bound, and bits per byte
-on newly crawled articles above the version's own baseline by a bound. An alarm goes off once: it is armed again only when
-its figure has come back inside the bound by some way (hysteresis), whatever was trained or deployed meanwhile, and no
-training by alarm starts within the cooldown after another. So a training that does not help is not repeated for ever.
+Two alarms start a training because the served version got worse: approval, if too few ratings are good, and drift, if
+bits per byte on new articles exceed the version's baseline by too much. An alarm fires once. It is re-armed when its
+figure is well inside the threshold again (hysteresis), and a cooldown separates trainings. So a training that does not
+help is not repeated forever.
 """
 
 from collections.abc import Collection
@@ -21,7 +21,7 @@ _CLOCKS_DIFFER = timedelta(days=1)  # at most; a time further ahead says nothing
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What stands where at one look."""
+    """The figures of one check."""
 
     time: datetime
     articles: int  # in the store, of the configured sources
@@ -39,13 +39,13 @@ class Figures:
 
     @property
     def drift_percent(self) -> float | None:
-        """How much higher the bits per byte are than the baseline, in percent."""
+        """Increase of the bits per byte over the baseline, in percent."""
         if self.bits_per_byte is None or not self.baseline:
             return None
         return 100 * (self.bits_per_byte / self.baseline - 1)
 
     def record(self) -> dict[str, Any]:
-        """The figures that were there, by name."""
+        """The known figures, by name."""
         figures = asdict(self) | {"drift_percent": self.drift_percent}
         del figures["time"]
         return {name: value for name, value in figures.items() if value not in (None, 0, "")}
@@ -53,7 +53,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What is remembered from one look to the next."""
+    """The state kept from one check to the next."""
 
     started: datetime | None = None  # the last training that watching started
     failed: bool = False  # and whether it failed
@@ -64,7 +64,7 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is to be done, and why."""
+    """What to do, and why."""
 
     what: str  # train, deploy or ask
     why: str
@@ -76,11 +76,11 @@ class Decision:
 def decide(
     figures: Figures, state: State, settings: Watch, first: bool = False, about: Collection[str] = (TRAIN, DEPLOY)
 ) -> tuple[list[Decision], State]:
-    """What is to be done now, and what is to be remembered; at most one decision each to train and to deploy.
+    """Decide what to do now; return the decisions, at most one each to train and to deploy, and the new state.
 
     Args:
-        first: this is the first look since watching started.
-        about: which of training and deploying is asked about; of the other nothing is decided.
+        first: whether this is the first check since watching started.
+        about: what to decide on: training, deploying or both.
     """
     state = rearmed(figures, _bounded(state, figures.time), settings)
     decisions = []
@@ -95,13 +95,13 @@ def decide(
 
 
 def should_train(figures: Figures, state: State, settings: Watch, first: bool = False) -> Decision | None:
-    """Whether to train now: on start, for new articles, by the time, or for an alarm."""
+    """Decide whether to train now: at the start, for new articles, by time, or for an alarm."""
     if state.failed and state.started and figures.time - state.started < _RETRY_AFTER:
         return None
     if not figures.articles:
         return None
     if not figures.newest and first and settings.on_start and not _under_way(figures, state):
-        return Decision(TRAIN, f"there is no version yet, and {figures.articles} articles to learn from")
+        return Decision(TRAIN, f"there is no version yet, and {figures.articles} articles to train on")
     return (
         _for_articles(figures, state, settings)
         or _by_time(figures, state, settings)
@@ -110,20 +110,20 @@ def should_train(figures: Figures, state: State, settings: Watch, first: bool = 
 
 
 def should_deploy(figures: Figures, state: State, settings: Watch) -> Decision | None:
-    """Whether the version in Staging is to be deployed, or a reviewer asked; each version once."""
+    """Decide whether to deploy the version in Staging or ask a reviewer, once per version."""
     if not figures.staged or figures.staged in (figures.production, state.asked):
         return None
-    against = figures.staged_against or "what it was judged against"
+    against = figures.staged_against or "its reference"
     best = not figures.production or against == f"version {figures.production} in Production"
     if not best:
-        why = f"version {figures.staged} was judged against {against}, but version {figures.production} serves now"
+        why = f"version {figures.staged} was compared with {against}, but version {figures.production} is served now"
         return Decision(ASK, why, figures.staged)
     why = f"version {figures.staged} is better than {against}"
     return Decision(DEPLOY if settings.deploy == "if-better" else ASK, why, figures.staged)
 
 
 def rearmed(figures: Figures, state: State, settings: Watch) -> State:
-    """The state with those alarms armed again whose figure has come back far enough."""
+    """The state, with alarms re-armed whose figure is back below `again_percent` of its threshold."""
     back = {alarm for alarm in state.silent if _level(alarm, figures, settings) <= settings.again_percent / 100}
     return replace(state, silent=tuple(alarm for alarm in state.silent if alarm not in back))
 
@@ -145,9 +145,7 @@ def _for_articles(figures: Figures, state: State, settings: Watch) -> Decision |
         return None
     if _under_way(figures, state) and _recent(figures, state, settings):  # elsewhere; it will learn from these
         return None
-    return Decision(
-        TRAIN, f"{figures.new_articles} new or changed articles; {settings.new_articles} are worth a training"
-    )
+    return Decision(TRAIN, f"{figures.new_articles} new or changed articles (threshold: {settings.new_articles})")
 
 
 def _by_time(figures: Figures, state: State, settings: Watch) -> Decision | None:
@@ -156,7 +154,7 @@ def _by_time(figures: Figures, state: State, settings: Watch) -> Decision | None
         return None
     last = max((time for time in times if time - figures.time < _CLOCKS_DIFFER), default=None)
     if last is None:
-        return Decision(TRAIN, f"the last training is dated {max(times):%Y-%m-%d}, by a clock that was ahead")
+        return Decision(TRAIN, f"the last training is dated {max(times):%Y-%m-%d}, in the future: a clock was wrong")
     days = (figures.time - last) / timedelta(days=1)
     if days < settings.at_most_days:
         return None
@@ -167,11 +165,11 @@ def _for_alarm(figures: Figures, state: State, settings: Watch) -> Decision | No
     if not figures.production or _recent(figures, state, settings):
         return None
     said = {
-        APPROVAL: f"{figures.approval_percent or 0:.0f}% of {figures.ratings} ratings of version {figures.production} approve; "
-        f"at least {settings.approval_percent:g}% was asked",
-        DRIFT: f"version {figures.production} needs {figures.bits_per_byte or 0:.3f} bits per byte on {figures.drift_articles} "
-        f"new articles, {figures.drift_percent or 0:.1f}% above its {figures.baseline or 0:.3f}; "
-        f"at most {settings.drift_percent:g}% was asked",
+        APPROVAL: f"version {figures.production}: {figures.approval_percent or 0:.0f}% of {figures.ratings} ratings approve "
+        f"(required: {settings.approval_percent:g}%)",
+        DRIFT: f"version {figures.production}: {figures.bits_per_byte or 0:.3f} bits per byte on {figures.drift_articles} new "
+        f"articles, {figures.drift_percent or 0:.1f}% above its baseline of {figures.baseline or 0:.3f} "
+        f"(allowed: {settings.drift_percent:g}%)",
     }
     for alarm, why in said.items():
         if alarm not in state.silent and _level(alarm, figures, settings) > 1:
@@ -185,7 +183,7 @@ def _recent(figures: Figures, state: State, settings: Watch) -> bool:
 
 
 def _level(alarm: str, figures: Figures, settings: Watch) -> float:
-    """How bad a figure is, as a share of its bound: above 1 is an alarm. 1 where there is nothing to judge by."""
+    """A figure as a fraction of its threshold: above 1 is an alarm; 1 if there is no data."""
     if alarm == APPROVAL:
         if not settings.approval_percent or figures.approval_percent is None or figures.ratings < settings.ratings:
             return 1

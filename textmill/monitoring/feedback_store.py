@@ -1,7 +1,7 @@
-"""What readers think of served texts: the collection `feedback`, one document for each reader and text.
+"""Readers' ratings of served texts: the collection `feedback`, one document per reader and text.
 
-A rating's id is made of its text and its reader, so a rating delivered twice is stored once, and a reader who changes
-their mind has one rating.
+A rating's id is a hash of its text and reader. So a rating delivered twice is stored once, and a reader's new rating
+replaces the old one.
 """
 
 import hashlib
@@ -41,14 +41,14 @@ class Rating:
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """How the texts of one version were received."""
+    """The ratings of one version, good and bad."""
 
     up: int
     down: int
 
     @property
     def share(self) -> float:
-        """Of the ratings, how many approve; from 0 to 1."""
+        """Fraction of good ratings, from 0 to 1."""
         return self.up / (self.up + self.down)
 
 
@@ -58,7 +58,7 @@ def rating_id(text_id: str, reader: str) -> str:
 
 
 def reader_hash(reader: str) -> str:
-    """What is stored of a reader's name."""
+    """The hash of a reader's name, which is stored instead of it."""
     return hashlib.sha256(f"textmill reader\0{reader}".encode()).hexdigest()[:16] if reader else ""
 
 
@@ -73,7 +73,7 @@ class FeedbackStore:
         """Open the collection and create its index.
 
         Raises:
-            UserError: nothing answers at `uri` within three seconds.
+            UserError: nothing answers at `uri` within 3 seconds.
         """
         # imported here: the server makes ratings, and another process delivers them
         from pymongo import ASCENDING
@@ -89,7 +89,7 @@ class FeedbackStore:
         return cls(ratings)
 
     def put(self, ratings: Sequence[Rating]) -> None:
-        """Store ratings; of several with one id the last stays.
+        """Store ratings; of several with the same id, the last wins.
 
         Raises:
             UserError: the store does not answer.
@@ -107,7 +107,7 @@ class FeedbackStore:
             raise _silent("", error) from error
 
     def approvals(self, model: str) -> dict[int, Approval]:
-        """How each registered version of a model was received; versions without a rating are left out."""
+        """The approval of each registered version of a model that has ratings."""
         found: dict[int, list[int]] = {}
         for each in self._ratings.find({"model": model, "version": {"$ne": None}}, {"version": 1, "reward": 1}):
             counts = found.setdefault(int(each["version"]), [0, 0])
@@ -115,12 +115,12 @@ class FeedbackStore:
         return {version: Approval(up, down) for version, (up, down) in sorted(found.items())}
 
     def all(self) -> list[dict[str, Any]]:
-        """Every rating, the oldest first."""
+        """Every rating, oldest first."""
         return list(self._ratings.find({}, sort=[("time", 1)]))
 
 
 def tags(approval: Approval) -> Mapping[str, str]:
-    """What a version's page in MLflow says of its readers."""
+    """The tags that show the ratings on a version's page in MLflow."""
     return {
         "feedback_up": str(approval.up),
         "feedback_down": str(approval.down),
@@ -136,4 +136,4 @@ def _without_id(rating: Rating) -> dict[str, Any]:
 
 def _silent(uri: str, error: Exception) -> UserError:
     where = f" at {without_password(uri)}" if uri else ""
-    return UserError(f"The feedback store{where} does not answer ({type(error).__name__}); see TEXTMILL_MONGODB_URI.")
+    return UserError(f"The feedback store{where} does not answer ({type(error).__name__}); check TEXTMILL_MONGODB_URI.")

@@ -1,4 +1,4 @@
-"""The figures that watching decides by, from the article store, MLflow, the ratings and the served model."""
+"""Collect the figures for `textmill watch`: articles, versions, ratings and drift."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _TIMES_MORE = 5  # articles that are read for drift, over those that are needed
 
 @dataclass
 class Drift:
-    """The bits per byte of one version on new articles; measured again when there are a good many more of them."""
+    """The bits per byte of one version on new articles."""
 
     version: int = 0
     articles: int = 0
@@ -27,7 +27,7 @@ class Drift:
 
 
 class Observer:
-    """Looks at everything; it remembers the last drift that it measured, since that takes seconds."""
+    """Collects the figures; caches the last measured drift, which takes seconds."""
 
     def __init__(self, config: Config, store: ArticleStore, registry: ModelRegistry, ratings: FeedbackStore) -> None:
         self._config = config
@@ -38,7 +38,7 @@ class Observer:
         self._sources = config.learned_sources
 
     def look(self) -> Figures:
-        """The figures as they are now."""
+        """The current figures."""
         versions = self._registry.versions()
         newest = versions[0] if versions else None
         production, staged = (self._registry.resolve(stage) for stage in ("Production", "Staging"))

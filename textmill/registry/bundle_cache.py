@@ -1,8 +1,7 @@
-"""Bundles fetched into a folder that servers, commands and steps share: who uses one, and which may be deleted.
+"""The shared folder of downloaded bundles: hold a bundle in use, delete unused ones.
 
-Whoever uses a bundle holds a lock on its folder (flock, shared), which ends with the process however that ends. A bundle is
-deleted under the exclusive lock alone, so never while anybody uses it. Where a file system has no such locks, nothing is
-deleted.
+A user of a bundle holds a shared flock on its folder, which ends with the process. Deleting a bundle takes the
+exclusive lock, so a bundle in use is never deleted. On a file system without flock, nothing is deleted.
 """
 
 import fcntl
@@ -21,13 +20,13 @@ _BEGUN_S = 600  # from which on a partial one that nobody holds was left by an i
 
 
 class Hold:
-    """A bundle's folder that nobody deletes until it is released."""
+    """A lock that keeps a bundle's folder from being deleted until `release`."""
 
     def __init__(self, directory: Path) -> None:
         """Hold a folder.
 
         Raises:
-            FileNotFoundError: it is not there, or not any more.
+            FileNotFoundError: the folder does not exist, or was just deleted.
         """
         self.directory = directory
         self._descriptor: int | None = os.open(directory, os.O_RDONLY)
@@ -39,18 +38,18 @@ class Hold:
         self._note_use()
 
     def release(self) -> None:
-        """Let go; more than once does no harm."""
+        """Release the lock; repeated calls have no effect."""
         if self._descriptor is not None:
             self._note_use()
             os.close(self._descriptor)
             self._descriptor = None
 
     def moved(self, directory: Path) -> None:
-        """The folder has another name; it is held all the same."""
+        """Record that the folder was renamed; the lock stays."""
         self.directory = directory
 
     def keep_through_exec(self) -> None:
-        """Hold it for the program, too, that this process becomes."""
+        """Keep the lock when this process executes another program."""
         assert self._descriptor is not None
         os.set_inheritable(self._descriptor, True)
 
@@ -61,11 +60,11 @@ class Hold:
 
 
 def prune(folder: Path, keep: int, named: Collection[str] = ()) -> list[str]:
-    """Delete the bundles in a folder that nobody uses, and what interrupted processes have left; returns their names.
+    """Delete unused bundles in a folder, and leftovers of interrupted processes; return their names.
 
     Args:
-        keep: how many of them stay, those used last.
-        named: the names of others that stay in any case.
+        keep: number of unused bundles to keep, the most recently used first.
+        named: names of bundles to keep in any case.
     """
     folders = [each for each in folder.iterdir() if each.is_dir() and not each.is_symlink()]
     entries = [each for each in folders if each.name not in named]

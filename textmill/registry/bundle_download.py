@@ -1,4 +1,4 @@
-"""A registered version's bundle, fetched through the MLflow server that keeps it, and verified."""
+"""Download a registered version's bundle from MLflow, and verify it."""
 
 import shutil
 import tempfile
@@ -14,10 +14,10 @@ BUNDLE = "bundle"  # the artifact of a registered model that holds what serving 
 
 
 def hold(server: MlflowServer, version: Version, into: Path) -> Hold:
-    """The version's bundle in a folder below `into`, fetched unless it is there and whole; held, so that it stays there.
+    """Hold the version's bundle in a folder below `into`; download it unless it is there.
 
     Raises:
-        UserError: a file is damaged, or is not what the version's checksum says.
+        UserError: a file is damaged, or the checksum is not the version's.
     """
     target = into / f"{version.name}-{version.number}-{version.checksum[:12]}"
     while True:
@@ -61,7 +61,7 @@ def _fetched(server: MlflowServer, version: Version, target: Path) -> Hold | Non
 def _verify(version: Version, directory: Path) -> None:
     if bundle.verify(directory) != version.checksum:
         raise UserError(
-            f"Version {version.number} of '{version.name}' is not what was registered (its manifest's checksum differs); "
+            f"Version {version.number} of '{version.name}' differs from what was registered (checksum of the manifest); "
             f"delete {directory} and try again, or roll back."
         )
 
@@ -70,7 +70,7 @@ def _fetch(server: MlflowServer, version: Version, root: str, path: str, into: P
     target = into / path
     if not target.resolve().is_relative_to(into.resolve()):
         raise UserError(
-            f"Version {version.number} of '{version.name}' names a file outside its folder: {path}; do not use it."
+            f"Version {version.number} of '{version.name}' contains a file outside its folder: {path}; do not use it."
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     server.get_file(root, path, target)

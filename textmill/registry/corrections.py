@@ -1,4 +1,4 @@
-"""What to change in MLflow so that the stage, alias, tag and log of every version agree."""
+"""Compute the corrections that make stage, alias, tag and log of every version agree."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,7 @@ from textmill.registry.versions import ALIASED, HELD_BY_ONE, Standing
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """One thing to change."""
+    """One change to make in MLflow."""
 
     what: Literal["stage", "log", "alias", "tag"]
     number: int  # the version; of an alias 0: it names none any more
@@ -18,10 +18,10 @@ class Correction:
 
 
 def corrections(standing: Standing, stages: set[str], left: set[str]) -> list[Correction]:
-    """What to change for these stages, of the first kind that needs it: each kind rests on the ones before.
+    """The first kind of correction still needed (stage, then log and tags, then aliases); later kinds assume earlier ones are done.
 
     Args:
-        left: aliases that are not to be changed: somebody has just moved them in MLflow's page.
+        left: aliases to leave alone, as someone has just moved them on MLflow's page.
     """
     return (
         _too_many(standing, stages)
@@ -31,7 +31,7 @@ def corrections(standing: Standing, stages: set[str], left: set[str]) -> list[Co
 
 
 def aliases_moved(standing: Standing) -> dict[str, int]:
-    """The aliases that name a version which neither is in their stage nor was, by the log: moved in MLflow's page."""
+    """Aliases moved on MLflow's page: their version is not in their stage, and the log does not put it there."""
     moved = {}
     for stage in ALIASED:
         version = standing.version(standing.aliases.get(stage.lower(), 0))

@@ -1,6 +1,6 @@
-"""The only MLflow client, for its REST API 2.0 and the files that its server passes on.
+"""The only MLflow client: REST API 2.0, and files through its artifact proxy.
 
-Importing `mlflow` takes five seconds, and a reviewer's command should take one.
+Importing `mlflow` takes 5 seconds; a reviewer's command should take 1.
 """
 
 import math
@@ -45,14 +45,14 @@ class MlflowServer:
         """Nothing is sent yet.
 
         Args:
-            uri: with the path that the server may stand behind, such as `https://host/mlflow`.
+            uri: the address with its path prefix, if any, such as `https://host/mlflow`.
         """
         self.uri = uri.rstrip("/")
         try:
             parts = urlsplit(self.uri)
         except ValueError as error:
             raise UserError(
-                f"MLFLOW_TRACKING_URI is not an address ({error}); set it to one such as https://host/mlflow."
+                f"MLFLOW_TRACKING_URI is not an address ({error}); set it to one like https://host/mlflow."
             ) from None
         self.shown = self._base = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         self._session = requests.Session()
@@ -64,19 +64,19 @@ class MlflowServer:
         """Call one endpoint and return its JSON; the values are the query of a GET, else the body.
 
         Raises:
-            UserError: nothing answers there, or something that is not MLflow.
-            LoginRefused: it wants a login, or another one.
-            MlflowRefusal: MLflow said no.
+            UserError: nothing answers, or not MLflow.
+            LoginRefused: the server requires a login, or refuses this one.
+            MlflowRefusal: MLflow returned an error.
         """
         body: dict[str, Any] = {"params": values} if method == "GET" else {"json": values}
         answer = self._accepted(method, path, **body)
         try:
             return dict(answer.json())
         except ValueError:
-            raise UserError(f"What answers at {self.shown} is no MLflow; check MLFLOW_TRACKING_URI.") from None
+            raise UserError(f"The server at {self.shown} is not MLflow; check MLFLOW_TRACKING_URI.") from None
 
     def experiment(self, name: str) -> str:
-        """The id of the experiment with this name, made unless there is one."""
+        """The id of the experiment with this name; create it if there is none."""
         try:
             answer = self.call("GET", "experiments/get-by-name", {"experiment_name": name})["experiment"]
         except MlflowRefusal as refusal:
@@ -92,7 +92,7 @@ class MlflowServer:
         parameters: Mapping[str, Any] | None = None,
         tags: Mapping[str, Any] | None = None,
     ) -> None:
-        """Log to a run, in as few requests as MLflow takes it in.
+        """Log to a run, in as few requests as MLflow allows.
 
         Args:
             metrics: each with `key`, `value`, `timestamp` (in milliseconds) and `step`.
@@ -107,10 +107,10 @@ class MlflowServer:
             rows = {kind: left[_AT_ONCE[kind] :] for kind, left in rows.items()}
 
     def files(self, root: str) -> Iterator[str]:
-        """The paths of all files below an artifact's URI.
+        """Paths of all files below an artifact's URI.
 
         Raises:
-            UserError: the server does not pass on what is stored there; and as `call`.
+            UserError: the server does not proxy this URI; and as `call`.
         """
         place, folders = self._place(root), [""]
         while folders:
@@ -142,10 +142,10 @@ class MlflowServer:
             ) from error
 
     def put_file(self, root: str, name: str, source: Path | bytes) -> None:
-        """Store a file below an artifact's URI, in place of the former one.
+        """Store a file below an artifact's URI; overwrite the old one.
 
         Raises:
-            UserError: the server does not pass on what is stored there; and as `call`.
+            UserError: the server does not proxy this URI; and as `call`.
         """
         path = f"mlflow-artifacts/artifacts/{quote(f'{self._place(root)}/{name}')}"
         if isinstance(source, bytes) or source.stat().st_size == 0:  # an empty file would be sent without its length
@@ -155,14 +155,14 @@ class MlflowServer:
             self._accepted("PUT", path, _STORED_WITHIN_S, data=file)
 
     def passes_on(self, root: str) -> bool:
-        """Whether this server takes and gives the files of an artifact's URI."""
+        """Whether this server proxies the files of an artifact's URI."""
         return root.startswith(_ARTIFACTS)
 
     def _place(self, root: str) -> str:
         """What `root`, such as `mlflow-artifacts:/1/2`, is called at this server."""
         if not self.passes_on(root):
             raise UserError(
-                f"Files are stored at {without_password(root)}, which MLflow at {self.shown} does not pass on; start the "
+                f"MLflow at {self.shown} does not proxy the files at {without_password(root)}; start the "
                 "server with --serve-artifacts."
             )
         path = root.removeprefix(_ARTIFACTS)
@@ -209,7 +209,7 @@ class MlflowServer:
         code, status = str(said.get("error_code", "")), answer.status_code
         if status == 401:
             cure = "check" if self._session.auth else "set"
-            what = "does not take this login" if self._session.auth else "asks for a login"
+            what = "refuses this login" if self._session.auth else "requires a login"
             names = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
             return LoginRefused(f"MLflow at {self.shown} {what}; {cure} {names}.", code, status)
         if status == 403:
@@ -217,15 +217,15 @@ class MlflowServer:
             cure = "ask for the permission, or log in as another user with MLFLOW_TRACKING_USERNAME and _PASSWORD"
             return LoginRefused(f"MLflow at {self.shown} forbids {path} ({why.rstrip('.')}); {cure}.", code, status)
         if status == 404 and not code:
-            cure = "check MLFLOW_TRACKING_URI and the path that it ends with"
-            return MlflowRefusal(f"MLflow at {self.shown} knows no {path} (status 404); {cure}.", code, status)
+            cure = "check the path at the end of MLFLOW_TRACKING_URI"
+            return MlflowRefusal(f"MLflow at {self.shown} does not know {path} (status 404); {cure}.", code, status)
         message = str(said.get("message", f"status {status}"))
         busy = status in _BUSY or any(words in message for words in _COLLISIONS)
         return MlflowRefusal(f"MLflow refused {path}: {message}", code, status, busy)
 
 
 class MlflowRefusal(TextmillError):
-    """MLflow answered, and said no."""
+    """MLflow answered with an error."""
 
     def __init__(self, sentence: str, code: str, status: int, busy: bool = False) -> None:
         super().__init__(sentence)
@@ -235,7 +235,7 @@ class MlflowRefusal(TextmillError):
 
 
 class LoginRefused(MlflowRefusal, UserError):
-    """MLflow wants a login, another one, or one that may do more."""
+    """MLflow requires a login, or one with more permissions."""
 
 
 def _dropped(error: requests.RequestException) -> bool:
@@ -246,7 +246,7 @@ def _dropped(error: requests.RequestException) -> bool:
 
 def _cure(error: requests.RequestException) -> str:
     if isinstance(error, requests.exceptions.SSLError):
-        return "name its certificate authority's file in MLFLOW_TRACKING_SERVER_CERT_PATH."
+        return "set MLFLOW_TRACKING_SERVER_CERT_PATH to the file of its certificate authority."
     return "start it with 'textmill up' or set MLFLOW_TRACKING_URI."
 
 

@@ -1,11 +1,11 @@
-"""How to log in to MLflow and whose certificate to trust, by MLflow's own variables.
+"""MLflow's login and trusted certificates, from MLflow's own variables.
 
 | variable | meaning |
 |---|---|
-| `MLFLOW_TRACKING_USERNAME`, `MLFLOW_TRACKING_PASSWORD` | a login; a name and password in the address come first |
-| `MLFLOW_TRACKING_TOKEN` | a bearer token, where no name is set |
-| `MLFLOW_TRACKING_INSECURE_TLS` | `true`: any certificate is accepted |
-| `MLFLOW_TRACKING_SERVER_CERT_PATH` | the file of a certificate authority |
+| `MLFLOW_TRACKING_USERNAME`, `MLFLOW_TRACKING_PASSWORD` | a login; a login in the address takes precedence |
+| `MLFLOW_TRACKING_TOKEN` | a bearer token, used if no user name is set |
+| `MLFLOW_TRACKING_INSECURE_TLS` | `true`: accept any certificate |
+| `MLFLOW_TRACKING_SERVER_CERT_PATH` | file of a certificate authority |
 """
 
 import os
@@ -26,7 +26,7 @@ class _Token(AuthBase):
 
 
 def login(parts: SplitResult) -> AuthBase | None:
-    """The address's own login, or else the environment's."""
+    """The login in the address, or else in the environment."""
     name, password = unquote(parts.username or ""), unquote(parts.password or "")
     if not name:
         name = os.environ.get("MLFLOW_TRACKING_USERNAME", "")
@@ -38,7 +38,7 @@ def login(parts: SplitResult) -> AuthBase | None:
 
 
 def certificates() -> bool | str | None:
-    """What a server's certificate is checked with; None: what `requests` does by itself."""
+    """How to verify the server's certificate, as `requests` takes it; None: its default."""
     if os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"):
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # whoever set the variable knows
         return False

@@ -1,9 +1,9 @@
-"""The model registry: versions, their stages, and who moved them why.
+"""The model registry: versions, their stages and moves between stages.
 
-MLflow keeps it. Stages are MLflow's own (None, Staging, Production, Archived), which it has deprecated but serves: the
-one call that moves them is in `_transition`. MLflow moves a stage without its alias and takes no lock, so every move
-here ends by settling: whoever moved last looks again until stage, alias, tag and log agree, and one version holds
-Staging and one Production. The rule is the same for all, so two that move at once come to the same end.
+MLflow stores it. The stages are MLflow's (None, Staging, Production, Archived), deprecated but still served; only
+`_transition` moves them. MLflow moves a stage without its alias and without a lock, so every move here ends with
+`settle`: it corrects stage, alias, tag and log until they agree and at most one version is in Staging and one in
+Production. All processes use the same rule, so concurrent moves end in the same state.
 """
 
 import random
@@ -41,7 +41,7 @@ class ModelRegistry:
 
     @property
     def server(self) -> MlflowServer:
-        """The server that keeps it."""
+        """The MLflow server."""
         return self._server
 
     def check(self) -> None:
@@ -49,15 +49,15 @@ class ModelRegistry:
         self._server.call("GET", "experiments/get-by-name", {"experiment_name": "Default"})
 
     def identity(self) -> str:
-        """What tells this registry from another at the same address: its default experiment's birth.
+        """Identify this registry among others at the same address, by its default experiment's creation time.
 
-        A cached Register step is right only for the registry that it wrote to.
+        A cached Register step is valid only for the registry it wrote to.
         """
         answer = self._server.call("GET", "experiments/get", {"experiment_id": "0"})
         return f"{without_password(self.tracking_uri)}#{answer['experiment'].get('creation_time', 0)}"
 
     def versions(self) -> list[Version]:
-        """All versions, the newest first; none where the model is not registered yet."""
+        """All versions, newest first; none if the model is not registered yet."""
         found: list[Version] = []
         parameters = {"filter": f"name='{self.name}'", "max_results": "1000"}
         while True:
@@ -69,14 +69,14 @@ class ModelRegistry:
             parameters["page_token"] = answer["next_page_token"]
 
     def version(self, number: int) -> Version:
-        """The version with this number; UserError where there is none."""
+        """The version with this number; UserError if there is none."""
         for version in self.versions():
             if version.number == number:
                 return version
-        raise UserError(f"'{self.name}' has no version {number}; 'textmill status' lists those it has.")
+        raise UserError(f"'{self.name}' has no version {number}; 'textmill status' lists its versions.")
 
     def resolve(self, stage: str) -> Version | None:
-        """The version in this stage now, or None; if there are several, the one that settling will leave there."""
+        """The version now in this stage, or None; of several, the one that `settle` will keep there."""
         return Standing(self.versions(), {}).holder(stage)
 
     def with_checksum(self, checksum: str) -> Version | None:
@@ -96,19 +96,19 @@ class ModelRegistry:
         return Standing(self.versions(), {alias: aliases[alias] for alias in names & aliases.keys()})
 
     def history(self) -> list[Move]:
-        """The promotion log, the oldest entry first."""
+        """The promotion log, oldest entry first."""
         return Standing(self.versions(), {}).log
 
     def hold(self, version: Version, into: Path) -> Hold:
-        """The version's bundle in a folder below `into`, fetched unless it is there; it stays until it is released.
+        """Hold the version's bundle in a folder below `into`, downloaded if missing, until it is released.
 
         Raises:
-            UserError: a file is damaged, or is not what the version's checksum says.
+            UserError: a file is damaged, or the checksum is not the version's.
         """
         return bundle_download.hold(self._server, version, into)
 
     def download(self, version: Version, into: Path) -> Path:
-        """The same folder; it stays as long as the process lives, or until this registry downloads another.
+        """As `hold`, until the process ends or this registry downloads another version.
 
         Raises:
             UserError: as `hold`.
@@ -148,7 +148,7 @@ class ModelRegistry:
                 raise
 
     def note_verdict(self, version: Version, tags: Mapping[str, str]) -> None:
-        """Tag a version that was judged, perhaps anew, with what speaks against it: `refused`, `undecided` or nothing."""
+        """Tag an evaluated version with the reasons against it: `refused`, `undecided`, or no tag if it passed."""
         for key in set(OPEN_TO_DOUBT) & version.tags.keys() - tags.keys():
             body = {"name": self.name, "version": str(version.number), "key": key}
             self._server.call("DELETE", "model-versions/delete-tag", body)
@@ -157,7 +157,7 @@ class ModelRegistry:
                 self._tag(version.number, key, value)
 
     def promote(self, number: int, why: str, stage: str = "Production", force: bool = False) -> Move:
-        """Move a version to a stage; whatever was in Staging or Production there is archived.
+        """Move a version to a stage; a version already in Staging or Production is archived.
 
         Raises:
             UserError: there is no such version, or Evaluate refused it and `force` is not set, or left it undecided and
@@ -167,7 +167,7 @@ class ModelRegistry:
         if version.refused and stage in HELD_BY_ONE and not force:
             raise UserError(
                 f"Version {number} of '{self.name}' was refused: {version.refused}; "
-                "promote it all the same with --force --why 'REASON'."
+                "to promote it anyway, add --force --why 'REASON'."
             )
         if version.undecided and stage in HELD_BY_ONE and not why:
             raise UserError(
@@ -177,22 +177,22 @@ class ModelRegistry:
         return self.move(version, moved(version, version.stage, stage, why or "promoted by hand"))
 
     def archive(self, number: int, why: str) -> Move:
-        """Take a version out of use; nothing takes its place."""
+        """Archive a version without a replacement."""
         return self.promote(number, why, "Archived")
 
     def rollback(self, why: str) -> Move:
-        """Put the version that was in Production before the present one back; again, and the one before that.
+        """Restore the previous Production version and archive the current one; repeat to go further back.
 
-        The present version is archived. A version that a rollback took back is not gone back to.
+        A version that a rollback removed is not restored.
 
         Raises:
-            UserError: nothing stood in Production before.
+            UserError: there is no previous Production version.
         """
         standing = self.standing()
         present = standing.holder("Production")
         former = self.former_production(standing)
         if former is None:
-            now = f"version {present.number} is the first" if present else "nothing has ever been there"
+            now = f"version {present.number} is the first" if present else "Production was never used"
             raise UserError(
                 f"'{self.name}' has no former Production version to go back to: {now}; see 'textmill history'."
             )
@@ -200,7 +200,7 @@ class ModelRegistry:
         return self.move(former, replace(entry, undoes=present.number if present else 0))
 
     def former_production(self, standing: Standing | None = None) -> Version | None:
-        """The version that a rollback would put back now, or None."""
+        """The version that a rollback would restore now, or None."""
         standing = standing or self.standing()
         present = standing.holder("Production")
         stack = promotion_log.productions(standing.log)
@@ -211,13 +211,13 @@ class ModelRegistry:
         return next((version for version in known if version), None)
 
     def move(self, version: Version, move: Move, when: datetime | None = None) -> Move:
-        """Move a version to a stage, whether it was refused or not, log that, and settle.
+        """Move a version to a stage, even a refused one; log the move and settle.
 
-        A move that was observed says itself which entry it follows. The entry is written last: a process that dies
-        before leaves a moved stage, which the reconciler finds.
+        The log entry is written last: if the process dies before, the reconciler finds the moved stage. An observed
+        move already names the entry it follows.
         """
         if len(move.why) > _REASON:
-            raise UserError(f"The reason has {len(move.why)} characters; {_REASON} are the most that the log takes.")
+            raise UserError(f"The reason has {len(move.why)} characters; shorten it to {_REASON}.")
         if not move.observed:
             move = promotion_log.following(move, promotion_log.read({version.number: version.tags}))
         if not (move.observed and version.stage == move.stage):
@@ -239,10 +239,10 @@ class ModelRegistry:
         return move
 
     def settle(self, stages: set[str] | None = None, commanded: str = "") -> None:
-        """Bring stage, alias, tag and log of the versions in these stages (or in all) into agreement.
+        """Make stage, alias, tag and log agree for the versions in these stages, or in all.
 
-        An alias that somebody has moved in MLflow's page is left for the reconciler, but not the one of the stage
-        `commanded`: whoever moves a version there now is later.
+        An alias moved on MLflow's page is left to the reconciler, except that of the stage `commanded`: the current
+        move to it is newer.
         """
         written: set[tuple[str, int]] = set()  # aliases that this call has set, so that they are nobody else's move
         for attempt in range(_ROUNDS):
@@ -261,7 +261,7 @@ class ModelRegistry:
             for correction in found:
                 self._correct(standing, correction)
         raise TextmillError(
-            f"The stages of '{self.name}' do not come to rest: something else keeps moving them; see 'textmill history'."
+            f"The stages of '{self.name}' keep changing, as something else moves them; find it with 'textmill history'."
         )
 
     def _correct(self, standing: Standing, correction: Correction) -> None:
@@ -297,8 +297,8 @@ class ModelRegistry:
             if refusal.status not in (404, 405, 501) or refusal.code == "RESOURCE_DOES_NOT_EXIST":
                 raise
             raise UserError(
-                f"The MLflow server at {self._server.shown} has no stages any more (no 'transition-stage' call); "
-                "run one of the releases that Textmill's requirements.lock names."
+                f"The MLflow server at {self._server.shown} no longer has stages (no 'transition-stage' call); "
+                "run the release in Textmill's requirements.lock."
             ) from refusal
 
     def _tag(self, number: int, key: str, value: str) -> None:
@@ -315,7 +315,7 @@ class ModelRegistry:
 
 
 def moved(version: Version, former: str, stage: str, why: str, who: str = "", observed: bool = False) -> Move:
-    """The entry for a version's move, not yet dated."""
+    """A log entry for a version's move, not dated yet."""
     return Move(
         version=version.number,
         time="",

@@ -1,8 +1,8 @@
-"""The promotion log: one entry a move, as tags `move.<time>.<six random digits>` of the version that moved.
+"""The promotion log: one entry per move, as a tag `move.<time>.<random>` of the version.
 
-Entries are only ever added. Each names the entry of its version that it follows (`after`), so that a move which two
-observers saw at once, and both wrote down, is told from two moves: readers keep the first. MLflow keeps a version's
-tags with the version: deleting it there deletes its entries too.
+Entries are never changed. Each names the previous entry of its version (`after`). Two observers of one move may both log
+it, with the same `after` and stage; readers keep the first. The random part has 6 hex digits. Deleting a version in
+MLflow deletes its entries.
 """
 
 import getpass
@@ -38,7 +38,7 @@ class Move:
 
     @property
     def doubt(self) -> str:
-        """What had spoken against the version, with the verdict's name before it, or nothing."""
+        """Why the version did not pass evaluation, with the outcome first; empty if it passed."""
         return doubt(self.refused, self.undecided)
 
 
@@ -48,12 +48,12 @@ def figures_of(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def doubt(refused: str | None, undecided: str | None) -> str:
-    """What Evaluate said against a version: 'refused: it copies'; nothing where it passed."""
+    """Why a version did not pass evaluation, such as 'refused: it copies'; empty if it passed."""
     return f"refused: {refused}" if refused else f"undecided: {undecided}" if undecided else ""
 
 
 def user() -> str:
-    """The name of whoever runs this process."""
+    """The user name of this process."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
@@ -61,13 +61,13 @@ def user() -> str:
 
 
 def following(move: Move, log: Iterable[Move]) -> Move:
-    """The move as the one after its version's last entry in the log."""
+    """The move, linked to its version's last entry in the log."""
     last = last_moves(log).get(move.version)
     return replace(move, after=last.key if last else "")
 
 
 def dated(move: Move, log: Sequence[Move], when: datetime | None = None) -> Move:
-    """The move as the log's next entry: later than all others, even where this machine's clock is behind theirs."""
+    """The move with a time later than all entries, even if this machine's clock is behind."""
     moment = when or datetime.now(UTC)
     if log:
         moment = max(moment, datetime.strptime(log[-1].time, _TIME).replace(tzinfo=UTC) + timedelta(microseconds=1))
@@ -76,14 +76,14 @@ def dated(move: Move, log: Sequence[Move], when: datetime | None = None) -> Move
 
 
 def written(move: Move) -> str:
-    """The value of the tag that keeps a move."""
+    """The value of a move's tag."""
     entry = {"from": move.former, "to": move.stage, "who": move.who, "why": move.why, "figures": move.figures}
     optional = {name: getattr(move, name) for name in _OPTIONAL}
     return json.dumps(entry | {name: value for name, value in optional.items() if value}, ensure_ascii=False)
 
 
 def read(tags_of: Mapping[int, Mapping[str, str]]) -> list[Move]:
-    """The log that the versions' tags hold, the oldest entry first, each move once."""
+    """The log from the versions' tags, oldest entry first, each move once."""
     found = sorted(
         (move for version, tags in tags_of.items() for move in _moves(version, tags)),
         key=lambda move: (move.time, move.key),
@@ -114,12 +114,12 @@ def _moves(version: int, tags: Mapping[str, str]) -> Iterator[Move]:
 
 
 def last_moves(log: Iterable[Move]) -> dict[int, Move]:
-    """The last entry of each version that was ever moved."""
+    """The last entry of each version that was moved."""
     return {move.version: move for move in log}
 
 
 def productions(log: Iterable[Move]) -> list[int]:
-    """The versions that were in Production, the oldest first, without those that a rollback took back."""
+    """The versions that were in Production, oldest first, without those removed by a rollback."""
     stack: list[int] = []
     for move in log:
         if move.stage != "Production":

@@ -1,8 +1,8 @@
-"""Moves made in MLflow's own page, mirrored: its older page moves stages, its newer one aliases, never both.
+"""Mirror moves made on MLflow's page: its old page moves only stages, its new page only aliases.
 
-The promotion log says where every version stood last. A stage that differs from it was moved in the page, and alias,
-tag and log follow; an alias that names another version than the log has in its stage was moved in the page, and the
-stage follows. Where both were moved to different versions, the stage decides.
+The promotion log has the last known stage of every version. If a stage differs from the log, it was moved on the page:
+alias, tag and log follow. If an alias differs from the log, it was moved on the page: the stage follows. If both
+differ, the stage wins.
 """
 
 import threading
@@ -38,7 +38,7 @@ class Reconciler:
         self.trouble = ""  # why the last look failed, or nothing
 
     def run(self, every_s: float, stop: threading.Event) -> None:
-        """Look again and again until `stop` is set; an MLflow that is away is waited for."""
+        """Check every `every_s` seconds until `stop` is set, also while MLflow does not answer."""
         while not stop.is_set():
             try:
                 self.once(stop)
@@ -48,10 +48,10 @@ class Reconciler:
             stop.wait(every_s)
 
     def once(self, stop: threading.Event | None = None) -> list[Move]:
-        """Look once; returns the moves that were made in MLflow's page and are now mirrored.
+        """Check once; mirror and return the moves made on MLflow's page.
 
-        What is found is looked at a second time after a second, so that a move of ours which is under way is not
-        taken for one of the page's.
+        A finding is checked again after 1 second, so that a move by Textmill in progress is not mistaken for one on
+        the page.
         """
         seen = _page_moves(self._registry.standing())
         if not seen:

@@ -1,4 +1,4 @@
-"""A registered model as it stands: its versions with their stages, the aliases, and what the log last said."""
+"""The state of a registered model: versions, stages, aliases and the promotion log."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,7 +28,7 @@ class Version:
 
     @classmethod
     def of(cls, entry: dict[str, Any]) -> "Version":
-        """The version that MLflow's JSON describes."""
+        """A version from MLflow's JSON."""
         created, updated = (int(entry.get(f"{name}_timestamp", 0)) for name in ("creation", "last_updated"))
         return cls(
             name=entry["name"],
@@ -52,25 +52,25 @@ class Version:
 
     @property
     def undecided(self) -> str | None:
-        """Why Evaluate could not tell it from what it was compared with, or None."""
+        """Why Evaluate could not decide between it and its reference, or None."""
         return self.tags.get("undecided")
 
     @property
     def doubt(self) -> str:
-        """What speaks against it, with the verdict's name before it: 'refused: it copies'; nothing where it passed."""
+        """Why it did not pass evaluation, such as 'refused: it copies'; empty if it passed."""
         return promotion_log.doubt(self.refused, self.undecided)
 
 
 @dataclass(frozen=True)
 class Standing:
-    """What MLflow says at one moment of a model's versions and aliases."""
+    """A model's versions and aliases in MLflow at one moment."""
 
     versions: list[Version]  # the newest first
     aliases: dict[str, int]  # of stages only, by lower-case name
 
     @cached_property
     def log(self) -> list[Move]:
-        """The promotion log, the oldest entry first."""
+        """The promotion log, oldest entry first."""
         return promotion_log.read({version.number: version.tags for version in self.versions})
 
     @cached_property
@@ -79,7 +79,7 @@ class Standing:
         return promotion_log.last_moves(self.log)
 
     def logged(self, number: int) -> str:
-        """The stage in which the log last put a version."""
+        """A version's last stage in the log."""
         return self.last[number].stage if number in self.last else "None"
 
     def version(self, number: int) -> Version | None:
@@ -87,7 +87,7 @@ class Standing:
         return next((version for version in self.versions if version.number == number), None)
 
     def in_stage(self, stage: str) -> list[Version]:
-        """The versions in a stage: first those the log does not know to be there yet, then the last to come."""
+        """The versions in a stage: first those not logged there yet, then the latest to arrive."""
         return sorted(
             (version for version in self.versions if version.stage == stage),
             key=lambda v: (self.logged(v.number) != stage, self.last[v.number].time if v.number in self.last else ""),
@@ -95,10 +95,10 @@ class Standing:
         )
 
     def holder(self, stage: str) -> Version | None:
-        """The version to which a stage belongs, or None."""
+        """The version that holds a stage, or None."""
         return next(iter(self.in_stage(stage)), None)
 
     def displaced(self, version: Version) -> Version | None:
-        """The version that took this one's place, where the log does not say so yet; else None."""
+        """The version that replaced this one, if the log does not say so yet; else None."""
         stage = self.logged(version.number)
         return self.holder(stage) if version.stage == "Archived" and stage in HELD_BY_ONE else None

@@ -1,6 +1,6 @@
-"""Every setting of one model, in groups: the whole file.
+"""The whole configuration of one model, in groups.
 
-`textmill init` writes these descriptions as comments, so this is where a setting is documented.
+`textmill init` writes these descriptions as comments: a setting is documented here and nowhere else.
 """
 
 from pathlib import Path
@@ -22,38 +22,39 @@ from textmill.settings.watch import Watch
 class Config(Settings):
     """Everything one model needs, from its sites to its server."""
 
-    name: Name = Field(description="name of the model in the registry, and of its pipeline")
+    name: Name = Field(description="name of the model in the registry and of its pipeline")
     data_dir: Path = Field(
         Path(".textmill"),
-        description="folder for everything this machine keeps: servers' data, pipeline runs, logs; relative to this file",
+        description="folder for server data, pipeline runs and logs; relative to this file",
     )
-    sources: list[Source] = Field([], description="the web sites to learn from")
+    sources: list[Source] = Field([], description="web sites to train on")
     text: Path | None = Field(
-        None, description="plain text file that 'textmill train' learns from, instead of sites; relative to this file"
+        None, description="plain text file for 'textmill train', used instead of sites; relative to this file"
     )
     store: Store = Field(Store(), description="the article store")
     crawl: Crawl = Field(Crawl(), description="how the spiders fetch")
-    corpus: Corpus = Field(Corpus(), description="which articles are learned from")
-    tokenizer: TokenizerSettings = Field(TokenizerSettings(), description="how text becomes numbers")
+    corpus: Corpus = Field(Corpus(), description="which articles to train on")
+    tokenizer: TokenizerSettings = Field(TokenizerSettings(), description="how text becomes tokens")
     model: Model = Field(Model(), description="the model's shape")
     train: Train = Field(
-        Train(), description="the training loop; what is left out follows the base and the corpus (docs/training.md)"
+        Train(),
+        description="the training loop; settings left out follow from the base and the corpus (docs/training.md)",
     )
     evaluate: Evaluate = Field(Evaluate(), description="when a model is good enough")
-    registry: Registry = Field(Registry(), description="what happens to a model that passed")
+    registry: Registry = Field(Registry(), description="where a model goes after it passed evaluation")
     serve: Serve = Field(Serve(), description="the server")
     beam: Beam = Field(Beam(), description="how Apache Beam runs")
     kubeflow: Kubeflow = Field(Kubeflow(), description="where Kubeflow Pipelines runs the steps")
-    watch: Watch = Field(Watch(), description="when to train and deploy without being asked")
+    watch: Watch = Field(Watch(), description="when 'textmill watch' trains and deploys")
 
     @property
     def learned_sources(self) -> list[str]:
-        """The names of the sources that are learned from: sites, and what was imported."""
+        """Names of the sources to train on: sites and imported ones."""
         return self.corpus.sources or [*(source.name for source in self.sources), *self.corpus.imported]
 
     @property
     def tokenizer_kind(self) -> str:
-        """`tokenizer.kind`, which is `base` wherever there is one."""
+        """`tokenizer.kind`; always `base` if the model has a base."""
         return self.tokenizer.kind if self.model.base == "scratch" else "base"
 
     @model_validator(mode="after")
@@ -72,8 +73,8 @@ class Config(Settings):
     def _learns_from_something(self) -> "Config":
         if not self.sources and not self.corpus.imported and self.text is None:
             raise ValueError(
-                "'sources' is missing; name the web sites to learn from, or set corpus.imported to what was imported, "
-                "or text to a file"
+                "'sources' is missing; list the web sites to train on, or imported sources in corpus.imported, "
+                "or set text to a file"
             )
         return self
 
@@ -81,7 +82,7 @@ class Config(Settings):
     def _sources_are_distinct(self) -> "Config":
         names = [source.name for source in self.sources]
         if twice := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"sources: the name '{min(twice)}' stands twice; give each site its own")
+            raise ValueError(f"sources: the name '{min(twice)}' is used twice; give each site its own")
         if unknown := set(self.corpus.sources) - set(names) - set(self.corpus.imported):
             raise ValueError(f"corpus.sources: no source is named '{min(unknown)}'")
         return self

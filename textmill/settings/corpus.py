@@ -1,4 +1,4 @@
-"""The article store, which of its articles are learned from, and how their text becomes numbers."""
+"""Settings of the article store and of which articles to train on."""
 
 import re
 from datetime import date
@@ -16,59 +16,59 @@ class Store(Settings):
 
 
 class Corpus(Settings):
-    """Which stored articles are learned from."""
+    """Which stored articles to train on."""
 
-    sources: list[Name] = Field([], description="names of the sources to learn from; empty: all of them")
-    imported: list[Name] = Field(
-        [], description="names of the sources to learn from that were brought in with 'textmill import'"
-    )
-    languages: list[str] = Field([], description="two-letter codes; empty: every language")
+    sources: list[Name] = Field([], description="sources to train on, by name; empty: all")
+    imported: list[Name] = Field([], description="sources to train on that 'textmill import' brought in, by name")
+    languages: list[str] = Field([], description="languages to train on, as two-letter codes; empty: all")
     published_from: date | None = Field(
-        None, description="day, as 2026-01-31; where given, only articles published on it or later, as their pages say"
+        None,
+        description="first day, such as 2026-01-31; only articles dated on or after it by their pages; empty: no limit",
     )
     published_before: date | None = Field(
-        None, description="day; where given, only articles published before it, as their pages say"
+        None, description="end day, not included; only articles dated before it by their pages; empty: no limit"
     )
-    min_words: int = Field(1, ge=1, description="words of an article, at least")
-    max_words: int | None = Field(None, ge=1, description="words of an article, at most; empty: any number")
+    min_words: int = Field(1, ge=1, description="minimum words per article")
+    max_words: int | None = Field(None, ge=1, description="maximum words per article; empty: no limit")
     near_duplicates: float = Field(
         0.8,
         ge=0,
         le=1,
-        description="share of five-word phrases that two articles have in common from which only one of them is learned from; 0: only equal texts count",
+        description="articles sharing at least this fraction of five-word phrases count as duplicates; one is kept; 0: only identical texts count",
     )
     cache_bytes: int = Field(
         1_000_000_000,
         ge=0,
-        description="bytes of near-duplicate signatures kept from run to run under data_dir/signatures, some 600 an article, so that only new text is signed; 0: none",
+        description="bytes of near-duplicate signatures cached under data_dir/signatures, about 600 per article, so that only new text is signed; 0: no cache",
     )
     admit: Literal["unreserved", "licensed", "all"] = Field(
         "unreserved",
-        description="unreserved: articles whose site reserves no rights (TDMRep, RSL, Content-Signal, noai); licensed: articles with a licence named in licences; all: whatever the site says beyond robots.txt",
+        description="unreserved: articles whose site reserves no rights (TDMRep, RSL, Content-Signal, noai); licensed: articles whose licence matches licences; all: every article that robots.txt allows",
     )
     licences: list[str] = Field(
-        [], description="regular expressions of licences for admit: licensed, such as 'cc.by'; empty: any licence"
+        [],
+        description="regular expressions of the licences accepted by admit: licensed, such as 'cc.by'; empty: any licence",
     )
     statistics: bool = Field(
         False,
-        description="whether StatisticsGen and ExampleValidator look at the exported articles; needs tensorflow-data-validation",
+        description="run StatisticsGen and ExampleValidator on the exported articles; needs tensorflow-data-validation",
     )
     eval_percent: float = Field(
         10.0,
         gt=0,
         lt=50,
-        description="share of the articles, in percent, held out to judge the model; chosen by each article's key, so an article never moves",
+        description="percent of the articles held out to evaluate the model; chosen by each article's key, so an article never changes split",
     )
     eval_articles: int = Field(
         20,
         ge=0,
-        description="articles held out to judge the model, at least; a corpus of fewer than 100 holds out a fifth, and its verdicts are weak; 0: eval_percent alone decides",
+        description="minimum articles held out to evaluate the model; a corpus of fewer than 100 articles holds out a fifth, and its verdicts are weak; 0: no minimum",
     )
     validation_percent: float = Field(
         10.0,
         gt=0,
         lt=50,
-        description="share of the articles, in percent, held out to choose the training's best step by; others than those that judge the model",
+        description="percent of the articles held out to choose the best training step; separate from those that evaluate the model",
     )
 
     @field_validator("licences")
@@ -78,7 +78,7 @@ class Corpus(Settings):
             try:
                 re.compile(licence)
             except re.error as error:
-                raise ValueError(f"'{licence}' is no regular expression: {error}") from error
+                raise ValueError(f"'{licence}' is not a valid regular expression: {error}") from error
         return licences
 
     @model_validator(mode="after")

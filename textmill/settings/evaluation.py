@@ -1,4 +1,4 @@
-"""When a model is good enough, and what happens to it then."""
+"""Settings of the evaluation, and of where a model goes after it passed."""
 
 from typing import Annotated, Literal
 
@@ -13,34 +13,34 @@ class Evaluate(Settings):
     margin_percent: float = Field(
         0.5,
         ge=0,
-        description="how much lower, in percent, its bits per byte must be than Production's (or, before there is one, its base's or an untrained model's)",
+        description="percent by which a model's bits per byte must be below those of the model in Production (of its base or an untrained model if there is none)",
     )
     max_copied_percent: float = Field(
         5.0,
         ge=0,
         le=100,
-        description="share, in percent, of the passages of 30 tokens it writes that may stand word for word in the training text",
+        description="maximum percent of generated 30-token passages that appear word for word in the training text",
     )
     canaries: list[Annotated[str, StringConstraints(min_length=8)]] = Field(
         [],
-        description="strings that the model must not know: given the first half of one, it must not write the second",
+        description="strings the model must not have memorised: given the first half of one, it must not generate the second",
     )
     samples: int = Field(4, ge=1, le=64, description="sample texts shown to the reviewer")
-    sample_tokens: int = Field(120, ge=8, description="tokens in each sample text")
+    sample_tokens: int = Field(120, ge=8, description="tokens per sample text")
     texts: int = Field(
-        16, ge=1, le=1000, description="texts written to measure copying and repetition by, the samples among them"
+        16, ge=1, le=1000, description="texts generated to measure copying and repetition, the samples included"
     )
     probes: int = Field(
         100,
         ge=0,
-        description="passages of the training text, whose first 20 tokens the model is given: does it know the rest?",
+        description="training passages that test memorisation: given the first 20 tokens of one, does the model generate the rest?",
     )
 
 
 class Registry(Settings):
-    """What happens to a model that passed."""
+    """Where a model goes after it passed evaluation."""
 
     promote: Literal["by-reviewer", "if-better"] = Field(
         "by-reviewer",
-        description="by-reviewer: a passed version waits in Staging; if-better: it goes to Production at once",
+        description="by-reviewer: a version that passed waits in Staging; if-better: it goes to Production at once",
     )

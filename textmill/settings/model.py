@@ -1,4 +1,4 @@
-"""The model's shape, and what its training starts from."""
+"""Settings of the model's shape, and of the base that training starts from."""
 
 import re
 from typing import Literal
@@ -17,11 +17,11 @@ class Model(Settings):
     """The model's shape."""
 
     size: Literal["custom", "124M", "355M", "774M", "1558M", "117M", "345M"] = Field(
-        "custom", description="one of OpenAI's sizes, or custom: the four numbers below"
+        "custom", description="one of OpenAI's sizes, or custom: the layers, heads, width and window set here"
     )
     base: str = Field(
         "scratch",
-        description="what training starts from: starter (a small English model that comes with Textmill); scratch (random weights, for other languages); 124M, 355M, 774M or 1558M (OpenAI's, downloaded once); a folder, such as checkpoint/run1, relative to this file; hf:OWNER/NAME; version:7 or stage:Production (of this model); a base brings its own sizes and tokenizer",
+        description="what training starts from: starter (small English model included in Textmill); scratch (random weights, for other languages); 124M, 355M, 774M or 1558M (OpenAI's, downloaded once); a folder such as checkpoint/run1, relative to this file; hf:OWNER/NAME; version:7 or stage:Production (of this model). A base brings its own sizes and tokenizer",
     )
     layers: int = Field(4, ge=1, description="transformer layers (custom size)")
     heads: int = Field(4, ge=1, description="attention heads (custom size); divides width")
@@ -30,12 +30,12 @@ class Model(Settings):
         128,
         ge=8,
         le=8192,
-        description="tokens the model sees at once; GPT-2's own positions end at 1024; with a base: all of its positions, unless fewer are set here",
+        description="context length in tokens; 1024 in OpenAI's models; with a base: all of its positions, unless fewer are set here",
     )
 
     quantise: Literal["none", "float16", "int8", "int4"] = Field(
         "int8",
-        description="how the finished weights are rounded for judging and serving on CPUs: eight bits, four, float16, or not at all; all but the last can be served on GPUs, in float16",
+        description="precision of the finished weights for evaluation and for serving on CPUs; GPUs serve float16, which any value but none provides",
     )
 
     @field_validator("base")
@@ -43,7 +43,7 @@ class Model(Settings):
     def _base_is_spelled_right(cls, base: str) -> str:
         if not base or (base.startswith(_BASE_PREFIXES) and not re.fullmatch(_BASE_ELSEWHERE, base)):
             raise ValueError(
-                f"'{base}' is no base; write hf:OWNER/NAME, version:7, stage:Production, a size or a folder"
+                f"'{base}' is not a base; write hf:OWNER/NAME, version:7, stage:Production, a size or a folder"
             )
         return base
 
@@ -59,8 +59,8 @@ class Model(Settings):
             raise ValueError(f"heads: {self.heads} does not divide width: {self.width}")
         if self.size == "custom" and self.width // self.heads % 8:
             raise ValueError(
-                f"each of the {self.heads} heads would be {self.width // self.heads} wide, and serving wants a multiple of 8; "
-                f"make width a multiple of {8 * self.heads}"
+                f"width: {self.width} makes each of the {self.heads} heads {self.width // self.heads} wide, but serving needs a "
+                f"multiple of 8; make width a multiple of {8 * self.heads}"
             )
         return self
 

@@ -1,4 +1,4 @@
-"""Where the pipeline runs, and when without being asked."""
+"""Settings of Apache Beam and of Kubeflow Pipelines."""
 
 import re
 
@@ -20,32 +20,32 @@ class Kubeflow(Settings):
         "",
         description="address of Kubeflow Pipelines, such as http://localhost:8080; its token comes from KF_PIPELINES_TOKEN",
     )
-    namespace: str = Field("", description="namespace of a Kubeflow for several users; empty: for one")
+    namespace: str = Field("", description="namespace in a multi-user Kubeflow; empty: single-user")
     image: str = Field(
         "",
-        description="container image of every step, by digest: registry.example/textmill@sha256:...; a tag could move under a run",
+        description="container image of every step, by digest, as a tag could change during a run: registry.example/textmill@sha256:...",
     )
     root: str = Field(
         "minio://mlpipeline/v2/artifacts/textmill",
         pattern=r"^(minio|s3|gs)://[^/]",
-        description="folder for artifacts: minio://, s3:// or gs://, a bucket and a path",
+        description="folder for artifacts: minio://, s3:// or gs://, then bucket and path",
     )
     secret: str = Field(
         "textmill",
-        description="Kubernetes secret whose keys TEXTMILL_MONGODB_URI and MLFLOW_TRACKING_URI hold the addresses, passwords included",
+        description="Kubernetes secret with the keys TEXTMILL_MONGODB_URI and MLFLOW_TRACKING_URI: addresses, passwords included",
     )
     volume: str = Field(
         "textmill-checkpoints",
-        description="volume claim that outlives a step: checkpoints of trainings under way, and bases that were fetched",
+        description="persistent volume claim for checkpoints and downloaded bases",
     )
-    gpus: int = Field(0, ge=0, description="GPUs that FineTune asks for")
+    gpus: int = Field(0, ge=0, description="GPUs requested for FineTune")
     cpu: str = Field(
-        "2", pattern=r"^\d+(\.\d+)?m?$", description="CPU cores that FineTune asks for, as Kubernetes writes them"
+        "2", pattern=r"^\d+(\.\d+)?m?$", description="CPU cores requested for FineTune, in Kubernetes notation"
     )
     memory: str = Field(
         "8Gi",
         pattern=r"^\d+(Ki|Mi|Gi|Ti|K|M|G|T)?$",
-        description="memory that FineTune asks for, as Kubernetes writes it",
+        description="memory requested for FineTune, in Kubernetes notation",
     )
 
     @field_validator("image")
@@ -53,6 +53,6 @@ class Kubeflow(Settings):
     def _image_is_named_by_digest(cls, image: str) -> str:
         if image and not re.search(r"[^@]@sha256:[0-9a-f]{64}$", image):
             raise ValueError(
-                f"'{image}' names no digest; write NAME@sha256:..., which 'docker inspect --format {{{{.RepoDigests}}}} {image}' shows"
+                f"'{image}' has no digest; write NAME@sha256:..., which 'docker inspect --format {{{{.RepoDigests}}}} {image}' shows"
             )
         return image

@@ -1,4 +1,4 @@
-"""The server that writes articles."""
+"""Settings of the server that generates articles."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,69 +9,57 @@ from textmill.settings.group import Settings
 
 
 class Serve(Settings):
-    """The server that writes articles."""
+    """The server that generates articles."""
 
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 opens it to the network")
     port: int = Field(8000, ge=1, le=65535, description="port to listen on")
     stage: Literal["Production", "Staging"] = Field("Production", description="the stage whose version is served")
-    slots: int = Field(8, ge=1, le=256, description="texts written at the same time; others wait")
+    slots: int = Field(8, ge=1, le=256, description="texts generated at the same time; further requests wait")
     threads: int = Field(
-        0, ge=0, description="CPU threads for generation; 0: all cores, or one for a model too small to gain by more"
+        0,
+        ge=0,
+        description="CPU threads for generation; 0: all cores, or 1 if the model is too small to gain from more",
     )
-    max_tokens: int = Field(400, ge=1, description="tokens of one article, at most")
-    deadline_s: float = Field(
-        300, gt=0, description="seconds in which a text must be whole, where the request does not say"
-    )
-    workers: int = Field(
-        1, ge=1, le=256, description="generation processes on the CPU, which divide its threads among themselves"
-    )
-    devices: list[int | str] = Field(
-        [], description="numbers of the GPUs to generate on, one process each; empty: the CPU"
-    )
+    max_tokens: int = Field(400, ge=1, description="maximum tokens per article")
+    deadline_s: float = Field(300, gt=0, description="maximum seconds per text, unless the request sets its own")
+    workers: int = Field(1, ge=1, le=256, description="generation processes on the CPU; they share the threads")
+    devices: list[int | str] = Field([], description="GPUs to generate on, by number, one process each; empty: the CPU")
     worker_urls: list[str] = Field(
         [],
-        description="addresses of workers that run elsewhere and speak OpenAI's protocol, such as 'vllm serve'; where given, none is started here; 'dns:http://NAME:PORT' stands for all addresses of a name",
+        description="addresses of remote workers with OpenAI's API, such as 'vllm serve'; if set, no local worker starts; 'dns:http://NAME:PORT' means all addresses of that name",
     )
     engine: Literal["onnxruntime", "ctranslate2"] = Field(
         "onnxruntime",
-        description="what generates; ctranslate2 is for GPUs that ONNX Runtime no longer knows, such as a GTX 1060, and needs the package of that name",
+        description="inference engine; ctranslate2 supports older GPUs that ONNX Runtime has dropped, such as a GTX 1060, and needs the package ctranslate2",
     )
     precision: Literal["auto", "float32", "float16", "int8", "int4"] = Field(
-        "auto", description="of the weights that generate; auto: the one that the model was judged in, on GPUs float16"
+        "auto", description="precision of the weights; auto: as evaluated on CPUs, float16 on GPUs"
     )
     split: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(
         {},
-        description="shares of the traffic, such as {Production: 95, Staging: 5}; also 'version:7' and 'othermodel@Production'; empty: all to the stage",
+        description="traffic weights, such as {Production: 95, Staging: 5}; keys may also be 'version:7' or 'othermodel@Production'; empty: all traffic to stage",
     )
-    shadow: str = Field("", description="a stage or version that writes copies of requests for comparison only")
-    shadow_percent: float = Field(10, gt=0, le=100, description="share of the requests, in percent, that it gets")
-    follow_s: float = Field(
-        5, ge=0.2, le=3600, description="seconds between two looks whether another version was promoted"
-    )
-    drain_s: float = Field(
-        120, ge=0, description="seconds that a replaced version has to finish the texts it has begun"
-    )
+    shadow: str = Field("", description="stage or version that also gets a copy of requests, for comparison only")
+    shadow_percent: float = Field(10, gt=0, le=100, description="percent of the requests copied to shadow")
+    follow_s: float = Field(5, ge=0.2, le=3600, description="seconds between checks for a newly promoted version")
+    drain_s: float = Field(120, ge=0, description="seconds a replaced version gets to finish its texts")
     keep_models: int = Field(
         2,
         ge=0,
-        description="bundles that stay in data_dir/models besides those in use and the one that was served before; older ones are deleted",
+        description="bundles kept in data_dir/models besides those in use and the one served before; older ones are deleted",
     )
-    templates: Path | None = Field(
-        None, description="folder of templates for articles, one NAME.txt each, beside those that come with Textmill"
-    )
+    templates: Path | None = Field(None, description="folder of additional article templates, one NAME.txt each")
     verbatim: Literal["ignore", "warn", "regenerate", "refuse"] = Field(
         "warn",
-        description="what to do where an article repeats a training text word for word: warn: name the passage and its source; regenerate: write again, then refuse; refuse: end before it; ignore: do not look",
+        description="action if an article repeats a training text word for word; warn: name the passage and its source; regenerate: try again, then refuse; refuse: stop before the passage; ignore: no check",
     )
-    verbatim_words: int = Field(30, ge=5, description="words in a row that count as repeated")
+    verbatim_words: int = Field(30, ge=5, description="consecutive words that count as a repeated passage")
     keys_file: Path | None = Field(
         None,
-        description="file of API keys, one 'name:hash' a line as 'textmill key NAME' prints it; empty: no key is asked for. TEXTMILL_API_KEYS_FILE names one too",
+        description="file of API keys, one 'name:hash' per line as 'textmill key NAME' prints it; empty: no key is required, unless TEXTMILL_API_KEYS_FILE names a file",
     )
-    requests_per_minute: int = Field(
-        0, ge=0, description="requests that one API key may make in a minute; 0: any number"
-    )
+    requests_per_minute: int = Field(0, ge=0, description="requests per minute allowed for each API key; 0: no limit")
     cors: list[str] = Field(
-        [], description="origins such as https://news.example whose pages may ask this server from a browser"
+        [], description="origins whose pages may call this server from a browser, such as https://news.example"
     )
-    log_prompts: bool = Field(False, description="write topics and prompts into the log; they may be personal")
+    log_prompts: bool = Field(False, description="write topics and prompts to the log; they may contain personal data")

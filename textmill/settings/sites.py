@@ -1,4 +1,4 @@
-"""The web sites to learn from, and how they are crawled."""
+"""Settings of the web sites, and of how they are crawled."""
 
 from urllib.parse import urlsplit
 
@@ -8,47 +8,43 @@ from textmill.settings.group import Name, Settings
 
 
 class Source(Settings):
-    """One web site to learn from."""
+    """One web site to train on."""
 
-    name: Name = Field(description="short name of the site, kept with each of its articles")
+    name: Name = Field(description="short name of the site, stored with each of its articles")
     start: str = Field(
         pattern=r"^https?://",
         description="URL to start from: a page whose links are followed, an RSS or Atom feed, or a sitemap",
     )
     include: list[str] = Field(
-        [], description="regular expressions; where given, only URLs that match one are taken as articles"
+        [], description="regular expressions; if set, only URLs that match one count as articles"
     )
     exclude: list[str] = Field([], description="regular expressions; URLs that match one are never fetched")
     max_pages: int = Field(
-        5000, ge=1, description="pages fetched in one crawl, at most; a wrong pattern should not fetch for days"
+        5000, ge=1, description="maximum pages per crawl; stops a wrong pattern from fetching for days"
     )
     depth: int = Field(
-        20, ge=1, description="links followed from the start, at most; listings with paging need one step a page"
+        20, ge=1, description="maximum link depth from the start; a paged listing needs one step per page"
     )
     hosts: list[str] = Field(
         [],
-        description="further hosts, such as news.example or 10.0.0.5:8080, whose pages belong to this source; a feed may stand on another host than its articles",
+        description="other hosts whose pages belong to this source, such as news.example or 10.0.0.5:8080; needed if a feed links to another host",
     )
     title_selector: str = Field(
-        "", description="CSS selector of the title; empty: found without one, as for most sites"
+        "", description="CSS selector of the title; empty: automatic, which works for most sites"
     )
-    text_selector: str = Field(
-        "", description="CSS selector of the elements that hold the article's text; empty: found without one"
-    )
-    author_selector: str = Field("", description="CSS selector of the author; empty: found without one")
+    text_selector: str = Field("", description="CSS selector of the elements with the article's text; empty: automatic")
+    author_selector: str = Field("", description="CSS selector of the author; empty: automatic")
     date_selector: str = Field(
-        "", description="CSS selector of the date, in its text, 'datetime' or 'content'; empty: found without one"
+        "", description="CSS selector of the date, read from text, 'datetime' or 'content'; empty: automatic"
     )
-    language: str = Field(
-        "", pattern=r"^([a-z]{2})?$", description="two-letter code for pages that do not say their language"
-    )
-    licence: str = Field("", description="licence of the site's texts, for pages that do not name theirs")
+    language: str = Field("", pattern=r"^([a-z]{2})?$", description="two-letter code for pages that state no language")
+    licence: str = Field("", description="licence for pages that state none")
 
     @field_validator("start")
     @classmethod
     def _start_names_ahost_of(cls, start: str) -> str:
         if host_of(start) is None:
-            raise ValueError(f"'{start}' is not the URL of a web site")
+            raise ValueError(f"'{start}' is not the URL of a web site; give one like https://blog.example/")
         return start
 
 
@@ -58,35 +54,33 @@ class Crawl(Settings):
     delay_s: float = Field(
         0.25,
         ge=0,
-        description="seconds between two requests to one site, at least; a site that answers slowly, or whose robots.txt asks for it, gets more; 0: a site of one's own, asked as fast as it answers",
+        description="minimum seconds between two requests to one site; longer if the site is slow or its robots.txt asks; 0: no delay, for your own site",
     )
-    concurrency: int = Field(4, ge=1, le=32, description="requests under way at once to one site")
-    sites: int = Field(8, ge=1, le=256, description="sites crawled at once; sources on one site take turns")
-    page_bytes: int = Field(5_000_000, ge=1000, description="bytes of a page, at most; a longer one is refused")
+    concurrency: int = Field(4, ge=1, le=32, description="concurrent requests to one site")
+    sites: int = Field(8, ge=1, le=256, description="sites crawled at once; sources on the same site take turns")
+    page_bytes: int = Field(5_000_000, ge=1000, description="maximum bytes per page; longer pages are refused")
     min_words: int = Field(
-        60, ge=1, description="words of an article, at least; shorter pages are listings and notices"
+        60, ge=1, description="minimum words per article; shorter pages are mostly listings and notices"
     )
-    retries: int = Field(
-        2, ge=0, description="times that a page is asked for again where a site or the way to it fails"
-    )
+    retries: int = Field(2, ge=0, description="retries after a site or the network fails")
     full_days: int = Field(
         30,
         ge=1,
-        description="days after which an article is fetched in full again, though the site says that it has not changed",
+        description="days after which an article is fetched in full again, even if the site reports no change",
     )
     processes: int | None = Field(
         None,
         ge=0,
-        description="processes that take the articles from pages; 0: the crawl does it itself; empty: one less than there are cores, once there are more than 200 pages",
+        description="processes that extract articles from pages; 0: none, the crawler does it; empty: one less than the CPU cores, once there are more than 200 pages",
     )
     user_agent: str = Field(
         "Textmill/0.1",
-        description="how the crawler names itself; put an address here where you can be reached",
+        description="name the crawler sends; include an address where you can be reached",
     )
 
 
 def host_of(url: str) -> str | None:
-    """The host of a web address, or None where it is none."""
+    """The host of a web address; None if the text is not a web address."""
     try:
         parts = urlsplit(url)
         _ = parts.port  # raises where it is no number, or too large a one

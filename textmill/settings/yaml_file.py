@@ -1,7 +1,4 @@
-"""One YAML file becomes one validated Config, and `textmill init`'s commented template.
-
-The settings themselves stand in `textmill.settings`.
-"""
+"""Read a YAML file as a validated Config, and write `textmill init`'s commented template."""
 
 import difflib
 import re
@@ -24,10 +21,10 @@ _CHOSEN = {("model", "base"): STARTER}  # what a new configuration says where th
 
 
 def load(path: Path = DEFAULT_FILE) -> Config:
-    """Read and validate one YAML file; `data_dir` becomes absolute, from the file's own folder.
+    """Read and validate one YAML file; `data_dir` becomes absolute, relative to the file's folder.
 
     Raises:
-        UserError: the file is absent, is not YAML, or a key or value is wrong; the line and the cure are named.
+        UserError: the file is absent or not YAML, or a key or value is wrong; the message names the line and the cure.
     """
     tree, values = _parsed(path, _text(path))
     try:
@@ -41,7 +38,7 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise UserError(f"There is no configuration at {path}; write one with 'textmill init URL'.") from None
+        raise UserError(f"There is no configuration at {path}; create one with 'textmill init URL'.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as UTF-8 text ({error}); check the file.") from None
 
@@ -58,11 +55,9 @@ def _parsed(path: Path, text: str) -> tuple[yaml.Node, dict[str, object]]:
         raise UserError(f"{path}{line} is not valid YAML: {problem}; check the indentation and the colons.") from None
     if tree is not None and (twice := _given_twice(tree)):
         first, second = (key.start_mark.line + 1 for key in twice)
-        raise UserError(
-            f"{path} lines {first} and {second}: '{twice[0].value}' is given twice; put everything under one of them."
-        )
+        raise UserError(f"{path} lines {first} and {second}: '{twice[0].value}' is given twice; merge the two.")
     if tree is None or not isinstance(values, dict):
-        raise UserError(f"{path} holds no settings; write a fresh one with 'textmill init URL'.")
+        raise UserError(f"{path} holds no settings; create a new one with 'textmill init URL'.")
     # a group whose every setting is still a comment reads as null: it has its defaults
     return tree, {key: value for key, value in values.items() if value is not None}
 
@@ -115,7 +110,7 @@ def _sentence(path: Path, tree: yaml.Node, error: ValidationError) -> str:
         known = list(_group_at(location[:-1]).model_fields)
         near = difflib.get_close_matches(str(location[-1]), known, n=1)
         meant = [*_groups_with(str(location[-1])), *near]  # the name itself, in another group, before one like it here
-        cure = f"did you mean '{meant[0]}'?" if meant else f"known here are: {', '.join(known)}."
+        cure = f"did you mean '{meant[0]}'?" if meant else f"known settings: {', '.join(known)}."
         return f"{where}: '{name}' is not a setting; {cure}"
     if problem["type"] == "missing":
         return f"{where}: '{name}' is missing; {_group_at(location[:-1]).model_fields[str(location[-1])].description}."
@@ -124,7 +119,7 @@ def _sentence(path: Path, tree: yaml.Node, error: ValidationError) -> str:
         return f"{where}: {message}."
     if problem["type"] == "value_error":
         return f"{where}: {name}: {message}."
-    return f"{where}: {name}: {problem['input']!r} does not fit: {message[0].lower()}{message[1:]}."
+    return f"{where}: {name}: {problem['input']!r} is not valid: {message[0].lower()}{message[1:]}."
 
 
 def _groups_with(name: str) -> list[str]:
@@ -165,7 +160,7 @@ def write_template(path: Path, start: str, name: str = "") -> str:
     """Write a commented configuration for one site and return the model's name, by default the site's host name.
 
     Raises:
-        UserError: the file exists, or the URL or the name will not do.
+        UserError: the file exists, or the URL or the name is not valid.
     """
     url = start if "://" in start else f"https://{start}"
     if (host := host_of(url)) is None:
@@ -174,17 +169,17 @@ def write_template(path: Path, start: str, name: str = "") -> str:
     try:
         TypeAdapter(Name).validate_python(chosen)
     except ValidationError:
-        raise UserError(f"'{chosen}' is no name for a model; use lower-case letters, digits and dashes.") from None
+        raise UserError(f"'{chosen}' is not a valid model name; use lower-case letters, digits and dashes.") from None
     if path.exists():
-        raise UserError(f"{path} exists already; change it with an editor, or name another with --config.")
+        raise UserError(f"{path} exists already; edit it, or name another file with --config.")
     write_beside(path, template(chosen, url))
     return chosen
 
 
 def template(name: str, start: str) -> str:
-    """A commented textmill.yaml: what must be set, and every other setting, with its default, as a comment."""
+    """A commented textmill.yaml: required settings as they are, all others as comments with their defaults."""
     lines = [
-        "# What Textmill learns from, and how. Every setting stands here with its default:",
+        "# The settings of one Textmill model. Every setting is listed with its default:",
         "# to change one, remove the '# ' before it.",
         "",
         f"name: {_scalar(name)}  # {Config.model_fields['name'].description}",

@@ -1,8 +1,7 @@
-"""A training's figures and samples in MLflow while it runs.
+"""Log a training's metrics and samples to MLflow while it runs.
 
-They go through MLflow's REST API from a thread of their own, because importing `mlflow` takes five seconds and a slow
-or absent server must not hold up a training. What could not be sent is logged when the model is registered, in the
-same run.
+A separate thread sends them through MLflow's REST API, so that a slow or absent server does not delay the training.
+What could not be sent is logged to the same run when the model is registered.
 """
 
 import os
@@ -31,7 +30,7 @@ _TRAINING = "textmill.training"  # the tag by which a training that goes on find
 
 @contextmanager
 def live_run(experiment: str, name: str, logs: Path) -> Iterator["LiveRun | None"]:
-    """The run of a training in the MLflow that the environment names, ended as the block ends; None where it names none."""
+    """A training's run in the MLflow of the environment, ended with the block; None if no MLflow is set."""
     uri = os.environ.get(environment.MLFLOW)
     live = LiveRun(uri, experiment, name, logs) if uri else None
     status = "FAILED"
@@ -53,9 +52,9 @@ class LiveRun:
         """Nothing is sent before `begin`.
 
         Args:
-            experiment: its name; the run that MLFLOW_RUN_ID names is joined instead, wherever it is.
-            name: of a new run.
-            logs: the folder of the training's logs, with its samples; `RUN_FILE` is written there.
+            experiment: name of the experiment, ignored if MLFLOW_RUN_ID names a run to join.
+            name: name of a new run.
+            logs: folder of the training's logs and samples; `RUN_FILE` is written there.
         """
         self._server = MlflowServer(tracking_uri)
         self._experiment = experiment
@@ -72,11 +71,11 @@ class LiveRun:
         self._thread: threading.Thread | None = None
 
     def begin(self, training: str, parameters: Mapping[str, Any]) -> None:
-        """Open the run, or go on in that of an interrupted training.
+        """Open a run, or resume the run of an interrupted training.
 
         Args:
-            training: the same for a training that goes on.
-            parameters: by name, nested; MLflow shows them by dotted names.
+            training: identifies the training; the same when it resumes.
+            parameters: nested, by name; MLflow shows dotted names.
         """
         self._training = training
         self._parameters = {name: str(value) for name, value in flat(parameters).items()}
@@ -84,16 +83,16 @@ class LiveRun:
         self._thread.start()
 
     def point(self, point: Point) -> None:
-        """Log figures, soon."""
+        """Queue metrics for logging."""
         with self._lock:
             self._points.append(point)
 
     def samples(self, samples: Samples) -> None:
-        """Log the sample texts that are in the logs by now, soon."""
+        """Queue the sample texts in the logs for logging."""
         self._samples_written = True
 
     def end(self, status: str = "FINISHED", within_s: float = 10.0) -> None:
-        """Send what is left, and give up after a while; `status` is one of MLflow's."""
+        """Send what is left, for at most `within_s` seconds; `status` is one of MLflow's."""
         if self._thread is None:
             return
         self._status = status
@@ -157,6 +156,6 @@ class LiveRun:
             self._warned = True
             reason = error if isinstance(error, TextmillError) else type(error).__name__
             progress.note(
-                "MLflow takes no figures now; the training goes on, and they follow when the model is registered. "
-                f"The reason: {reason}"
+                "Metrics cannot be sent to MLflow now; training continues, and they are logged when the model is registered. "
+                f"Reason: {reason}"
             )

@@ -1,4 +1,4 @@
-"""One run at an MLflow server: found or made, logged to, ended."""
+"""One run on an MLflow server: find or create it, log to it, end it."""
 
 import os
 import time
@@ -10,10 +10,10 @@ from textmill.registry.mlflow_client import MlflowServer
 
 
 class MlflowRun:
-    """A run as it was when it was found."""
+    """A run, with its state at the time it was read."""
 
     def __init__(self, server: MlflowServer, found: Mapping[str, Any]) -> None:
-        """Take what MLflow says of a run."""
+        """Take a run from MLflow's JSON."""
         self._server = server
         info, data = found["info"], found.get("data", {})
         self.id = str(info["run_id"])
@@ -30,7 +30,7 @@ class MlflowRun:
 
     @classmethod
     def create(cls, server: MlflowServer, experiment: str, name: str, tags: Mapping[str, str]) -> "MlflowRun":
-        """Begin a new run in the experiment with this id."""
+        """Create a run in the experiment with this id."""
         rows = [{"key": key, "value": value} for key, value in {"mlflow.source.name": "textmill", **tags}.items()]
         body = {"experiment_id": experiment, "run_name": name, "start_time": now(), "tags": rows}
         return cls(server, server.call("POST", "runs/create", body)["run"])
@@ -41,28 +41,28 @@ class MlflowRun:
         parameters: Mapping[str, Any] | None = None,
         tags: Mapping[str, Any] | None = None,
     ) -> None:
-        """Log figures (see `figures`), parameters that it has not yet, and tags."""
+        """Log metrics (see `figures`), tags, and the parameters it does not have yet."""
         new = {key: value for key, value in (parameters or {}).items() if key not in self._parameters}
         self._server.log(self.id, metrics, new, tags)
         self._parameters |= new.keys()
 
     def put_file(self, name: str, source: Path | bytes) -> None:
-        """Store an artifact, in place of the former one."""
+        """Store an artifact; overwrite the old one."""
         self._server.put_file(self.artifacts, name, source)
 
     def set_status(self, status: str) -> None:
-        """Set one of MLflow's; with any but RUNNING the run has ended now."""
+        """Set one of MLflow's statuses; any but RUNNING ends the run now."""
         ended = {} if status == "RUNNING" else {"end_time": now()}
         self._server.call("POST", "runs/update", {"run_id": self.id, "status": status, **ended})
 
 
 def joined() -> str:
-    """The id of the run that a process around this one has opened, and will end; or nothing."""
+    """The id of a run that an outer process has opened and will end; empty if there is none."""
     return os.environ.get("MLFLOW_RUN_ID", "")
 
 
 def figures(step: int, values: Mapping[str, float], model: str = "") -> list[dict[str, Any]]:
-    """Figures of one step, as `MlflowRun.log` takes them; `model` is the id of the logged model that they judge."""
+    """Metrics of one step for `MlflowRun.log`; `model` is the id of the logged model they evaluate."""
     also = {"model_id": model} if model else {}
     return [{"key": key, "value": value, "timestamp": now(), "step": step, **also} for key, value in values.items()]
 

@@ -1,4 +1,4 @@
-"""What a training leaves in MLflow: a run with parameters, metrics and samples, and the model as its next version."""
+"""Log an evaluated model to MLflow and register it as the next version."""
 
 import json
 import shutil
@@ -27,7 +27,7 @@ _MODEL_CODE = Path(__file__).with_name("pyfunc.py")
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """What Register came to."""
+    """The result of Register."""
 
     version: int
     stage: str
@@ -51,7 +51,7 @@ class _Made:
         verdict = json.loads((evaluation / EVALUATION_FILE).read_text(encoding="utf-8"))
         if verdict.get("checksum") != checksum:
             raise TextmillError(
-                f"The evaluation at {evaluation} is of another model; judge this one with 'textmill run --from Evaluate'."
+                f"The evaluation at {evaluation} is of another model; evaluate this one with 'textmill run --from Evaluate'."
             )
         return cls(model, logs, evaluation, checksum, lineage, verdict)
 
@@ -75,15 +75,14 @@ class _Made:
 
 
 def register(registry: ModelRegistry, model: Path, logs: Path, evaluation: Path, promote: str, run: str) -> Registered:
-    """Log a judged model to MLflow, register it, and move it to the stage it has earned.
+    """Log an evaluated model to MLflow, register it, and move it to Staging or Production if it passed.
 
-    A bundle that is registered already is not registered again: once its version has been in a stage, it stays as it
-    stands.
+    A registered bundle is not registered again. If its version was ever in a stage, nothing changes.
 
     Args:
         model: the bundle.
-        logs: what its training wrote: `history.json` and `samples.txt`.
-        evaluation: what Evaluate wrote; its record says whether the model is blessed.
+        logs: folder of its training, with `history.json` and `samples.txt`.
+        evaluation: output folder of Evaluate; says whether the model passed.
         promote: `by-reviewer` or `if-better`.
         run: the pipeline run's name.
     """
@@ -91,7 +90,7 @@ def register(registry: ModelRegistry, model: Path, logs: Path, evaluation: Path,
     version = registry.with_checksum(checksum)
     if version and any(move.version == version.number for move in registry.history()):
         where = "in no stage" if version.stage == "None" else f"in {version.stage}"
-        sentence = f"version {version.number} has this very model, {where}; nothing to register"
+        sentence = f"version {version.number} already holds this model, {where}; nothing to register"
         return Registered(version.number, version.stage, sentence)
     made = _Made.read(model, logs, evaluation, checksum)
     # a version that was never moved is one whose registration was interrupted, or that did not pass: finish it

@@ -1,4 +1,4 @@
-"""What a reviewer reads on a version's page in MLflow: all that a decision needs, as Markdown."""
+"""The description on a version's page in MLflow, as Markdown: all that a reviewer needs."""
 
 import re
 from collections.abc import Mapping
@@ -12,16 +12,16 @@ _FIGURES = (  # title, name among the metrics, format
     ("bits per byte of a compressor (PPMd)", "compressor_bits_per_byte", "{:.3f}"),
     ("perplexity per token", "perplexity", "{:.1f}"),
     ("passages of 30 tokens copied from the training text", "copied", "{:.1%}"),
-    ("training passages that it knows by heart", "memorised", "{:.1%}"),
-    ("different pairs of words, of all (distinct-2)", "distinct_2", "{:.2f}"),
-    ("runs of four words that it repeats", "repetition", "{:.1%}"),
+    ("training passages it has memorised", "memorised", "{:.1%}"),
+    ("distinct word pairs among all (distinct-2)", "distinct_2", "{:.2f}"),
+    ("repeated four-word phrases", "repetition", "{:.1%}"),
 )
 
 _OF_NEITHER = ("compressor_bits_per_byte",)  # figures of the text, not of a model
 
 
 def description(verdict: Mapping[str, Any], lineage: Mapping[str, Any], card: str, page: str, run: str) -> str:
-    """The Markdown of a version's description; whatever was crawled or generated is escaped.
+    """The Markdown of a version's description; crawled and generated text is escaped.
 
     Args:
         verdict: what `evaluation.json` holds.
@@ -68,7 +68,7 @@ def _figure(metrics: Mapping[str, float], name: str, form: str) -> str:
 
 def _samples(samples: list[str]) -> str:
     quoted = ["\n".join(f"> {_plain(line)}" for line in text.splitlines()) for text in samples[:_SAMPLES]]
-    return "**It writes**\n\n" + "\n\n---\n\n".join(quoted) if quoted else ""
+    return "**Samples**\n\n" + "\n\n---\n\n".join(quoted) if quoted else ""
 
 
 def _origin(lineage: Mapping[str, Any]) -> str:
@@ -76,6 +76,6 @@ def _origin(lineage: Mapping[str, Any]) -> str:
     started = "" if base["name"] == "scratch" else f", starting from {_plain(str(base['name']))}"
     sources = "\n".join(f"| {_plain(name)}{_GAP} | {count} |" for name, count in corpus["sources"].items())
     return (
-        f"**It learned from** snapshot {corpus['snapshot']} of the articles, taken {_plain(corpus['time'])}{started}; "
+        f"**Trained on** snapshot {corpus['snapshot']} of the articles, taken {_plain(corpus['time'])}{started}; "
         f"digest `{corpus['digest'][:16]}`, code `{lineage['code']}`\n\n| source{_GAP} | articles |\n|---|---|\n{sources}"
     )
