@@ -156,7 +156,7 @@ def test_a_worker_that_cannot_start_says_why(tmp_path: Path, model: Path, broken
     started = {
         "model.safetensors has other contents": begin("--bundle", damaged),
         "scores are not finite numbers": begin("--bundle", broken_model),
-        "is not the one that was verified": begin("--bundle", model, "--checksum", "00"),
+        "changed after its verification": begin("--bundle", model, "--checksum", "00"),
         "install the package onnxruntime-gpu": begin("--bundle", model, "--device", "3"),
     }
     for sentence, process in started.items():
