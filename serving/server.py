@@ -103,7 +103,7 @@ def _listen(host: str, port: int) -> socket.socket:
         return listener
     except (OSError, OverflowError) as error:
         raise UserError(
-            f"Port {port} on {host} cannot be used ({_reason(error)});  "
+            f"Port {port} on {host} cannot be used ({_reason(error)}); "
             "stop the program that uses it, or set another with --port or serve.port."
         ) from None
 
