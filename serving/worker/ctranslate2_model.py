@@ -49,7 +49,7 @@ def load(
             )
         except (RuntimeError, ValueError) as error:
             raise UserError(
-                f"CTranslate2 cannot load the model ({error}); install the GPU's driver and the CUDA libraries,  "
+                f"CTranslate2 cannot load the model ({error}); install the GPU's driver and the CUDA libraries, "
                 "or change serve.precision."
             ) from error
 

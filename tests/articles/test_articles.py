@@ -131,7 +131,7 @@ def test_a_forgotten_article_leaves_its_key_and_takes_its_snapshots_with_it(stor
     assert not [
         v for v in store.versions.find({"key": key_of(done.url)}) if v.keys() & {"url", "title", "text", "author"}
     ]
-    with pytest.raises(UserError, match=rf"Snapshot {first.number} held an article that was forgotten on .* fresh one"):
+    with pytest.raises(UserError, match=rf"Snapshot {first.number} held an article that was forgotten on .* new one"):
         list(store.read(first))
     assert list(store.read(other)) == []
 
