@@ -1,1 +1,1 @@
-"""A Scrapy project: follows the configured web sites and writes their articles to the store."""
+"""A Scrapy project: crawls the configured sites and writes their articles to the store."""

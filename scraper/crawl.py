@@ -2,8 +2,8 @@
 
     python -m scraper.crawl --config textmill.yaml
 
-The store's address comes from TEXTMILL_MONGODB_URI. Scrapy's log goes to a file, or to stderr; what a person should see is sent as
-`textmill.console.progress` describes.
+TEXTMILL_MONGODB_URI is the store's address. Scrapy's log goes to a file or to stderr; progress for people goes through
+`textmill.console.progress`.
 """
 
 import argparse
@@ -29,14 +29,14 @@ INTERRUPTED = 130  # what shells give for SIGINT
 
 
 def crawl(config: Config, mongodb_uri: str, log_file: Path | None) -> "dict[str, CrawlCounts]":
-    """Crawl every source of a configuration, once in a process' life, and return each one's counts by its name.
+    """Crawl every source of a configuration and return its counts by name. Call it once per process.
 
-    Scrapy's log goes to `log_file`, or to stderr where that is None.
-    A source that fails is reported and has its sentence in `CrawlCounts.failure`; the others go on.
+    Scrapy's log goes to `log_file`; None: to stderr.
+    A source that fails is reported, with the reason in `CrawlCounts.failure`; the others continue.
 
     Raises:
         UserError: the store does not answer, or every source failed.
-        KeyboardInterrupt: SIGINT or SIGTERM came; what had been fetched is stored.
+        KeyboardInterrupt: SIGINT or SIGTERM came. Fetched articles are stored.
     """
     from scraper import runner  # Scrapy takes a second to import: signals are heeded before
     from textmill.articles.store import ArticleStore
@@ -50,7 +50,7 @@ def crawl(config: Config, mongodb_uri: str, log_file: Path | None) -> "dict[str,
     if len(failures) == len(counts):
         if len(failures) == 1:
             raise UserError(failures[0])
-        raise UserError(f"None of the {len(failures)} sites could be crawled: {' '.join(failures)}")
+        raise UserError(f"All {len(failures)} sites failed: {' '.join(failures)}")
     return counts
 
 
@@ -61,7 +61,7 @@ def _check_patterns(source: Source) -> None:
         except re.error as error:
             raise UserError(
                 f"'{pattern}', in 'include' or 'exclude' of the source '{source.name}', is not a regular expression "
-                f"({error}); put a backslash before a sign that stands for itself."
+                f"({error}); put a backslash before special characters."
             ) from None
 
 
@@ -81,12 +81,10 @@ def _check_selectors(source: Source) -> None:
 
 
 def main() -> int:
-    """The command; returns its exit code."""
+    """Run the command. Returns its exit code."""
     parser = argparse.ArgumentParser(prog="scraper.crawl", description="Crawl the configured sites into the store.")
-    parser.add_argument("--config", type=Path, default=DEFAULT_FILE, help="the configuration (default: textmill.yaml)")
-    parser.add_argument(
-        "--log-file", help="where Scrapy's log goes; '-' for stderr (default: logs/crawl.log in data_dir)"
-    )
+    parser.add_argument("--config", type=Path, default=DEFAULT_FILE, help="configuration file (default: textmill.yaml)")
+    parser.add_argument("--log-file", help="file for Scrapy's log; '-': stderr (default: logs/crawl.log in data_dir)")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, _interrupt)
     progress.follow_parent()
@@ -105,10 +103,10 @@ def main() -> int:
 
 
 def store_address() -> str:
-    """Where the store is, as the environment says.
+    """The store's address from the environment.
 
     Raises:
-        UserError: it does not say.
+        UserError: the variable is not set.
     """
     address = os.environ.get(STORE_VARIABLE)
     if not address:

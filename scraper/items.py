@@ -1,4 +1,4 @@
-"""What the spider hands to the pipeline."""
+"""The items that the spider passes to the pipeline."""
 
 import zlib
 from dataclasses import dataclass, field
@@ -10,14 +10,14 @@ from textmill.articles.article import Article
 
 @dataclass(frozen=True, slots=True)
 class PageRecord:
-    """What is kept of a page that gave an article, so that the next crawl can ask whether it has changed.
+    """A page's record, so that the next crawl can ask whether the page has changed.
 
     Attributes:
-        url: normalised URL of the response, which need not be the article's.
-        etag: validator of the answer (RFC 9110, 8.8.3), as it stands.
-        modified: its Last-Modified, as it stands.
-        links: the pages that it links to; they are not to be had from an answer without a body.
-        rules: a hash of the settings that the article was taken by.
+        url: normalised URL of the response; the article's can differ.
+        etag: the response's ETag (RFC 9110, 8.8.3), unchanged.
+        modified: the response's Last-Modified, unchanged.
+        links: the pages that it links to, because a 304 response has no body to read them from.
+        rules: a hash of the settings used to extract the article.
     """
 
     url: str
@@ -27,7 +27,7 @@ class PageRecord:
     rules: str = ""
 
     def document(self, source: str, article: str, fetched: datetime) -> dict[str, Any]:
-        """As MongoDB keeps it; `article` is the key of what it gave."""
+        """The MongoDB document; `article` is the key of the page's article."""
         validated = bool(self.etag or self.modified)
         return {
             "url": self.url,
@@ -45,7 +45,7 @@ class PageRecord:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A page as an earlier crawl met it, whose article the store still has."""
+    """A page from an earlier crawl whose article is still in the store."""
 
     article_url: str
     content_hash: str
@@ -58,7 +58,7 @@ class Known:
 
     @classmethod
     def of(cls, page: dict[str, Any], article: dict[str, Any]) -> "Known":
-        """From the documents of a page and of its article."""
+        """Create it from the documents of a page and its article."""
         links = zlib.decompress(page["links"]).decode().split("\n") if page.get("links") else []
         return cls(
             article_url=article["url"],
@@ -74,7 +74,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An article as a page gave it."""
+    """An article extracted from a page."""
 
     article: Article
     is_alias: bool = False  # the page says that another one, which the crawl asks for too, is the article's own
@@ -84,7 +84,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class NotModified:
-    """A page that answered with status 304."""
+    """A page with status 304 (not modified)."""
 
     page_url: str
     known: Known

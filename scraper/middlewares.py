@@ -1,4 +1,4 @@
-"""What keeps a crawl on its site and in its bounds: the same host, robots.txt, its delay, patience, conditions."""
+"""Scrapy middlewares: stay on the site, obey robots.txt and its delay, retry, conditional requests."""
 
 import asyncio
 from typing import Any
@@ -24,11 +24,11 @@ _FORBID_ALL = b"User-agent: *\nDisallow: /\n"
 
 
 class OffSite(IgnoreRequest):
-    """A request that would have left the site."""
+    """A request to another site."""
 
 
 class SameSite:
-    """Refuses every request to another site than the source's own, redirected ones included."""
+    """Refuses requests and redirects to other sites than the source's."""
 
     def __init__(self, crawler: Crawler) -> None:
         self._crawler = crawler
@@ -45,7 +45,7 @@ class SameSite:
 
 
 class Conditional:
-    """Asks for a known page on condition that it has changed."""
+    """Makes requests for known pages conditional on a change (ETag, Last-Modified)."""
 
     def __init__(self, crawler: Crawler) -> None:
         self._crawler = crawler
@@ -66,7 +66,7 @@ class Conditional:
 
 
 class Backoff(RetryMiddleware):
-    """Waits before a page is asked for again: twice as long each time, or as long as the site asks."""
+    """Waits before a retry: twice as long each time, or as long as the site's Retry-After says."""
 
     # Scrapy awaits what is a coroutine, which its own annotations leave out
     async def process_response(self, request: Request, response: Response) -> Request | Response:  # type: ignore[override]
@@ -90,7 +90,7 @@ class Backoff(RetryMiddleware):
 
 
 class RobotsAnswer:
-    """Reads the absence of a robots.txt as RFC 9309 does (2.3.1): 4xx forbids nothing; 5xx or silence, everything."""
+    """Handles a missing robots.txt by RFC 9309 (2.3.1): 4xx allows everything; 5xx or no answer, nothing."""
 
     def __init__(self, crawler: Crawler) -> None:
         self._crawler = crawler
@@ -127,10 +127,10 @@ def _asks_for_rules(request: Request) -> bool:
 
 
 class Throttle(AutoThrottle):
-    """Scrapy's AutoThrottle, never faster than the Crawl-delay of a site's robots.txt; off for a site of one's own.
+    """AutoThrottle, never faster than robots.txt's Crawl-delay; off for your own sites (delay 0).
 
-    A configured delay of 0 says that the site is one's own. There, what AutoThrottle takes for the site's slowness would
-    mostly be the crawl's.
+    A configured delay of 0 marks your own site. There, the latency that AutoThrottle measures would be mostly the
+    crawl's own.
     """
 
     def __init__(self, crawler: Crawler) -> None:

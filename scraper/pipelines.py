@@ -1,4 +1,4 @@
-"""Scrapy's way to the store."""
+"""The Scrapy pipeline to the store."""
 
 from scrapy.crawler import Crawler
 
@@ -7,7 +7,7 @@ from scraper.storage.article_writer import ArticleWriter
 
 
 class StorePipeline:
-    """Hands every article to the crawl's writer."""
+    """Passes every article to the crawl's writer."""
 
     def __init__(self, writer: ArticleWriter) -> None:
         self._writer = writer

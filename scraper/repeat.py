@@ -1,9 +1,9 @@
-"""Crawl again and again, for a container that does nothing else.
+"""Crawl repeatedly, as the only process of a container.
 
     python -m scraper.repeat --every 86400 --config textmill.yaml [OPTION OF scraper.crawl...]
 
-Each crawl is a process of its own, since Scrapy runs once in a process' life. While the store does not answer, none
-begins and the store is asked again soon; a crawl that fails is followed by the next one within a quarter of an hour.
+Each crawl is a separate process, because Scrapy runs only once per process. While the store does not answer, no crawl
+starts and the store is checked again soon. After a failed crawl, the next starts within 15 minutes.
 """
 
 import argparse
@@ -28,10 +28,10 @@ _CRAWL_AGAIN_S = 900.0  # after a failure; sites are not to be asked more often 
 
 
 def main() -> int:
-    """Crawl until told to end by SIGTERM or SIGINT; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="scraper.repeat", description="Crawl again and again.")
-    parser.add_argument("--every", type=float, default=86_400, help="seconds from one crawl's beginning to the next")
-    parser.add_argument("--config", type=Path, default=DEFAULT_FILE, help="the configuration (default: textmill.yaml)")
+    """Crawl until SIGTERM or SIGINT. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="scraper.repeat", description="Crawl the configured sites repeatedly.")
+    parser.add_argument("--every", type=float, default=86_400, help="seconds between the starts of two crawls")
+    parser.add_argument("--config", type=Path, default=DEFAULT_FILE, help="configuration file (default: textmill.yaml)")
     options, others = parser.parse_known_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)sZ %(levelname)s %(name)s: %(message)s")
     logging.Formatter.converter = time.gmtime
@@ -46,7 +46,7 @@ def main() -> int:
 
 
 def crawl_in_rounds(command: Sequence[str], file: Path, every_s: float) -> NoReturn:
-    """Wait for the store, crawl, wait for the next turn, and so on.
+    """Wait for the store, crawl, wait for the next start, repeat.
 
     Raises:
         UserError: the configuration is wrong, or the store's address is not set.
@@ -57,19 +57,19 @@ def crawl_in_rounds(command: Sequence[str], file: Path, every_s: float) -> NoRet
         code = _run(command)
         due_s = every_s if code == 0 else min(every_s, _CRAWL_AGAIN_S)
         wait_s = max(0.0, began + due_s - time.monotonic())
-        _log.info("The crawl ended with code %d; the next one begins in %.0f s.", code, wait_s)
+        _log.info("The crawl exited with code %d; the next starts in %.0f s.", code, wait_s)
         time.sleep(wait_s)
 
 
 def wait_for_store(address: str, database: str, every_s: float = _STORE_AGAIN_S) -> None:
-    """Return as soon as the article store answers."""
+    """Wait until the article store answers."""
     waiting = False
     while True:
         try:
             ArticleStore.connect(address, database)
         except UserError as error:
             if not waiting:
-                _log.warning("%s It is asked every %.0f s.", error, every_s)
+                _log.warning("%s Checking again every %.0f s.", error, every_s)
             waiting = True
             time.sleep(every_s)
         else:
@@ -77,7 +77,7 @@ def wait_for_store(address: str, database: str, every_s: float = _STORE_AGAIN_S)
 
 
 def _run(command: Sequence[str]) -> int:
-    """One crawl; told to end meanwhile, it is told too, and what it has fetched is stored before this ends."""
+    """Run one crawl. On SIGTERM or SIGINT, stop it and wait until its articles are stored."""
     process = subprocess.Popen(command)
     try:
         return process.wait()

@@ -1,4 +1,4 @@
-"""Crawls, several sites at once, on Twisted's asyncio reactor, which a process can start once."""
+"""Crawl several sites at once on Twisted's asyncio reactor, once per process."""
 
 import asyncio
 import signal
@@ -32,7 +32,7 @@ GRACE_S = 5  # for pages under way, when the crawl is interrupted
 
 
 def settings_for(crawl: Crawl, log_file: Path | None) -> Settings:
-    """Scrapy's settings: those of every site, with what the configuration says on top."""
+    """Scrapy's settings: the common ones, overridden by the configuration."""
     settings = Settings()
     settings.setmodule(site_settings, priority="project")
     configured = {
@@ -54,10 +54,10 @@ def settings_for(crawl: Crawl, log_file: Path | None) -> Settings:
 
 
 def run(config: Config, mongodb_uri: str, log_file: Path | None) -> dict[str, CrawlCounts]:
-    """Crawl every configured source.
+    """Crawl all configured sources.
 
     Raises:
-        KeyboardInterrupt: SIGINT or SIGTERM came; what had been fetched is stored.
+        KeyboardInterrupt: SIGINT or SIGTERM came. Fetched articles are stored.
         UserError: the store stopped answering.
     """
     settings = settings_for(config.crawl, log_file)
@@ -84,13 +84,13 @@ def run(config: Config, mongodb_uri: str, log_file: Path | None) -> dict[str, Cr
 
 
 def hosts_named(source: Source) -> set[str]:
-    """The hosts that a source's configuration names, without ports, in lower case."""
+    """The hosts in a source's configuration, without ports, in lower case."""
     urls = [source.start, *(f"http://{host}/" for host in source.hosts)]
     return {host.lower() for url in urls if (host := urlsplit(url).hostname)}
 
 
 class _Crawls:
-    """The sources' crawls, and the wish to end them."""
+    """The crawls of all sources, and the request to stop them."""
 
     def __init__(self, config: Config, mongodb_uri: str, runner: AsyncCrawlerRunner) -> None:
         self._config = config
@@ -168,7 +168,7 @@ class _Crawls:
         return counts
 
     async def _record(self, source: Source, counts: CrawlCounts, complete: bool) -> None:
-        """Add the crawl to its source's history, and quarantine the source where it has collapsed."""
+        """Add the crawl to its source's history. Quarantine the source if its output has collapsed."""
         answered = complete and not counts.site_failed
         if answered:
             released = await self._store.released(source.name)
@@ -183,7 +183,7 @@ class _Crawls:
         await self._store.keep_crawl(source.name, values)
 
     async def _until_done(self, crawl: asyncio.Task[None], stop: asyncio.Event, writer: ArticleWriter) -> None:
-        """Wait for a crawl; ask it to end, and wait no longer than the grace, when a reason to stop comes up."""
+        """Wait for a crawl. If asked to stop, end it and wait at most the grace period."""
         reasons = [asyncio.ensure_future(event.wait()) for event in (self.interrupted, stop)]
         await asyncio.wait([crawl, *reasons], return_when=asyncio.FIRST_COMPLETED)
         if not crawl.done():

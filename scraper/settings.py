@@ -1,4 +1,4 @@
-"""Scrapy's settings for every site; `scraper.runner` adds what the configuration says."""
+"""Scrapy's settings for all sites; `scraper.runner` adds those of the configuration."""
 
 BOT_NAME = "textmill"
 SPIDER_MODULES = ["scraper.spiders"]

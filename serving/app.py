@@ -1,4 +1,4 @@
-"""The HTTP application: every route, and what stands before them all."""
+"""The HTTP application: all routes and the middleware before them."""
 
 import asyncio
 import contextlib
@@ -28,10 +28,10 @@ KEYS_FILE = "TEXTMILL_API_KEYS_FILE"
 
 
 def create_app(router: Router, config: Config) -> FastAPI:
-    """The application over a router, which stays the caller's to close.
+    """The application over a router. The caller closes the router.
 
     Raises:
-        UserError: a template or the file of API keys cannot be used.
+        UserError: a template or the API keys file cannot be read.
     """
     serve = config.serve
     outbox = config.data_dir / "feedback"
@@ -70,13 +70,13 @@ def create_app(router: Router, config: Config) -> FastAPI:
 
 
 def _models(config: Config) -> list[str]:
-    """The registered models that answer here."""
+    """The registered models that this server serves."""
     serve = config.serve
     return sorted({config.name, *(each.model for each in targets(serve.split, serve.stage, config.name))})
 
 
 def _protect(app: FastAPI, router: Router, config: Config) -> None:
-    """The outermost last: every answer has the headers, and a browser's preflight carries no key."""
+    """Middleware added last runs first: headers go on every answer; CORS preflight is answered before keys are checked."""
     app.add_middleware(BodyLimit)
     if file := os.environ.get(KEYS_FILE) or config.serve.keys_file:
         app.add_middleware(

@@ -3,9 +3,9 @@
     python -m serving.server --config textmill.yaml [--port N] [--bundle DIR] [--workers N | --devices 0,1 |
         --worker-urls URL,URL] [--follow-parent]
 
-The registry's address comes from MLFLOW_TRACKING_URI. Without `--bundle`, the version in the configured stage is
-resolved, fetched, verified and served, and a promotion or rollback is followed. With it, that directory is served and
-MLflow is not asked. What a user can put right ends with exit code 2 and one sentence.
+MLFLOW_TRACKING_URI is the registry's address. Without `--bundle`, the server fetches, verifies and serves the version in
+the configured stage, and follows promotions and rollbacks. With `--bundle`, it serves that directory without MLflow. An
+error that the user can correct ends with exit code 2 and one sentence.
 """
 
 import argparse
@@ -34,14 +34,14 @@ _GRACE_S = 5  # for articles under way when the server is told to end
 
 
 class _Threads(ThreadPoolExecutor):
-    """Threads that nobody waits for at the end: one may be asking a name server, or MLflow, that does not answer."""
+    """Threads that do not delay the exit, even while a name server or MLflow does not answer."""
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         super().shutdown(wait=False, cancel_futures=True)
 
 
 def run() -> NoReturn:
-    """Be the program: end with `main`, where Python would first wait for every thread."""
+    """Run `main` and exit at once; Python would wait for all threads."""
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -49,7 +49,7 @@ def run() -> NoReturn:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a server until it is told to end; returns the exit code."""
+    """Run a server until SIGTERM or SIGINT. Returns the exit code."""
     options = _parser().parse_args(arguments)
     if options.follow_parent:
         progress.follow_parent()
@@ -68,14 +68,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m serving.server", description="Serve articles over HTTP.")
-    parser.add_argument("--config", type=Path, default=configuration.DEFAULT_FILE, help="the configuration file")
-    parser.add_argument("--port", type=int, help="port to listen on; 0 takes a free one; serve.port if left out")
+    parser.add_argument("--config", type=Path, default=configuration.DEFAULT_FILE, help="configuration file")
+    parser.add_argument("--port", type=int, help="port to listen on; 0: any free port (default: serve.port)")
     parser.add_argument("--bundle", type=Path, help="serve this model bundle instead of a registered version")
-    parser.add_argument("--workers", type=int, help="generation processes on the CPU; serve.workers if left out")
-    parser.add_argument("--devices", help="numbers of GPUs, such as 0,1,2,3; serve.devices if left out")
-    parser.add_argument("--engine", choices=("onnxruntime", "ctranslate2"), help="serve.engine if left out")
-    parser.add_argument("--worker-urls", help="addresses of workers that run elsewhere; serve.worker_urls if left out")
-    parser.add_argument("--follow-parent", action="store_true", help="end when the process that started this one ends")
+    parser.add_argument("--workers", type=int, help="number of CPU worker processes (default: serve.workers)")
+    parser.add_argument("--devices", help="GPU numbers, such as 0,1,2,3 (default: serve.devices)")
+    parser.add_argument(
+        "--engine", choices=("onnxruntime", "ctranslate2"), help="inference engine (default: serve.engine)"
+    )
+    parser.add_argument("--worker-urls", help="addresses of remote workers (default: serve.worker_urls)")
+    parser.add_argument("--follow-parent", action="store_true", help="exit when the parent process exits")
     return parser
 
 
@@ -87,10 +89,10 @@ def _serve(options: argparse.Namespace) -> None:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Take the port before anything slow is done.
+    """Bind the port before any slow work.
 
     Raises:
-        UserError: another program has it, or the host is not this machine's.
+        UserError: the port is taken, or the host is not an address of this machine.
     """
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -102,12 +104,12 @@ def _listen(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         raise UserError(
             f"Port {port} on {host} cannot be used ({_reason(error)}); "
-            "stop the program that has it, or choose another with --port or serve.port."
+            "stop the program that uses it, or set another with --port or serve.port."
         ) from None
 
 
 def _url(listener: socket.socket) -> str:
-    """Where this machine reaches the listener."""
+    """The listener's address on this machine."""
     host, port = listener.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -119,7 +121,7 @@ def _reason(error: OSError | OverflowError) -> str:
 
 
 def _options(config: Config, options: argparse.Namespace) -> Config:
-    """The configuration with what the command line says instead."""
+    """The configuration, with the command line's values in place of the file's."""
     given = {
         "workers": options.workers,
         "devices": _listed(options.devices),
@@ -135,7 +137,7 @@ def _listed(text: str | None) -> list[str] | None:
 
 
 async def _answer(operation: Operation, listener: socket.socket) -> None:
-    """Answer from now on, at first that the model is being loaded.
+    """Start answering; until the model is loaded, requests get status 503.
 
     Raises:
         TextmillError: the first model cannot be served.
@@ -161,7 +163,7 @@ async def _answer(operation: Operation, listener: socket.socket) -> None:
 
 
 async def _end(task: "asyncio.Task[None]") -> None:
-    """Cancel a task and wait until it has ended, even where this one is cancelled too: its workers must end."""
+    """Cancel a task and wait for its end, even if this task is cancelled too: its workers must exit."""
     task.cancel()
     interrupted = False
     while not task.done():

@@ -1,4 +1,4 @@
-"""A server's models at work: what is to be served, on which workers, and how it follows the registry."""
+"""The served models: which versions, on which workers, and how they follow the registry."""
 
 import asyncio
 import os
@@ -33,7 +33,7 @@ _RECONCILE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """Plan, then run. `plan` asks the registry once, so that what is wrong is said before a port answers."""
+    """Plan, then run. `plan` asks the registry once, so that errors show before the port opens."""
 
     config: Config
     router: WorkerRouter
@@ -43,17 +43,20 @@ class Operation:
 
     @classmethod
     def plan(cls, config: Config, directory: Path | None) -> "Operation":
-        """Decide what is served.
+        """Decide which versions to serve.
 
         Raises:
-            UserError: a target cannot be read, MLflow does not answer, or the first target's stage is empty.
+            UserError: a target is invalid, MLflow does not answer, or the first target's stage is empty.
         """
         serve = config.serve
         router = WorkerRouter(serve.max_tokens, serve.deadline_s)
         local = Target(config.name, config.name, 100.0)
         if directory or serve.worker_urls:
             if serve.split or serve.shadow:
-                raise UserError("serve.split and serve.shadow are for versions in the registry; leave them out here.")
+                raise UserError(
+                    "serve.split and serve.shadow work only with versions in the registry; "
+                    "remove them, --bundle or serve.worker_urls."
+                )
             return cls(config, router, directory, [local], None)
         found = targets(serve.split, serve.stage, config.name)
         if serve.shadow:
@@ -80,7 +83,7 @@ class Operation:
                 await self.router.close()
 
     async def _begin(self, http: aiohttp.ClientSession) -> list[Coroutine[Any, Any, None]]:
-        """Bring up what is served first; returns the work that goes on."""
+        """Start the first models. Returns the tasks that keep running."""
         if self.config.serve.worker_urls:
             workers = RemoteWorkers(http, self.config.serve, self.router, self.config.data_dir / "models")
             await workers.start()
@@ -120,7 +123,7 @@ class Operation:
         return served_from(directory, ModelIdentity(name=self.config.name, version=None, stage=None, checksum=checksum))
 
     def _reconcile(self, stop: threading.Event) -> None:
-        """Mirror moves made in MLflow's own page, which may name a version by its alias alone."""
+        """Mirror stage changes made on MLflow's page, which may set only a version's alias."""
         for name in {target.model for target in self.targets}:
             reconciler = Reconciler(ModelRegistry(address(MLFLOW), name))
             threading.Thread(target=reconciler.run, args=(_RECONCILE_S, stop), daemon=True).start()
@@ -131,7 +134,7 @@ def _registry(target: Target) -> ModelRegistry:
 
 
 def _divided(serve: Serve, shares: Sequence[float]) -> list[list[Placement]]:
-    """The workers of each target: as its share says, at least one, and the rest for the first."""
+    """The workers of each target: in proportion to its share, at least one; the first gets the rest."""
     wanted = len(serve.devices) or serve.workers
     total = sum(shares) or 1.0
     counts = [max(1, round(wanted * share / total)) for share in shares[1:]]

@@ -1,7 +1,7 @@
-"""Taking the article from a page, or saying why there is none.
+"""Extract the article of a page, or give the reason why there is none.
 
-trafilatura finds the text. Before that the tree is put in order: what is about the site or about other pages goes,
-and what would make trafilatura drop headings is mended. After it, the blocks are joined to paragraphs of prose.
+trafilatura finds the text. Before it, the tree is cleaned: parts about the site or other pages are removed, and markup
+that makes trafilatura drop headings is fixed. After it, text blocks are joined to paragraphs.
 """
 
 import re
@@ -45,14 +45,14 @@ _ROW_WORDS = 8  # words of a table cell, at least, that make it prose: layout, n
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A page that gives no article, and why."""
+    """A page without an article, with the reason."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is known of a page beside its HTML."""
+    """Facts about a page besides its HTML."""
 
     fetched: datetime  # UTC
     headers: Mapping[str, str] = field(default_factory=dict)  # names in lower case
@@ -60,12 +60,12 @@ class Answer:
 
 
 def article_of(page: Page, source: Source, min_words: int, answer: Answer) -> Article | Refused:
-    """The article on a page. The page's tree is changed.
+    """Extract the article of a page. This changes the page's tree.
 
     Args:
-        page: a page that answered with status 200.
-        source: its name is kept with the article, its selectors are used where it has them.
-        min_words: words of an article, at least.
+        page: a page with status 200.
+        source: gives the article's source name and, if set, the selectors.
+        min_words: minimum length of an article, in words.
     """
     reserved = reservation(page, answer.headers, answer.terms)  # the tree loses its head later
     robots = robots_tags(answer.headers.get("x-robots-tag", "")) | page.directives()
@@ -93,7 +93,7 @@ def article_of(page: Page, source: Source, min_words: int, answer: Answer) -> Ar
 
 
 class _Chosen:
-    """What the source's selectors find, before the tree is changed."""
+    """The results of the source's selectors on the unchanged tree."""
 
     def __init__(self, page: Page, source: Source) -> None:
         self.title = selected(page, source.title_selector)
@@ -152,7 +152,7 @@ def _extract(page: Page) -> Document | None:
 
 
 def _refusal(page: Page, text: str, teasers: int, min_words: int) -> str | None:
-    """Why a page with this text is no article; None where it is one."""
+    """The reason why a page with this text is not an article; None if it is one."""
     words = len(text.split())
     likely = listings.is_likely_place(page.url)
     lists = listings.linked_words(page) > 2 * words or 2 * listings.led_words(page, text) > words
@@ -162,7 +162,7 @@ def _refusal(page: Page, text: str, teasers: int, min_words: int) -> str | None:
 
 
 def _put_in_order(tree: HtmlElement) -> None:
-    """Take out consent notices, and anchors that are no links, which trafilatura takes for links in headings."""
+    """Remove consent notices, and anchors without links, which trafilatura treats as links in headings."""
     total = count_words(tree)
     for element in list(tree.iter("div", "section", "aside", "dialog", "form", "p")):
         marked = _CONSENT.search(f"{element.get('id', '')} {element.get('class', '')}")
@@ -180,12 +180,12 @@ def _put_in_order(tree: HtmlElement) -> None:
 
 
 def _holds_article(element: HtmlElement, total: int) -> bool:
-    """Whether an element is too much of the page to be a notice, such as one about baking cookies."""
+    """Whether an element is too large a part of the page to be a notice."""
     return next(element.iter("h1", "main", "article"), None) is not None or 2 * count_words(element) > total
 
 
 def _mark_main(tree: HtmlElement) -> None:
-    """On a page without `article` or `main`, make an article of the smallest element that holds most paragraphs."""
+    """On a page without `article` or `main`, mark the smallest element with most paragraphs as the article."""
     body = tree.find("body")
     if body is None or next(tree.iter("article", "main"), None) is not None:
         return
@@ -200,7 +200,7 @@ def _mark_main(tree: HtmlElement) -> None:
 
 
 def _paragraph_text(element: HtmlElement) -> int:
-    """Characters in the paragraphs of an element, those in the site's chrome left out."""
+    """Characters in an element's paragraphs, without the site's chrome."""
     return sum(len(p.text_content()) for p in element.iter("p") if not in_chrome(p))
 
 
@@ -217,7 +217,7 @@ def _date(found: str | None) -> datetime | None:
 
 
 def _prose(body: etree._Element, title: str) -> list[str]:
-    """The paragraphs of an extracted body, the title and repetitions left out."""
+    """The paragraphs of an extracted body, without the title and repetitions."""
     paragraphs: list[str] = []
     last_is_heading = False
     for tag, text in _blocks(body):
@@ -231,7 +231,7 @@ def _prose(body: etree._Element, title: str) -> list[str]:
 
 
 def _blocks(element: etree._Element) -> Iterator[tuple[str, str]]:
-    """The blocks of text in trafilatura's tree, each with its tag, whitespace made single spaces."""
+    """The text blocks of trafilatura's tree with their tags; whitespace becomes single spaces."""
     tag = str(element.tag)
     if tag == "code":
         lines = ("".join(element.itertext())).splitlines()
@@ -261,7 +261,7 @@ def _is_block(element: etree._Element) -> bool:
 
 
 def _runs(tag: str, run: str) -> Iterator[tuple[str, str]]:
-    """A run of text, cut where two line breaks follow each other, as old pages part their paragraphs."""
+    """A text split at double line breaks, which separate paragraphs on old pages."""
     for part in _TWO_BREAKS.split(run):
         if text := " ".join(part.split()):
             yield tag, text

@@ -1,4 +1,4 @@
-"""RSS and Atom feeds, sitemaps and sitemap indexes: told by their content, whatever their name or type says.
+"""RSS and Atom feeds, sitemaps and sitemap indexes, recognised by their content.
 
 Formats: RSS 0.9x, 1.0 and 2.0; Atom (RFC 4287); sitemaps.org 0.9. Any of them may be gzipped.
 """
@@ -21,14 +21,14 @@ _HEAD = 2048  # bytes in which the root element must begin, after a declaration 
 
 @dataclass(frozen=True, slots=True)
 class UrlList:
-    """The addresses that a feed or a sitemap gives, as they stand in it."""
+    """The addresses in a feed or a sitemap, unchanged."""
 
     pages: list[str]
     lists: list[str]  # further sitemaps, of a sitemap index
 
 
 def read_list(body: bytes) -> UrlList | None:
-    """What a feed or a sitemap lists; None where the body is neither."""
+    """The entries of a feed or a sitemap; None if the body is neither."""
     if body.startswith(_GZIP):
         try:
             body = gunzip(body, max_size=LIST_BYTES)
@@ -62,7 +62,7 @@ def _addresses(body: bytes) -> Iterator[tuple[str, str]]:
 
 
 def _address(entry: etree._Element) -> str | None:
-    """An entry's own page: <loc>, Atom's alternate link, RSS's <link>, or a <guid> that is one."""
+    """An entry's page: <loc>, Atom's alternate link, RSS's <link>, or a <guid> that is a link."""
     permalink = None
     for child in entry:
         name, text = _name(child), (child.text or "").strip()

@@ -1,7 +1,7 @@
-"""Telling a page that lists other pages from one that says something itself.
+"""Detect listing pages: pages that list other pages and have no article.
 
-Three signs, none of which depends on a site's class names: blocks headed by a link to another page (teasers); blocks
-that begin with such a link (lists of titles); and more linked words than words of its own.
+Three signs, independent of a site's class names: blocks headed by a link to another page (teasers); blocks that begin
+with such a link (lists of titles); more linked words than other words.
 """
 
 import json
@@ -31,7 +31,7 @@ _LISTING_PATH = re.compile(
 
 
 def is_declared(page: Page) -> bool:
-    """Whether the page says in JSON-LD that it is a collection."""
+    """Whether the page's JSON-LD declares a collection."""
     for script in page.tree.iter("script"):
         if script.get("type") == "application/ld+json" and script.text:
             try:
@@ -57,12 +57,12 @@ def _types(node: dict[str, Any]) -> list[str]:
 
 
 def is_likely_place(url: str) -> bool:
-    """Whether listings are usually found under this URL: a home page, a tag, the third page of an archive."""
+    """Whether this URL is typical of a listing: a home page, a tag, page 3 of an archive."""
     return is_home(url) or bool(_LISTING_PATH.search(url))
 
 
 def prune_teasers(page: Page) -> int:
-    """Take the teasers of other pages out of the tree and return how many there were."""
+    """Remove teasers of other pages from the tree. Returns their number."""
     total = count_words(page.tree)
     heads = [heading for heading in page.tree.iter(*HEADINGS) if _heads_teaser(page, heading)]
     holds: Counter[HtmlElement] = Counter(each for head in heads for each in (head, *head.iterancestors()))
@@ -84,7 +84,7 @@ def prune_teasers(page: Page) -> int:
 
 
 def _heads_teaser(page: Page, heading: HtmlElement) -> bool:
-    """Whether a heading is nothing but a link to another page, or stands in one."""
+    """Whether a heading is only a link to another page, or is inside one."""
     link = next(heading.iter("a"), None)
     if link is None:
         link = next(heading.iterancestors("a"), None)
@@ -95,7 +95,7 @@ def _heads_teaser(page: Page, heading: HtmlElement) -> bool:
 
 
 def _flat_teaser(heading: HtmlElement, cards: set[HtmlElement]) -> list[HtmlElement]:
-    """A teaser without an element of its own: the heading and what follows it up to the next heading."""
+    """A teaser without its own element: a heading and everything up to the next heading."""
     parts = [heading]
     for sibling in heading.itersiblings():
         if sibling in cards or sibling.tag in HEADINGS:
@@ -106,7 +106,7 @@ def _flat_teaser(heading: HtmlElement, cards: set[HtmlElement]) -> list[HtmlElem
 
 
 def prune_contents(page: Page) -> None:
-    """Take tables of contents out of the tree: what says little but the names of this page's own sections."""
+    """Remove tables of contents from the tree: elements with little but this page's section names."""
     for element in list(page.tree.iter("div", "section", "ul", "ol", "dl", "p", "table")):
         if element.getparent() is None or in_chrome(element):  # within one that has just gone
             continue
@@ -116,16 +116,16 @@ def prune_contents(page: Page) -> None:
 
 
 def linked_words(page: Page) -> int:
-    """Words outside the site's chrome that are links to other pages of the site."""
+    """Words in links to other pages of the site, without the site's chrome."""
     return sum(count_words(link) for link in _links_elsewhere(page))
 
 
 def led_words(page: Page, text: str) -> int:
-    """Words of an extracted text that stand in a list of blocks beginning with links to other pages of the site.
+    """Words of an extracted text in lists whose blocks begin with links to other pages of the site.
 
     Args:
-        page: where the text is from.
-        text: the extracted text; blocks that are not in it, such as readers' comments, do not count.
+        page: the page of the text.
+        text: the extracted text; other blocks, such as readers' comments, do not count.
     """
     flat = " ".join(text.split())
     most = 0
@@ -141,7 +141,7 @@ def _links_elsewhere(page: Page) -> Iterator[HtmlElement]:
 
 
 def _led_blocks(page: Page) -> Iterator[list[HtmlElement]]:
-    """For each element of the page: its children that begin with a link to another page of the site."""
+    """For each element of the page, its children that begin with a link to another page of the site."""
     leading: dict[HtmlElement, dict[HtmlElement, None]] = defaultdict(dict)  # a dict keeps the order, once each
     for link in _links_elsewhere(page):
         for block in (link, *link.iterancestors()):
@@ -162,7 +162,7 @@ def _has_text_before(parent: HtmlElement, child: HtmlElement) -> bool:
 
 
 def count_words(element: etree._Element) -> int:
-    """Words in an element and below it, those in the site's chrome and in comments left out."""
+    """Words in an element and below it, without the site's chrome and comments."""
     words = len((element.text or "").split())
     for child in element:
         if isinstance(child.tag, str) and not is_chrome(child):

@@ -1,4 +1,4 @@
-"""Pages that answer with status 200 and hold no article: errors, walls and requests for consent."""
+"""Detect pages with status 200 and no article: errors, paywalls, consent requests."""
 
 import re
 
@@ -30,10 +30,10 @@ _CONSENT = re.compile(
 
 
 def notice_in(title: str, text: str, min_words: int) -> str | None:
-    """Why a page is a notice of its site and no article; None where it may be one.
+    """The reason why a page is a notice and not an article; None if it may be an article.
 
     Args:
-        min_words: words of an article, at least.
+        min_words: minimum length of an article, in words.
     """
     words = len(text.split())
     if words < NOTICE_FACTOR * min_words:

@@ -1,4 +1,4 @@
-"""One HTML page as the crawler sees it: its tree, its links, and what it says of itself."""
+"""One parsed HTML page: its tree, links and metadata."""
 
 import re
 from collections.abc import Collection, Iterator
@@ -28,7 +28,7 @@ class Page:
 
     Attributes:
         url: normalised URL of the response.
-        canonical: the article's key, were this page one.
+        canonical: the article's URL, if this page is an article.
         tree: the root element.
     """
 
@@ -54,7 +54,7 @@ class Page:
         return None
 
     def target(self, link: HtmlElement) -> str | None:
-        """The normalised URL that an `a` element leads to; None where it is not a page of the web."""
+        """The normalised URL of an `a` element; None if it is not a web page."""
         href = link.get("href")
         return resolve(self._base or self.url, href) if href else None
 
@@ -66,13 +66,13 @@ class Page:
         return not same_page(target, self.url) and not same_page(target, self.canonical)
 
     def stays_here(self, link: HtmlElement) -> bool:
-        """Whether a link leads to a section of this very page."""
+        """Whether a link leads to a section of this page."""
         href = link.get("href") or ""
         target = self.target(link) if "#" in href else None
         return target is not None and same_page(target, self.url)
 
     def links(self, sites: Collection[str] = ()) -> Iterator[str]:
-        """Normalised URLs of the pages of these sites, or of its own, that this one asks robots to follow, in its order."""
+        """Normalised URLs that robots may follow, on these sites or the page's own, in page order."""
         if "nofollow" in self.directives():
             return
         sites = sites or (site_of(self.url),)
@@ -85,7 +85,7 @@ class Page:
             yield refresh
 
     def directives(self) -> set[str]:
-        """The words of the page's robots meta elements, such as 'noindex' and 'nofollow'."""
+        """The directives of the page's robots meta elements, such as 'noindex' and 'nofollow'."""
         words: set[str] = set()
         for meta in self.tree.iter("meta"):
             if meta.get("name", "").lower() in ("robots", "textmill"):
@@ -93,7 +93,7 @@ class Page:
         return words
 
     def language(self) -> str | None:
-        """The page's language as it says, two letters; None where it does not say."""
+        """The page's declared language, two letters; None if it declares none."""
         declared = self.tree.get("lang") or self.tree.get("{http://www.w3.org/XML/1998/namespace}lang") or ""
         for meta in self.tree.iter("meta") if not declared else ():
             if meta.get("http-equiv", "").lower() == "content-language":
@@ -108,7 +108,7 @@ def _is_followed(target: str, sites: Collection[str]) -> bool:
 
 
 def in_chrome(element: etree._Element) -> bool:
-    """Whether an element stands in a part of the page that is about the site."""
+    """Whether an element belongs to the site's chrome."""
     return any(is_chrome(each) for each in (element, *element.iterancestors()))
 
 

@@ -1,4 +1,4 @@
-"""Reading pages, which takes a crawl most of its time: in the crawl's own process, or in others beside it."""
+"""Parse pages, a crawl's slowest work, in the crawl's process or in child processes."""
 
 import asyncio
 import multiprocessing
@@ -24,12 +24,12 @@ _STARTING = 100  # pages before that, as a process takes seconds to import what 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What an HTML page gave.
+    """The result of reading an HTML page.
 
     Attributes:
         url: its normalised URL.
-        links: the pages that it links to, each once; none where they were not asked for.
-        article: None where none was asked for.
+        links: the pages that it links to, each once; empty if not requested.
+        article: None if not requested.
     """
 
     url: str
@@ -42,8 +42,8 @@ class Task:
     """An HTML page to read.
 
     Attributes:
-        sites: whose links are wanted.
-        wanted: whether its article is.
+        sites: the hosts whose links to collect.
+        wanted: whether to extract its article.
     """
 
     html: str
@@ -68,20 +68,20 @@ def read_page(task: Task) -> Reading:
 
 
 class Readers:
-    """Processes that read pages; they are started once there is enough to read, and end with the crawl's own."""
+    """Processes that read pages. They start once there is enough to read, and exit with the crawl."""
 
     def __init__(self, processes: int | None) -> None:
         """Prepare them.
 
         Args:
-            processes: how many; None: one less than there are cores. With 0, the crawl reads for itself.
+            processes: their number; None: one fewer than the cores; 0: read in the crawl's process.
         """
         self._processes = len(os.sched_getaffinity(0)) - 1 if processes is None else processes
         self._alone = PAGES_ALONE if processes is None else 0
         self._pool: ProcessPoolExecutor | None = None
 
     async def read(self, task: Task) -> Reading:
-        """Read a page; one that kills its reader is refused."""
+        """Read a page. A page that crashes its reader is refused."""
         if self._processes == 0 or self._alone > 0:
             self._alone -= 1
             if self._processes and self._alone == _STARTING:
@@ -102,13 +102,13 @@ class Readers:
         return ProcessPoolExecutor(self._processes, context, _begin, (os.getpid(),))
 
     def close(self) -> None:
-        """End the processes."""
+        """Stop the processes."""
         if self._pool:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _begin(parent: int) -> None:
-    """A reader ends with the crawl, and leaves Ctrl-C to it."""
+    """A reader exits with the crawl and ignores Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     progress.be_silent()
     progress.follow_parent()

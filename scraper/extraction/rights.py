@@ -1,4 +1,4 @@
-"""What a site says of the use of its texts, beside robots.txt's yes or no: reservations and licences for mining.
+"""Read a site's text-mining rights: reservations and licences, beyond what robots.txt allows.
 
 Formats: TDMRep (W3C Community Group report, 2024: `tdm-reservation` as a header, a meta element, or in
 /.well-known/tdmrep.json); RSL 1.0 (`License:` in robots.txt, a `Link` header, `link rel=license`); Content-Signal lines
@@ -25,20 +25,20 @@ _LINK = re.compile(r"<([^>]*)>([^<]*)")
 
 @dataclass(slots=True)
 class SiteTerms:
-    """What holds for a whole site."""
+    """The terms of a whole site."""
 
     licence: str | None = None  # address of an RSL document
     no_training: bool = False  # by a Content-Signal
     rules: list[tuple[re.Pattern[str], bool, str]] = field(default_factory=list)  # path, whether reserved, policy
 
     def read_robots(self, body: str) -> None:
-        """Take what a robots.txt says of licences; it holds for every robot."""
+        """Read the licences in a robots.txt. They hold for every robot."""
         found = _LICENCE_LINE.search(body)
         self.licence = found[1] if found else None
         self.no_training = bool(_SIGNAL_LINE.search(body))
 
     def read_tdmrep(self, body: str) -> None:
-        """Take the rules of a tdmrep.json; one that cannot be read says nothing."""
+        """Read the rules of a tdmrep.json. An unreadable file counts as empty."""
         try:
             entries = json.loads(body)
         except ValueError:
@@ -49,16 +49,16 @@ class SiteTerms:
                 self.rules.append((_path(entry["location"]), _is_one(entry["tdm-reservation"]), str(policy or "")))
 
     def tdm(self, url: str) -> tuple[bool, str] | None:
-        """Whether the site's file reserves a page, and its policy's address; None where it says nothing."""
+        """Whether the site's file reserves a page, and its policy's address; None if it has no rule."""
         path = urlsplit(url).path or "/"
         return next(((reserved, policy) for pattern, reserved, policy in self.rules if pattern.match(path)), None)
 
 
 def reservation(page: Page, headers: Mapping[str, str], terms: SiteTerms) -> str | None:
-    """By what the rights to a page are reserved or licensed for mining, with the terms' address; None where by nothing.
+    """How a page's mining rights are reserved or licensed, with the terms' address; None if not at all.
 
     Args:
-        headers: of the answer, names in lower case.
+        headers: of the response, names in lower case.
     """
     return "; ".join(" ".join(filter(None, each)) for each in _reservations(page, headers, terms)) or None
 
@@ -90,7 +90,7 @@ def _rsl_link(page: Page, headers: Mapping[str, str]) -> str | None:
 
 
 def robots_tags(header: str) -> set[str]:
-    """The words of an X-Robots-Tag that are said to every robot, or to this one."""
+    """The directives of an X-Robots-Tag for every robot or for this one."""
     words: set[str] = set()
     agent = ""
     for part in header.lower().split(","):
@@ -103,7 +103,7 @@ def robots_tags(header: str) -> set[str]:
 
 
 def _path(location: str) -> re.Pattern[str]:
-    """A location's pattern: '*' stands for anything, '$' for the end; without '$', what begins so is meant."""
+    """A location's pattern: '*' matches anything, '$' the end; without '$' it is a prefix."""
     pattern = location.removesuffix("$").replace("[", "[[]").replace("?", "[?]")
     return re.compile(translate(pattern if location.endswith("$") else f"{pattern}*"))
 

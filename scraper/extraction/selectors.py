@@ -1,4 +1,4 @@
-"""An article's parts by the CSS selectors that a source's configuration gives, for pages that need them."""
+"""Extract an article's parts by the CSS selectors of its source's configuration."""
 
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -14,7 +14,7 @@ _BLOCKS = ("p", "h1", "h2", "h3", "h4", "h5", "h6", "li", "blockquote", "pre", "
 
 
 def selected_text(page: Page, source: Source) -> list[str] | None:
-    """The paragraphs of what `text_selector` finds; None where the source has none or it finds nothing."""
+    """The paragraphs that `text_selector` finds; None if it is not set or finds nothing."""
     if not source.text_selector:
         return None
     paragraphs = [text for element in _found(page, source.text_selector) for text in _paragraphs(element)]
@@ -31,7 +31,7 @@ def selected(page: Page, selector: str) -> str | None:
 
 
 def selected_date(page: Page, selector: str) -> datetime | None:
-    """The date that the first element of a selector gives, in UTC; None where it gives none."""
+    """The date in the first element that a selector finds, in UTC; None if there is none."""
     for element in _found(page, selector) if selector else ():
         said = element.get("datetime") or element.get("content") or element.text_content()
         if found := _date_of(" ".join(said.split())):
@@ -55,7 +55,7 @@ def _found(page: Page, selector: str) -> list[HtmlElement]:
 
 
 def _paragraphs(element: HtmlElement) -> list[str]:
-    """The text of an element's innermost blocks, or of the element where it has none."""
+    """The text of an element's innermost blocks, or of the element if it has none."""
     blocks = [b for b in element.iter(*_BLOCKS) if next(b.iterdescendants(*_BLOCKS), None) is None and not in_chrome(b)]
     texts = (" ".join(block.text_content().split()) for block in blocks or [element])
     return [text for text in texts if text]

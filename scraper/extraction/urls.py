@@ -1,4 +1,4 @@
-"""What makes two URLs the same page, and two pages the same site."""
+"""Normalise URLs, and decide whether two are the same page or site."""
 
 import ipaddress
 import re
@@ -14,7 +14,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def normalise(url: str) -> str:
-    """One form for all ways to write a URL: no fragment, tracking parameters, default port, password or capital host."""
+    """The normalised URL: no fragment, tracking parameters, default port or password; host in lower case."""
     parts = urlsplit(safe_url_string(url.strip()))
     query = parts.query
     if any(_TRACKING.fullmatch(name) for name, _ in parse_qsl(query, keep_blank_values=True)):
@@ -24,7 +24,7 @@ def normalise(url: str) -> str:
 
 
 def is_web_address(url: str) -> bool:
-    """Whether a URL is one that can be fetched: http or https, with a host and a valid port."""
+    """Whether a URL can be fetched: http or https, with a host and a valid port."""
     try:
         parts = urlsplit(url)
         return parts.scheme.lower() in _DEFAULT_PORTS and bool(parts.hostname) and (parts.port or 1) > 0
@@ -34,7 +34,7 @@ def is_web_address(url: str) -> bool:
 
 @lru_cache(_REMEMBERED)
 def resolve(base: str, href: str) -> str | None:
-    """The normalised URL of a link on a page, or None where it leads to nothing that can be fetched."""
+    """The normalised URL of a link on a page, or None if it cannot be fetched."""
     try:
         url = urljoin(base, href.strip())
         return normalise(url) if is_web_address(url) else None
@@ -44,24 +44,24 @@ def resolve(base: str, href: str) -> str | None:
 
 @lru_cache(_REMEMBERED)
 def site_of(url: str) -> str:
-    """The site a URL belongs to: its host without 'www.', and its port unless that is the scheme's own."""
+    """A URL's site: its host without 'www.', and its port unless it is the scheme's default."""
     return _host_and_port(urlsplit(url)).removeprefix("www.")
 
 
 def same_page(one: str, other: str) -> bool:
-    """Whether two normalised URLs differ at most in http or https, 'www.', and a slash at the end."""
+    """Whether two normalised URLs differ only in http or https, 'www.' and a trailing slash."""
     return _bare(one) == _bare(other)
 
 
 def canonical_url(url: str, declared: str | None) -> str:
-    """An article's key: the URL that the page declares as canonical, if it may be believed, or else its own.
+    """An article's URL: the declared canonical URL if it is plausible, else the page's own.
 
-    A declared URL on another host is not believed, nor one that names the home page on a page that is not: such
-    templates give every page the same one.
+    A canonical URL on another host is ignored. So is the home page as canonical URL of another page: such templates
+    declare the same URL on every page.
 
     Args:
         url: normalised URL of the response.
-        declared: `href` of `link rel=canonical`, as it stands.
+        declared: `href` of `link rel=canonical`, unchanged.
     """
     canonical = resolve(url, declared) if declared and declared.strip() else None
     if canonical is None or site_of(canonical) != site_of(url):
@@ -76,7 +76,7 @@ def is_home(url: str) -> bool:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether a URL names this very machine."""
+    """Whether a URL names this machine."""
     host = urlsplit(url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -1,4 +1,4 @@
-"""The sentences for a site that cannot be crawled."""
+"""Error messages for sites that cannot be crawled."""
 
 from http import HTTPStatus
 
@@ -7,25 +7,25 @@ from scrapy.exceptions import CannotResolveHostError, DownloadConnectionRefusedE
 from textmill.settings.sites import Source
 
 _CAUSES = {
-    DownloadConnectionRefusedError: "the connection is refused",
-    CannotResolveHostError: "no such host is known",
-    DownloadTimeoutError: "no answer in time",
+    DownloadConnectionRefusedError: "connection refused",
+    CannotResolveHostError: "unknown host",
+    DownloadTimeoutError: "timeout",
 }
 
 
 def no_answer(source: Source, error: Exception) -> str:
-    """The site is down."""
+    """The site does not answer."""
     return (
         f"The site '{source.name}' at {source.start} does not answer ({_cause(error)}); "
-        "check the address, or try again later."
+        "check the address or try again later."
     )
 
 
 def stopped_answering(source: Source, pages: int, error: Exception) -> str:
-    """The site went down while it was crawled."""
+    """The site stopped answering during the crawl."""
     return (
         f"The site '{source.name}' stopped answering after {pages} pages ({_cause(error)}); "
-        "crawl again later: what was fetched is stored."
+        "the fetched articles are stored; crawl again later."
     )
 
 
@@ -34,7 +34,7 @@ def _cause(error: Exception) -> str:
 
 
 def status_answer(source: Source, status: int) -> str:
-    """The start is an error page."""
+    """The start page is an error."""
     try:
         words = f"{status} {HTTPStatus(status).phrase}"
     except ValueError:  # a server may answer with numbers of its own
@@ -43,16 +43,16 @@ def status_answer(source: Source, status: int) -> str:
 
 
 def off_to(source: Source, target: str) -> str:
-    """The start leads elsewhere, or in a circle."""
+    """The start redirects to another site or in a loop."""
     return (
-        f"The site '{source.name}' sends {source.start} on to {target}, which is not followed; "
-        "write the address that a browser ends up at as its 'start'."
+        f"The site '{source.name}' redirects {source.start} to {target}, which is not followed; "
+        "set its 'start' to the address that a browser ends up at."
     )
 
 
 def forbidden(source: Source, no_rules: object) -> str:
-    """robots.txt allows nothing at the start."""
-    why = f"has no usable rules for robots ({no_rules})" if no_rules else "forbids it in its robots.txt"
+    """robots.txt forbids the start."""
+    why = f"has no readable robots.txt ({no_rules})" if no_rules else "forbids it in its robots.txt"
     return (
         f"The site '{source.name}' may not be crawled from {source.start}: it {why}; "
         "ask its owner, or remove it from 'sources'."
@@ -60,14 +60,14 @@ def forbidden(source: Source, no_rules: object) -> str:
 
 
 def no_article(source: Source, reasons: str, min_words: int) -> str:
-    """The crawl went well and found nothing."""
+    """The crawl succeeded but found no article."""
     what = reasons or "no page was fetched"
     return (
-        f"The site '{source.name}' gave no article from {source.start}: {what}; start from a page that links to "
+        f"The site '{source.name}' gave no article from {source.start}: {what}; set 'start' to a page that links to "
         f"articles, loosen 'include' and 'exclude', or lower crawl.min_words (now {min_words})."
     )
 
 
 def is_forbidden(error: BaseException) -> bool:
-    """Whether a request was left out because of robots.txt."""
+    """Whether robots.txt forbade a request."""
     return "robots.txt" in str(error)

@@ -1,4 +1,4 @@
-"""Keeps a crawl off the machine's own and private networks, to which a page, a redirect or a name may point it."""
+"""Block private and local addresses that pages, redirects or names may point a crawl to."""
 
 import ipaddress
 from collections.abc import Collection, Sequence
@@ -10,7 +10,7 @@ from twisted.internet.error import DNSLookupError
 
 
 def is_private(address: str) -> bool:
-    """Whether an IP address is not one of the public internet; False for what is no IP address."""
+    """Whether an IP address is not public. False for a text that is not an IP address."""
     try:
         found = ipaddress.ip_address(address.strip("[]").partition("%")[0])
     except ValueError:
@@ -20,13 +20,13 @@ def is_private(address: str) -> bool:
 
 
 class GuardedResolver(ThreadedResolver):
-    """Resolves names to public addresses, and those that the configuration names to any.
+    """Resolves names to public addresses only; names in the configuration may be private.
 
-    The check stands where the connection is made, so neither a redirect nor a name whose address changes gets around it:
-    the first answer for a name holds as long as the process.
+    The check runs when a connection is made, so redirects cannot bypass it. Nor can a name whose address changes: the
+    first answer for a name holds until the process exits.
 
     Attributes:
-        refused: names that led to a private address.
+        refused: names that resolved to a private address.
     """
 
     def __init__(self, reactor: ReactorBase, named: Collection[str], timeout_s: float) -> None:
@@ -40,7 +40,7 @@ class GuardedResolver(ThreadedResolver):
         """Resolve a name.
 
         Raises:
-            DNSLookupError: it leads to a private address and is not named in the configuration.
+            DNSLookupError: it resolves to a private address and is not in the configuration.
         """
         if name in self._answers:
             return succeed(self._answers[name])
@@ -51,6 +51,6 @@ class GuardedResolver(ThreadedResolver):
     def _checked(self, address: str, name: str) -> Any:
         if is_private(address) and name.lower() not in self._named:
             self.refused.add(name)
-            raise DNSLookupError(f"{name} leads to the private address {address}")
+            raise DNSLookupError(f"{name} resolves to the private address {address}")
         self._answers[name] = address
         return address

@@ -1,4 +1,4 @@
-"""What the spider reads from an answer beside its HTML: charset, headers, and what tells the next crawl of a change."""
+"""Read a response's charset and headers, and the record that later detects a change."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ _REPLACED = "\ufffd"
 
 
 def text_of(response: TextResponse) -> str:
-    """The text of an answer; where the declared charset does not fit, in the one that does."""
+    """The text of a response. A wrong declared charset is replaced by one that fits."""
     text = response.text
     if _REPLACED not in text:
         return text
@@ -30,7 +30,7 @@ def text_of(response: TextResponse) -> str:
 
 
 def headers_of(response: Response) -> dict[str, str]:
-    """Header fields with names in lower case; several of one name are joined by commas."""
+    """Header fields with names in lower case; repeated fields are joined by commas."""
     return {
         name.decode("latin-1").lower(): ", ".join(value.decode("utf-8", "replace") for value in values)
         for name, values in response.headers.items()
@@ -40,7 +40,7 @@ def headers_of(response: Response) -> dict[str, str]:
 def record_of(
     url: str, headers: Mapping[str, str], links: tuple[str, ...], rules: str, fetched: datetime
 ) -> PageRecord:
-    """What is kept of a page that gave an article."""
+    """The stored record of a page with an article."""
     modified = headers.get("last-modified")
     if modified and not _is_settled(modified, headers.get("date"), fetched):
         modified = None
@@ -56,7 +56,7 @@ def _is_settled(modified: str, date: str | None, fetched: datetime) -> bool:
 
 
 def rules_of(source: Source, crawl: Crawl) -> str:
-    """A hash of what decides whether and how an article is taken from a page."""
+    """A hash of all settings that affect the extraction of an article."""
     deciding = source.model_dump(exclude={"name", "start", "max_pages", "depth", "hosts"})
     deciding |= {"min_words": crawl.min_words, "page_bytes": crawl.page_bytes, "extraction": _EXTRACTION}
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The one spider: it follows a configured source from its start, be that a page, a feed or a sitemap."""
+"""The spider: crawls a configured source from its start, a page, feed or sitemap."""
 
 import re
 import zlib
@@ -38,13 +38,13 @@ AsyncOutput = AsyncIterator[Request | Found | NotModified]
 
 
 class SiteSpider(Spider):
-    """Fetches the pages of one source and yields what articles they give.
+    """Fetches the pages of one source and yields their articles.
 
     Attributes:
         site: host (and port) of the start.
-        sites: the hosts that the crawl keeps to.
-        terms: what the site says of the use of its texts.
-        no_rules: why robots.txt could not be had, if so.
+        sites: the hosts that the crawl may visit.
+        terms: the site's terms for the use of its texts.
+        no_rules: why robots.txt could not be read, if so.
     """
 
     name = "site"
@@ -61,9 +61,9 @@ class SiteSpider(Spider):
         """Prepare a crawl.
 
         Args:
-            counts: what the crawl adds its refusals to.
-            writer: where the pipeline brings the articles.
-            readers: what reads the pages.
+            counts: where the crawl counts refused pages.
+            writer: receives the articles from the pipeline.
+            readers: the processes that read pages.
             on_progress: called after each page with the number of pages known so far.
         """
         super().__init__(name=source.name)
@@ -101,13 +101,13 @@ class SiteSpider(Spider):
         )
 
     def parse_terms(self, answer: Response | Failure) -> Output:
-        """The site's tdmrep.json, or its absence; then the start."""
+        """Handle the site's tdmrep.json or its absence, then request the start."""
         if isinstance(answer, Response) and answer.status == HTTPStatus.OK:
             self.terms.read_tdmrep(answer.body.decode("utf-8-sig", "replace"))
         yield self._start_request(normalise(self.source.start), 0)
 
     async def known(self, url: str) -> Known | None:
-        """What the store has of a page, where an answer that it has not changed would be enough."""
+        """The stored record of a page, if a 304 response would be enough."""
         known = await self.writer.known(url)
         if known is None or known.rules != self._rules or not (known.etag or known.modified):
             return None
@@ -134,7 +134,7 @@ class SiteSpider(Spider):
         return Request(url, callback, errback=errback, meta=meta, dont_filter=True, cb_kwargs=arguments)
 
     async def parse_start(self, response: Response, redirects: int) -> AsyncOutput:
-        """The first page: what is wrong with it is wrong with the whole source."""
+        """Handle the first page. Its failure is the failure of the source."""
         target = _redirect_target(response)
         if target:
             self.counts.pages += 1
@@ -151,7 +151,7 @@ class SiteSpider(Spider):
                 yield each
 
     def start_failed(self, failure: Failure) -> None:
-        """No answer to the first request, or none wanted by robots.txt."""
+        """The first request failed or is forbidden by robots.txt."""
         self._done()
         if not failure.check(IgnoreRequest):
             self.counts.fail(no_answer(self.source, failure.value))
@@ -161,7 +161,7 @@ class SiteSpider(Spider):
             self.counts.fail(forbidden(self.source, self.no_rules))
 
     async def parse(self, response: Response) -> AsyncOutput:
-        """One answer: an article, a list of pages, a redirect, or something refused."""
+        """Handle one response: an article, a list of pages, a redirect or a refusal."""
         self._silences = 0
         self._done()
         target = _redirect_target(response)
@@ -175,7 +175,7 @@ class SiteSpider(Spider):
                 yield each
 
     def _parse_other(self, response: Response, target: str | None, entries: UrlList | None) -> Output:
-        """Any answer but a page of HTML."""
+        """Handle any response that is not HTML."""
         if target:
             yield from self._ask([target])
         elif response.status == HTTPStatus.NOT_MODIFIED and "known" in response.meta:
@@ -227,7 +227,7 @@ class SiteSpider(Spider):
             yield from self._ask((url for each in addresses if (url := resolve(response.url, each))), max_bytes)
 
     def _ask(self, urls: Iterable[str], max_bytes: int | None = None) -> Iterator[Request]:
-        """Requests for the pages among these that the crawl has not met and may fetch."""
+        """Requests for those pages that are new to the crawl and allowed."""
         for url in urls:
             if url in self._seen or site_of(url) not in self.sites:
                 continue
@@ -248,10 +248,10 @@ class SiteSpider(Spider):
         return "excluded" if self._is_excluded(url) else None
 
     def page_failed(self, failure: Failure) -> None:
-        """A page without an answer.
+        """Handle a page that does not answer.
 
         Raises:
-            CloseSpider: too many in a row.
+            CloseSpider: too many failures in a row.
         """
         self._done()
         url = failure.request.url  # type: ignore[attr-defined]
@@ -272,7 +272,7 @@ class SiteSpider(Spider):
                 raise CloseSpider("the site stopped answering")
 
     def page_broke(self, failure: Failure, response: Response | Failure, **_: Any) -> None:
-        """A page on which the extraction failed; Scrapy has written the traceback to the log."""
+        """Handle a failed extraction. Scrapy has logged the traceback."""
         if isinstance(response, Response):
             self._refuse(response.url, "unreadable")
 

@@ -1,4 +1,4 @@
-"""Articles on their way to the store: without copies and repeated text, in batches, beside the crawl."""
+"""Write articles to the store in batches, without duplicates and repeated text."""
 
 import asyncio
 import time
@@ -23,20 +23,19 @@ PAGES = 500  # refused or unchanged pages in one write
 
 
 def store_stopped(error: PyMongoError, articles: int) -> UserError:
-    """The store, which answered at first, no longer does."""
+    """The store stopped answering during the crawl."""
     return UserError(
         f"The article store stopped answering ({type(error).__name__}) after {articles} articles; "
-        "see that it runs, then crawl again: what is stored stays."
+        "the stored articles remain; start the store and crawl again."
     )
 
 
 class ArticleWriter:
-    """Writes one crawl's articles, and what is kept of its pages.
+    """Writes one crawl's articles and page records.
 
     Attributes:
-        complete: whether the crawl has met every page; where not, a page that waits for a better copy of itself is
-            left for the next crawl.
-        failure: why the store takes no more, or None.
+        complete: whether the crawl met every page. If not, pages that wait for a better copy are left to the next crawl.
+        failure: why the store stopped accepting writes, or None.
     """
 
     def __init__(
@@ -51,9 +50,9 @@ class ArticleWriter:
         """Start writing.
 
         Args:
-            min_words: words of an article, at least.
-            configured: names of every configured source.
-            on_failure: called once, when the store fails.
+            min_words: minimum length of an article, in words.
+            configured: names of all configured sources.
+            on_failure: called once if the store fails.
         """
         self._store = store
         self._source = source
@@ -74,7 +73,7 @@ class ArticleWriter:
         self.failure: UserError | None = None
 
     async def prepare(self) -> None:
-        """Read what the crawl has to know of the store.
+        """Read the store's state that the crawl needs.
 
         Raises:
             UserError: the store does not answer.
@@ -88,7 +87,7 @@ class ArticleWriter:
             raise store_stopped(error, 0) from error
 
     async def known(self, url: str) -> Known | None:
-        """What an earlier crawl kept of a page; None also where its source was renamed, whose articles go over."""
+        """The stored record of a page; None also if its source was renamed, so that its articles move."""
         try:
             known = await self._store.known(url) if self._knows_pages else None
         except PyMongoError:  # the next write says so
@@ -96,7 +95,7 @@ class ArticleWriter:
         return known if known and known.source in self._configured else None
 
     async def add(self, found: Found) -> None:
-        """Take an article, and write the batch that it fills."""
+        """Add an article, and write the batch when it is full."""
         hashes = paragraph_hashes(found.article.text)
         article = without(found.article, self._repeated)
         kept = self._duplicates.keep(replace(found, article=article, paragraphs=hashes))
@@ -106,7 +105,7 @@ class ArticleWriter:
             await self.flush()
 
     async def confirm(self, unchanged: NotModified) -> None:
-        """Take note of an article that its site says has not changed."""
+        """Record an article as unchanged (status 304)."""
         self._duplicates.confirm(unchanged.known.article_url, unchanged.known.content_hash)
         self._counts.unchanged += 1
         self._counts.not_modified += 1
@@ -114,7 +113,7 @@ class ArticleWriter:
         await self._flush_pages(PAGES)
 
     def refuse(self, url: str, reason: str) -> None:
-        """Keep that a page gave no article, and why."""
+        """Record that a page has no article, with the reason."""
         self._counts.refused[reason] += 1
         if key_of(url) in self.forgotten:
             return
@@ -130,7 +129,7 @@ class ArticleWriter:
         }
 
     async def flush(self) -> None:
-        """Write what has been taken so far."""
+        """Write all added articles now."""
         async with self._writing:
             self._flushed = time.monotonic()
             batch, self._batch = self._batch, []
@@ -151,7 +150,7 @@ class ArticleWriter:
             self._on_failure()
 
     async def _write(self, batch: list[Found]) -> None:
-        """The articles first, then their pages: a page must not be taken for known whose article is not stored."""
+        """Write the articles first, then their pages: no page may count as known before its article is stored."""
         fresh = repeated_in(each.paragraphs for each in batch) - self._repeated
         self._repeated |= fresh
         taken: list[Found] = []
@@ -175,7 +174,7 @@ class ArticleWriter:
         )
 
     async def finish(self) -> None:
-        """Write everything, also what waited for a better copy, and take out what the site repeats."""
+        """Write everything, including pages that waited for a better copy, and remove repeated text."""
         if self.complete:
             self._batch += self._duplicates.rest()
         for url in self._duplicates.dropped:

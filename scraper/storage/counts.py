@@ -1,4 +1,4 @@
-"""What came of crawling one site."""
+"""The counts of one site's crawl."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from textmill.articles.writes import UpsertCounts
 
 @dataclass(slots=True)
 class CrawlCounts:
-    """Counts of one site's crawl; `failure` is the sentence that says why it came to nothing."""
+    """Counts of one site's crawl; `failure` is the reason of a failed crawl."""
 
     started: datetime = field(default_factory=now)
     pages: int = 0  # that answered or failed to
@@ -32,18 +32,18 @@ class CrawlCounts:
         return self.new + self.changed + self.unchanged
 
     def fail(self, sentence: str) -> None:
-        """The site cannot be crawled, for a reason that lies with the site."""
+        """The site cannot be crawled, for a reason on the site's side."""
         self.failure, self.site_failed = sentence, True
 
     def add(self, counts: UpsertCounts) -> None:
-        """Count a batch that the store has taken."""
+        """Count a batch written to the store."""
         self.new += counts.new
         self.changed += counts.changed
         self.unchanged += counts.unchanged
         self.refused["forgotten"] += counts.forgotten
 
     def refusals(self) -> str:
-        """The refused pages in words: '15 pages refused (9 listing, 6 robots.txt)'; empty where there are none."""
+        """The refused pages in words: '15 pages refused (9 listing, 6 robots.txt)'; empty if there are none."""
         total = self.refused.total()
         if not total:
             return ""
@@ -51,11 +51,11 @@ class CrawlCounts:
         return f"{total} {'page' if total == 1 else 'pages'} refused ({reasons})"
 
     def reasons(self) -> str:
-        """Why pages that there are gave no articles: the refusals, and the limit that was met."""
+        """Why pages gave no articles: the refusals and the limit that was reached."""
         return "; ".join(filter(None, (self.refusals(), self.cut_short)))
 
     def summary(self) -> str:
-        """One line for a person."""
+        """A one-line summary."""
         if self.failure and not self.articles:
             return self.failure
         articles = f"{self.articles} article{'' if self.articles == 1 else 's'}"
@@ -64,7 +64,7 @@ class CrawlCounts:
         return "; ".join([*parts, *filter(None, (self.reasons(), quarantined, self.failure))])
 
     def values(self) -> dict[str, Any]:
-        """The counts as JSON can carry them."""
+        """The counts in JSON's types."""
         return {
             "pages": self.pages,
             "articles": self.articles,

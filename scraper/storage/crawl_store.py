@@ -1,4 +1,4 @@
-"""The article store as a crawl writes it: through PyMongo's asynchronous client, in batches, again where a write fails."""
+"""The store's write side for a crawl: asynchronous, in batches, with retries."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
@@ -19,10 +19,10 @@ Result = TypeVar("Result")
 
 
 async def persistently(write: Callable[[], Awaitable[Result]]) -> Result:
-    """Do a write, again after a while where it fails; a write must be fit to be done twice.
+    """Run a write and retry after failures. The write must be idempotent.
 
     Raises:
-        PyMongoError: it failed each time.
+        PyMongoError: every attempt failed.
     """
     for wait in WAITS_S:
         try:
@@ -33,7 +33,7 @@ async def persistently(write: Callable[[], Awaitable[Result]]) -> Result:
 
 
 class CrawlStore:
-    """The collections of one database; made within the loop that uses it."""
+    """The collections of one database. Create it inside the event loop that uses it."""
 
     def __init__(self, uri: str, database: str) -> None:
         wait_ms = ANSWER_WITHIN_S * 1000
@@ -49,7 +49,7 @@ class CrawlStore:
         await self._client.close()
 
     async def texts(self, source: str) -> dict[str, str]:
-        """Content hash to URL of what the store has of a source; where several URLs have the same text, the least."""
+        """A source's stored articles: content hash to URL. For several URLs with the same text, the lowest."""
         texts: dict[str, str] = {}
         async for document in self.articles.find({"source": source}, {"url": 1, "content_hash": 1}):
             known = texts.get(document["content_hash"])
@@ -60,7 +60,7 @@ class CrawlStore:
         return {each["_id"] async for each in self.forgotten.find({}, {"_id": 1})}
 
     async def known(self, url: str) -> Known | None:
-        """What an earlier crawl kept of a page, where the store still has the article it gave."""
+        """The stored record of a page, if its article is still in the store."""
         page = await self.pages.find_one({"_id": key_of(url), "refused": None})
         article = await self.articles.find_one({"_id": page["article"]}) if page and page.get("article") else None
         return Known.of(page, article) if page and article else None
@@ -68,7 +68,7 @@ class CrawlStore:
     async def write(
         self, batch: Iterable[Article], configured: Collection[str], extra: Mapping[str, Mapping[str, Any]]
     ) -> UpsertCounts:
-        """Store articles as `ArticleStore.upsert` does, and return what that changed, counted once."""
+        """Store articles like `ArticleStore.upsert`. Returns the changes, each counted once."""
         articles = list(batch)
         first: UpsertCounts | None = None
 
@@ -90,7 +90,7 @@ class CrawlStore:
         return first or UpsertCounts()
 
     async def write_pages(self, documents: Mapping[str, Mapping[str, Any]]) -> None:
-        """Keep what is known of pages, by their URL's key."""
+        """Store page records by their URL's key."""
         writes = [UpdateOne({"_id": key}, {"$set": dict(each)}, upsert=True) for key, each in documents.items()]
         if writes:
             await persistently(lambda: self.pages.bulk_write(writes, ordered=False))
@@ -101,7 +101,7 @@ class CrawlStore:
             yield each["_id"], each.get("paragraphs") or []
 
     async def current(self, keys: list[str]) -> list[Article]:
-        """The articles with these keys as they stand."""
+        """The current articles with these keys."""
         found: dict[str, dict[str, Any]] = {}
         async for version in self.versions.find({"key": {"$in": keys}, "valid_to": None}).sort("valid_from", ASCENDING):
             found[version["key"]] = version
@@ -109,7 +109,7 @@ class CrawlStore:
         return [Article(**{name: each[name] for name in names if name in each}) for each in found.values()]
 
     async def withdraw(self, keys: list[str], reason: str, time: datetime) -> None:
-        """End articles that turned out to be none; their pages count as refused."""
+        """End articles that turned out not to be articles; their pages count as refused."""
         still_open = {"key": {"$in": keys}, "valid_to": None}
         refused = {"$set": {"refused": reason, "article": None, "etag": None, "modified": None}}
         await persistently(lambda: self.versions.update_many(still_open, {"$set": {"valid_to": time}}))
@@ -117,7 +117,7 @@ class CrawlStore:
         await persistently(lambda: self.articles.delete_many({"_id": {"$in": keys}}))
 
     async def repeated(self, source: str) -> set[int]:
-        """Hashes of the paragraphs known to be repeated over a source's pages."""
+        """Hashes of the paragraphs known to repeat on a source's pages."""
         state = await self.sources.find_one({"_id": source})
         return set(state.get("repeated", ())) if state else set()
 
@@ -131,12 +131,12 @@ class CrawlStore:
         await persistently(lambda: self.crawls.insert_one(dict(document)))
 
     async def released(self, source: str) -> datetime | None:
-        """When a source was last let out of quarantine: what it brought before is no measure any more."""
+        """When a source was last released from quarantine; earlier crawls no longer count as usual."""
         state = await self.sources.find_one({"_id": source})
         return state.get("released") if state else None
 
     async def history(self, source: str, since: datetime | None, limit: int) -> list[dict[str, Any]]:
-        """The last crawls of a source that came to their end, the newest first."""
+        """The last completed crawls of a source, newest first."""
         query: dict[str, Any] = {"source": source, "complete": True}
         if since:
             query["started"] = {"$gt": since}

@@ -1,8 +1,8 @@
-"""One article, many addresses: which page's text is kept.
+"""Choose which page to keep when several addresses have the same article.
 
-Pages arrive in no fixed order, and a second crawl of an unchanged site must keep the same ones. So a page that may
-turn out to be the lesser copy waits until the crawl's end: the alias of a page that declares another as canonical, and
-a text that the store has under another address which the crawl has not met yet.
+Pages arrive in no fixed order, but crawling an unchanged site again must keep the same ones. So possible copies wait
+until the end of the crawl: a page that declares another as canonical, and a text that the store has under another
+address that the crawl has not met yet.
 """
 
 from collections.abc import Mapping
@@ -11,17 +11,17 @@ from scraper.items import Found
 
 
 class Duplicates:
-    """Sorts the articles of one crawl.
+    """Separates one crawl's articles from their copies.
 
     Attributes:
-        dropped: URLs of the pages that were copies of others.
+        dropped: URLs of pages that were copies.
     """
 
     def __init__(self, stored: Mapping[str, str]) -> None:
         """Start a crawl.
 
         Args:
-            stored: content hash to URL, of what the store has of this source; of several URLs, the least.
+            stored: this source's stored articles, content hash to URL; for several URLs, the lowest.
         """
         self._stored = stored
         self._urls: set[str] = set()  # of the articles kept
@@ -31,7 +31,7 @@ class Duplicates:
         self.dropped: list[str] = []
 
     def keep(self, found: Found) -> Found | None:
-        """The article, if it is to be stored now."""
+        """The article if it should be stored now, else None."""
         article = found.article
         if article.url in self._urls or article.content_hash in self._texts:
             self._drop(found)
@@ -51,7 +51,7 @@ class Duplicates:
         return self._take(found)
 
     def confirm(self, url: str, content_hash: str) -> None:
-        """Take note of an article that its site says has not changed."""
+        """Record an article as unchanged (status 304)."""
         self._urls.add(url)
         self._texts.add(content_hash)
         self._drop(self._aliases.pop(url, None))
@@ -66,7 +66,7 @@ class Duplicates:
             self.dropped.append(found.page.url or found.article.url)
 
     def rest(self) -> list[Found]:
-        """The articles that waited for a better copy in vain, when no more pages come."""
+        """The waiting articles for which no better copy came. Call it at the end of the crawl."""
         kept = []
         waiting = [*self._copies.values(), *self._aliases.values()]
         self._copies.clear()

@@ -1,7 +1,7 @@
-"""Paragraphs that a site repeats over its pages: subscription notices, disclaimers, calls to share.
+"""Remove paragraphs that a site repeats on many pages, such as subscription notices.
 
-A paragraph that stands on many of a site's pages is about the site, not about any of them. Within a batch of new
-articles that shows at once; the rest is found when a crawl ends, from the hashes that each article's document keeps.
+A paragraph on many of a site's pages is about the site, not about one page. Repetition within a batch of new articles is
+found at once; the rest at the end of the crawl, from the paragraph hashes in the articles' documents.
 """
 
 import hashlib
@@ -22,12 +22,12 @@ _REWRITTEN = 50  # articles in one write
 
 
 def paragraph_hashes(text: str) -> tuple[int, ...]:
-    """A 63-bit hash of each different paragraph that is long enough to tell."""
+    """A 63-bit hash of each distinct paragraph, except short ones."""
     return tuple({_hash(each): None for each in text.split("\n\n") if len(each.split()) >= WORDS})
 
 
 def without(article: Article, repeated: Collection[int]) -> Article:
-    """An article without the paragraphs that its site repeats."""
+    """The article without its site's repeated paragraphs."""
     if not repeated:
         return article
     kept = [each for each in article.text.split("\n\n") if _hash(each) not in repeated]
@@ -35,7 +35,7 @@ def without(article: Article, repeated: Collection[int]) -> Article:
 
 
 def repeated_in(batch: Iterable[Collection[int]]) -> set[int]:
-    """The paragraphs that most articles of a batch have.
+    """The paragraphs that occur in most articles of a batch.
 
     Args:
         batch: the paragraph hashes of each article.
@@ -46,7 +46,7 @@ def repeated_in(batch: Iterable[Collection[int]]) -> set[int]:
 
 
 async def repeated_over(store: CrawlStore, source: str) -> set[int]:
-    """The paragraphs that many articles of a source have; in memory that does not grow with the source."""
+    """The paragraphs that occur in many articles of a source. Memory use does not grow with the source."""
     slots, articles = bytearray(_SLOTS), 0
     async for _, hashes in store.paragraphs(source):
         articles += 1
@@ -63,10 +63,10 @@ async def repeated_over(store: CrawlStore, source: str) -> set[int]:
 async def clean(
     store: CrawlStore, source: str, known: set[int], configured: Collection[str], min_words: int
 ) -> set[int]:
-    """Take what a site turns out to repeat out of the articles that were stored before that was known.
+    """Remove newly found repeated text from articles stored earlier.
 
     Returns:
-        Everything that the site repeats, as it is now kept in the store.
+        All repeated paragraphs of the site, as now stored.
     """
     fresh = (await repeated_over(store, source) | known) - await store.repeated(source)
     if not fresh:

@@ -1,10 +1,10 @@
-"""Deliver readers' ratings from the outbox to MongoDB, and what they come to as tags to MLflow.
+"""Deliver ratings from the outbox to MongoDB, and their totals to MLflow as tags.
 
     python -m serving.feedback.delivery --outbox DIR --database NAME --model NAME [--once]
 
-A process of its own, so that the server neither imports a MongoDB driver nor ever waits for a store. The addresses come
-from TEXTMILL_MONGODB_URI and, if it is set, MLFLOW_TRACKING_URI. While a store is silent, ratings stay on disk. What MLflow
-is told is counted afresh from all ratings in MongoDB, so an outage of MLflow, or of this process, loses none.
+It runs as its own process: the server imports no MongoDB driver and never waits for a store. TEXTMILL_MONGODB_URI and,
+if set, MLFLOW_TRACKING_URI give the addresses. While a store does not answer, ratings stay on disk. The totals are
+recomputed from all ratings in MongoDB, so an outage of MLflow or of this process loses none.
 """
 
 import argparse
@@ -29,14 +29,16 @@ _LONGEST_PAUSE_S = 30.0  # between two attempts at a silent store, or a silent M
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Deliver until told to end; returns the exit code."""
+    """Deliver ratings until SIGTERM or SIGINT. Returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m serving.feedback.delivery", description="Deliver readers' ratings."
+        prog="python -m serving.feedback.delivery", description="Deliver ratings from the outbox to MongoDB and MLflow."
     )
-    parser.add_argument("--outbox", type=Path, required=True, help="the folder that the server writes ratings to")
+    parser.add_argument("--outbox", type=Path, required=True, help="folder to which the server writes ratings")
     parser.add_argument("--database", required=True, help="name of the MongoDB database")
-    parser.add_argument("--model", required=True, action="append", help="name of a registered model; may be repeated")
-    parser.add_argument("--once", action="store_true", help="deliver what is there and end")
+    parser.add_argument(
+        "--model", required=True, action="append", help="name of a registered model; repeat for several"
+    )
+    parser.add_argument("--once", action="store_true", help="deliver the waiting ratings and exit")
     options = parser.parse_args(arguments)
     progress.follow_parent()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -65,15 +67,15 @@ def _deliver_for_ever(delivery: "Delivery") -> None:
             pause_s = 0 if delivered else _LOOK_EVERY_S
         except (TextmillError, OSError) as error:
             pause_s = min(_LONGEST_PAUSE_S, max(_LOOK_EVERY_S, 2 * pause_s))
-            _log.warning("Ratings are not delivered: %s Next attempt in %.0f s.", error, pause_s)
+            _log.warning("Ratings could not be delivered: %s Retrying in %.0f s.", error, pause_s)
         time.sleep(pause_s)
 
 
 class Delivery:
-    """The way from one outbox to the store, and from the store to MLflow."""
+    """Moves ratings from one outbox to the store, and their totals from the store to MLflow."""
 
     def __init__(self, undelivered: Undelivered, database: str, models: Iterable[str]) -> None:
-        """Deliver every rating, and tell MLflow of these models' versions."""
+        """Deliver all waiting ratings and update these models' tags in MLflow."""
         self._undelivered = undelivered
         self._database = database
         self._models = set(models)
@@ -85,7 +87,7 @@ class Delivery:
         self._pause_s = _LOOK_EVERY_S
 
     def deliver(self) -> int:
-        """Deliver one batch; returns how many ratings it had.
+        """Deliver one batch. Returns the number of ratings in it.
 
         Raises:
             UserError: the store does not answer.
@@ -105,7 +107,7 @@ class Delivery:
         return len(ratings)
 
     def _put(self, ratings: Sequence[feedback_store.Rating]) -> None:
-        """Store a batch; where the store will not have it, each alone, so that one bad rating holds up no other.
+        """Store a batch. If the store refuses it, store each rating alone, so that one bad rating blocks no other.
 
         Raises:
             UserError: the store does not answer.
@@ -123,7 +125,7 @@ class Delivery:
                     raise
                 except Exception as error:
                     self._undelivered.put_aside(rating, f"{type(error).__name__}: {error}")
-                    _log.warning("A rating cannot be stored and was put aside (%s).", type(error).__name__)
+                    _log.warning("1 rating could not be stored and was set aside (%s).", type(error).__name__)
 
     def _count(self, models: Iterable[str]) -> None:
         assert self._store
@@ -133,7 +135,7 @@ class Delivery:
                     self._news[model, version] = approval
 
     def _tell_mlflow(self) -> None:
-        """Tag each version with how it was received; while MLflow is down, try again later and later."""
+        """Tag each version with its ratings. While MLflow is down, retry with growing pauses."""
         uri = os.environ.get(MLFLOW)
         if not uri or time.monotonic() < self._tell_after:
             return
@@ -146,13 +148,13 @@ class Delivery:
         except TextmillError as error:
             self._tell_after = time.monotonic() + self._pause_s
             self._pause_s = min(_LONGEST_PAUSE_S, 2 * self._pause_s)
-            _log.warning("MLflow was not told what readers think; it will be. %s", error)
+            _log.warning("The ratings could not be sent to MLflow; the next attempt follows. %s", error)
 
     def _tag(self, server: MlflowServer, model: str, version: int, tags: Mapping[str, str]) -> None:
-        """Set a version's tags, unless MLflow has no such version, or not any more.
+        """Set a version's tags. A version that MLflow does not have is skipped.
 
         Raises:
-            TextmillError: MLflow does not answer, or cannot just now.
+            TextmillError: MLflow does not answer or is temporarily unavailable.
         """
         for key, value in tags.items():
             body = {"name": model, "version": str(version), "key": key, "value": value}
@@ -161,7 +163,7 @@ class Delivery:
             except MlflowRefusal as refusal:
                 if refusal.status not in (400, 404) or not refusal.code:  # a proxy's words, not MLflow's own
                     raise
-                _log.warning("MLflow takes no ratings of version %d of '%s': %s", version, model, refusal)
+                _log.warning("MLflow refused the ratings of version %d of '%s': %s", version, model, refusal)
                 return
 
 

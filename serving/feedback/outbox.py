@@ -1,8 +1,8 @@
-"""Ratings on their way: on disk before they are acknowledged, delivered later, none lost, none twice.
+"""The outbox of ratings: on disk before they are acknowledged, delivered later, each exactly once.
 
-The outbox is a folder of segments, files of one JSON object a line that are only ever appended to. The server writes,
-`serving.feedback.delivery` reads: it keeps in a file of its own how far it has come, and removes segments that are done. A line
-that may have been delivered already is delivered again, which changes nothing: ratings are stored by their id.
+The outbox is a folder of segments: append-only files with one JSON object a line. The server writes them.
+`serving.feedback.delivery` reads them, records its position in a file of its own, and deletes delivered segments. A line
+may be delivered twice; ratings are stored by id, so the second time changes nothing.
 """
 
 import json
@@ -25,7 +25,7 @@ _LATE_S = 300  # a rating that has waited so long is a problem
 
 
 class Outbox:
-    """The writing end; from any thread."""
+    """The writing end. Safe to use from any thread."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -33,10 +33,10 @@ class Outbox:
         self._segment: int | None = None  # its file's descriptor; none until the first rating, or after a failure
 
     def add(self, rating: Rating) -> None:
-        """Put a rating on the disk.
+        """Write a rating to disk.
 
         Raises:
-            OSError: the disk is full, or not there; the rating is not taken down.
+            OSError: the disk is full or absent; the rating is not recorded.
         """
         line = json.dumps(asdict(rating), ensure_ascii=False).encode() + b"\n"
         with self._lock:
@@ -46,7 +46,7 @@ class Outbox:
             before = os.fstat(self._segment).st_size
             try:
                 if os.write(self._segment, line) != len(line):
-                    raise OSError("only a part of the line could be written")
+                    raise OSError("the line was written only in part")
                 os.fsync(self._segment)
             except OSError:
                 self._take_back(before)
@@ -73,7 +73,7 @@ class Outbox:
             os.close(directory)
 
     def _take_back(self, size: int) -> None:
-        """Undo a failed write; the next rating begins a file of its own."""
+        """Undo a failed write. The next rating starts a new file."""
         segment, self._segment = self._segment, None
         assert segment is not None
         try:
@@ -91,7 +91,7 @@ class Undelivered:
         self._pending: dict[str, int] = {}
 
     def batch(self) -> list[Rating]:
-        """The next ratings, oldest first; the same ones again until `done` is called."""
+        """The next ratings, oldest first. Returns the same ones until `done` is called."""
         found: list[Rating] = []
         self._pending = {}
         for segment in self._segments():
@@ -104,7 +104,7 @@ class Undelivered:
         return found
 
     def done(self) -> None:
-        """The last batch has been delivered."""
+        """Mark the last batch as delivered."""
         if not self._pending:
             return
         self._reached |= self._pending
@@ -118,7 +118,7 @@ class Undelivered:
         write_beside(self._folder / _PROGRESS, json.dumps(self._reached))
 
     def put_aside(self, rating: Rating, reason: str) -> None:
-        """Keep a rating that cannot be delivered, with the reason, where nothing waits behind it."""
+        """Move a rating that cannot be delivered to a separate file, with the reason."""
         line = json.dumps({"reason": reason[:300], "rating": asdict(rating)}, ensure_ascii=False)
         with (self._folder / _ASIDE).open("a", encoding="utf-8") as file:
             file.write(line + "\n")
@@ -139,7 +139,7 @@ class Undelivered:
 
 
 def _progress(folder: Path) -> dict[str, int]:
-    """How far the delivery has come in each segment, in bytes."""
+    """The bytes delivered of each segment."""
     try:
         return {str(name): int(end) for name, end in json.loads((folder / _PROGRESS).read_text()).items()}
     except (OSError, ValueError, AttributeError):
@@ -155,17 +155,19 @@ def _rating(line: bytes) -> Rating | None:
 
 
 def problems(folder: Path) -> list[str]:
-    """What operators should know of the ratings in an outbox, a sentence each; nothing where all is well."""
+    """Problems of an outbox for operators, one sentence each; empty if there are none."""
     found = []
     reached = _progress(folder)
     waiting = [each for each in sorted(folder.glob("*.jsonl")) if each.stat().st_size > reached.get(each.name, 0)]
     if waiting:
         age_s = time.time() - waiting[0].stat().st_mtime
         if age_s > _LATE_S:
-            found.append(f"Ratings have waited for {age_s / 60:.0f} minutes to be delivered; see that MongoDB answers.")
+            found.append(
+                f"The oldest rating has waited {age_s / 60:.0f} minutes for delivery; check that MongoDB answers."
+            )
     aside = folder / _ASIDE
     if aside.exists():
         with aside.open("rb") as file:
             count = sum(1 for _ in file)
-        found.append(f"{count} ratings could not be stored and were put aside, with the reasons, in {aside.name}.")
+        found.append(f"{count} ratings could not be stored; {aside.name} holds them with the reasons.")
     return found

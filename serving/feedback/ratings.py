@@ -1,4 +1,4 @@
-"""Readers' ratings: taken down on disk at once, delivered by a process of its own."""
+"""Readers' ratings: written to disk at once, delivered by a separate process."""
 
 import asyncio
 import json
@@ -23,11 +23,11 @@ _LONGEST_TRUTH = 4000  # characters of JSON
 
 
 class NotTakenDown(TextmillError):
-    """A rating could not be put on the disk (HTTP 503)."""
+    """A rating could not be written to disk (HTTP 503)."""
 
 
 class Ratings:
-    """Takes ratings down."""
+    """Records ratings."""
 
     def __init__(self, outbox: Outbox, metrics: Metrics) -> None:
         self._outbox = outbox
@@ -36,7 +36,7 @@ class Ratings:
     async def add(
         self, text_id: str, model: ModelIdentity, reader: str, reward: float, comment: str = "", truth: Any = None
     ) -> Rating:
-        """Take a rating down; it is on the disk when this returns.
+        """Record a rating. It is on disk when this returns.
 
         Raises:
             NotTakenDown: the disk is full or failed.
@@ -57,8 +57,10 @@ class Ratings:
         try:
             await asyncio.to_thread(self._outbox.add, rating)
         except OSError as error:
-            _log.error("A rating could not be taken down: %s", error)
-            raise NotTakenDown("The rating could not be kept, the server's disk fails; try again later.") from None
+            _log.error("A rating could not be written to disk: %s", error)
+            raise NotTakenDown(
+                "The rating could not be saved because the server's disk failed; try again later."
+            ) from None
         self._metrics.feedback.labels(str(model.version or ""), "up" if rating.liked else "down").inc()
         return rating
 
@@ -68,9 +70,12 @@ class Ratings:
 
 
 async def keep_delivering(outbox: Path, database: str, models: Iterable[str]) -> None:
-    """Run `serving.feedback.delivery` until cancelled, and start it again should it end; without a store, do nothing."""
+    """Run `serving.feedback.delivery` until cancelled and restart it if it exits. Without a store, do nothing."""
     if not os.environ.get(MONGODB):
-        _log.info("TEXTMILL_MONGODB_URI is not set: ratings stay in %s until a server with it delivers them.", outbox)
+        _log.info(
+            "TEXTMILL_MONGODB_URI is not set: ratings stay in %s. Set it and restart the server to deliver them.",
+            outbox,
+        )
         return
     command = [sys.executable, "-P", "-m", "serving.feedback.delivery", "--outbox", str(outbox)]
     command += ["--database", database, *(f"--model={model}" for model in models)]
@@ -78,7 +83,7 @@ async def keep_delivering(outbox: Path, database: str, models: Iterable[str]) ->
     environment = {name: value for name, value in os.environ.items() if name != "TEXTMILL_PROGRESS_FD"}
     while True:
         await _run(command, environment)
-        _log.warning("The delivery of ratings ended; it starts again in %d s.", _RESTART_AFTER_S)
+        _log.warning("The delivery process exited; it restarts in %d s.", _RESTART_AFTER_S)
         await asyncio.sleep(_RESTART_AFTER_S)
 
 

@@ -1,10 +1,10 @@
-"""What may go wrong between a route and a worker, with the HTTP status that it becomes."""
+"""Errors between a route and a worker, each with its HTTP status."""
 
 from textmill.ground.errors import TextmillError
 
 
 class QueueFull(TextmillError):
-    """As many requests wait as may: come back in `retry_after_s` (HTTP 429)."""
+    """The queue is full: retry after `retry_after_s` (HTTP 429)."""
 
     def __init__(self, message: str, retry_after_s: int = 5) -> None:
         super().__init__(message)
@@ -12,27 +12,27 @@ class QueueFull(TextmillError):
 
 
 class NotReady(TextmillError):
-    """No model is loaded yet, or none any more (HTTP 503)."""
+    """No model is loaded (HTTP 503)."""
 
 
 class WrongField(TextmillError):
-    """A request that cannot be met as it is (HTTP 422)."""
+    """A request that must be changed (HTTP 422)."""
 
     def __init__(self, message: str, param: str | None = None) -> None:
-        """Say why, and name the field that is wrong, if it is one."""
+        """Give the reason and, if one field is wrong, its name."""
         super().__init__(message)
         self.param = param
 
 
 class TooLong(WrongField):
-    """More tokens are asked for than the server writes, or the prompt leaves no room."""
+    """The request asks for more tokens than the server generates, or the prompt fills the window."""
 
     def __init__(self, message: str, param: str = "max_tokens") -> None:
         super().__init__(message, param)
 
 
 class WorkerRefused(WrongField):
-    """The model's worker will not write this text; message and field are as it says."""
+    """The worker refused this text. Message and field are the worker's own."""
 
 
 class UnknownModel(TextmillError):
@@ -42,8 +42,8 @@ class UnknownModel(TextmillError):
 
 
 class Interrupted(TextmillError):
-    """The model ended before the text did, and no other worker could go on with it (HTTP 503)."""
+    """The worker was lost during generation and no other worker could continue (HTTP 503)."""
 
 
 class DeadlinePassed(TextmillError):
-    """The text was not written in the time that its order allowed (HTTP 504)."""
+    """The text was not finished before its deadline (HTTP 504)."""

@@ -1,4 +1,4 @@
-"""What the articles routes take and give, as JSON."""
+"""Requests and responses of the articles routes, as JSON."""
 
 from typing import Annotated, Any, Literal
 
@@ -16,39 +16,43 @@ _LONGEST_WAIT_S = 3600
 
 
 class Request(BaseModel):
-    """A request's body: unknown fields and numbers in quotes are refused."""
+    """A request's body. Unknown fields and quoted numbers are refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class ArticleRequest(Request):
-    """Ask for an article, by its topic or by a template. What is left out is as the model's own defaults say."""
+    """Request an article on a topic or from a template. Omitted settings take the model's defaults."""
 
-    topic: Topic | None = Field(None, description="what the article is about: a title, 1 to 300 characters")
+    topic: Topic | None = Field(None, description="topic or title, 1 to 300 characters")
     template: str | None = Field(
-        None, max_length=64, description="name of a template, instead of a topic; GET /v1/templates lists them"
+        None, max_length=64, description="name of a template, instead of a topic; see GET /v1/templates"
     )
     parameters: dict[ParameterName, ParameterValue] = Field(
-        default_factory=dict, max_length=32, description="what the template wants to know"
+        default_factory=dict, max_length=32, description="the template's parameters, by name"
     )
-    model: Target = Field("", description="a stage, a version or a model served here; empty: the server chooses")
-    user: User = Field("", description="any name for the reader; the same one is answered by the same version")
-    n: int | None = Field(
-        None, ge=1, le=MOST_TEXTS, description="how many articles; given, the answer is a list of them"
+    model: Target = Field("", description="stage, version or model to use; empty: the server chooses")
+    user: User = Field("", description="any name for the reader; the same user gets the same version")
+    n: int | None = Field(None, ge=1, le=MOST_TEXTS, description="number of articles; if set, the response is a list")
+    max_tokens: int | None = Field(None, ge=1, description="maximum length in tokens; the server has its own limit")
+    temperature: float | None = Field(None, ge=0, le=2, description="0 always takes the likeliest token")
+    top_p: float | None = Field(
+        None, gt=0, le=1, description="sample from the likeliest tokens with this total probability"
     )
-    max_tokens: int | None = Field(
-        None, ge=1, description="length in tokens, at most; the server has a limit of its own"
+    top_k: int | None = Field(
+        None, ge=0, le=100_000, description="sample from this many of the likeliest tokens; 0: all"
     )
-    temperature: float | None = Field(None, ge=0, le=2, description="0 takes the likeliest word each time")
-    top_p: float | None = Field(None, gt=0, le=1, description="keep the likeliest tokens of this joint probability")
-    top_k: int | None = Field(None, ge=0, le=100_000, description="keep this many of the likeliest tokens; 0: all")
-    repetition_penalty: float | None = Field(None, ge=1, le=2, description="1 is none; more avoids words used before")
+    repetition_penalty: float | None = Field(
+        None, ge=1, le=2, description="1 is off; higher values avoid tokens used before"
+    )
     seed: int | None = Field(None, ge=0, le=LARGEST_SEED, description="the same seed gives the same text")
-    stop: list[Stop] | None = Field(None, max_length=4, description="the article ends before any of these strings")
-    deadline_s: float | None = Field(
-        None, gt=0, le=_LONGEST_WAIT_S, description="seconds in which it must be written; else the answer is an error"
+    stop: list[Stop] | None = Field(
+        None, max_length=4, description="up to 4 strings; the article ends before the first of them"
     )
-    stream: bool = Field(False, description="answer with server-sent events: start, text, text, ..., done")
+    deadline_s: float | None = Field(
+        None, gt=0, le=_LONGEST_WAIT_S, description="deadline in seconds; a later article is an error"
+    )
+    stream: bool = Field(False, description="respond with server-sent events: start, text, text, ..., done")
 
     @field_validator("topic")
     @classmethod
@@ -62,29 +66,29 @@ class ArticleRequest(Request):
         if (self.topic is None) == (self.template is None):
             raise ValueError("give either a topic or a template")
         if self.template is None and self.parameters:
-            raise ValueError("parameters belong to a template; give its name")
+            raise ValueError("parameters need a template; set template to its name")
         return self
 
     def given_settings(self) -> dict[str, Any]:
-        """What the request says of how to write, as fields of `sampling.Settings`."""
+        """The request's sampling settings, as fields of `sampling.Settings`."""
         names = {"max_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "seed"}
         given = self.model_dump(include=names, exclude_none=True)
         return {**given, "stop": tuple(self.stop)} if self.stop else given
 
 
 class ModelIdentity(BaseModel):
-    """Which model answers."""
+    """The model that generated the text."""
 
     name: str = Field(max_length=256)
     version: int | None = Field(
-        ge=0, le=LARGEST_SEED, description="number in the registry; null for a bundle served from a directory"
+        ge=0, le=LARGEST_SEED, description="version number in the registry; null for a bundle served from a directory"
     )
-    stage: str | None = Field(max_length=256, description="the stage it was in when it was loaded")
-    checksum: str = Field(max_length=256, description="of the bundle's manifest")
+    stage: str | None = Field(max_length=256, description="its stage when it was loaded")
+    checksum: str = Field(max_length=256, description="checksum of the bundle's manifest")
 
 
 class WriteSettings(BaseModel):
-    """How the article was written."""
+    """The sampling settings of the article."""
 
     max_tokens: int
     temperature: float
@@ -95,63 +99,61 @@ class WriteSettings(BaseModel):
 
 
 class CopiedPassage(BaseModel):
-    """Words that stand in a training text just so."""
+    """A passage copied word for word from a training text."""
 
     words: int
-    url: str = Field(description="of the article they come from")
-    start: int | None = Field(description="place in `text`, in characters; null where the passage was left out")
+    url: str = Field(description="address of the article it was copied from")
+    start: int | None = Field(description="offset in `text`, in characters; null if the passage was removed")
     stop: int | None
 
 
 class GuardReport(BaseModel):
-    """What was found when the text was compared with the texts that the model learned from."""
+    """The result of the comparison with the training texts."""
 
     status: Literal["clean", "copied", "refused", "no index", "not checked"]
-    words: int = Field(description="words in a row that count as copied")
-    attempts: int = Field(description="texts begun until one would do")
+    words: int = Field(description="minimum number of consecutive words that count as copied")
+    attempts: int = Field(description="number of attempts until a text passed")
     passages: list[CopiedPassage]
 
 
 class ArticleStart(BaseModel):
-    """The first event of a stream: everything known before the first word."""
+    """The first event of a stream: all that is known before the first token."""
 
     id: str
     created: str = Field(description="ISO 8601, UTC")
     topic: str
-    opening: str = Field(description="how the text begins, where a template says so; else empty")
+    opening: str = Field(description="the template's opening of the text; empty without one")
     model: ModelIdentity
     seed: int
     settings: WriteSettings
-    prompt_tokens: int = Field(description="of the topic, as the model read it")
-    prompt_tokens_cut: int = Field(
-        description="left out at the topic's beginning, because the model's window is shorter"
-    )
+    prompt_tokens: int = Field(description="tokens of the topic that the model read")
+    prompt_tokens_cut: int = Field(description="tokens cut from the start of the topic to fit the model's window")
 
 
 class Article(ArticleStart):
-    """A whole article. One that reached its limit ends with its last whole sentence."""
+    """A finished article. At the length limit, it is cut to its last whole sentence."""
 
     text: str
     finish_reason: Literal["end", "length", "stop", "refused"]
-    tokens: int = Field(description="written, before the cut to whole sentences")
+    tokens: int = Field(description="tokens generated, before the cut to whole sentences")
     seconds: float
     guard: GuardReport
 
 
 class ArticleList(BaseModel):
-    """The answer to a request that says how many."""
+    """The response to a request with `n`."""
 
     articles: list[Article]
 
 
 class ArticleRecord(Article):
-    """An article and what its model was made from."""
+    """An article and the lineage of its model."""
 
     lineage: dict[str, Any]
 
 
 class TemplateParameter(BaseModel):
-    """What a template wants to know."""
+    """A parameter of a template."""
 
     name: str
     description: str
@@ -160,7 +162,7 @@ class TemplateParameter(BaseModel):
 
 
 class TemplateDescription(BaseModel):
-    """A template that a request may name."""
+    """A template that requests can use."""
 
     name: str
     description: str
@@ -174,15 +176,15 @@ class TemplateList(BaseModel):
 
 
 class RatingRequest(Request):
-    """What a reader thinks of an article."""
+    """A reader's rating of an article."""
 
     rating: Literal["up", "down"]
     comment: str = Field("", max_length=2000)
-    user: User = Field("", description="any name for the reader; a second rating of theirs replaces the first")
+    user: User = Field("", description="any name for the reader; a new rating by the same user replaces the old one")
 
 
 class RatingAnswer(BaseModel):
-    """A rating that has been taken down and will reach the store."""
+    """A rating that has been saved on disk."""
 
     id: str = Field(description="of the rating")
     article: str
@@ -203,15 +205,15 @@ ErrorKind = Literal[
 
 
 class ErrorDetail(BaseModel):
-    """What went wrong, for a program and for a person."""
+    """An error, for programs and people."""
 
     type: ErrorKind
     message: str
-    param: str | None = Field(None, description="the field that is wrong, if it is one")
+    param: str | None = Field(None, description="the invalid field, if there is one")
     code: str | None = None
 
 
 class ErrorAnswer(BaseModel):
-    """The body of every answer that is an error."""
+    """The body of every error response."""
 
     error: ErrorDetail

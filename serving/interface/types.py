@@ -1,6 +1,6 @@
-"""What the routes ask of the generation workers, and what may go wrong; `serving.routing.router` answers it.
+"""The interface between routes and generation workers; `serving.routing.router` implements it.
 
-A route picks the model that answers, makes the prompt for it, and reads the text as it is written:
+A route picks a model, builds its prompt, and reads the text while it is generated:
 
     served = router.pick(user, target)
     completion = await router.open(Order(prompt_for(served), settings_for(served), served=served))
@@ -25,7 +25,7 @@ Finish = Literal["", "end", "length", "stop"]
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One immutable model that answers now. What is known of a remote one, such as vLLM's, is less."""
+    """One served model, immutable. Less is known of a remote one, such as vLLM's."""
 
     identity: ModelIdentity
     lineage: dict[str, Any] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One text to be written."""
+    """A request for one text."""
 
     prompt: str | list[int]
     settings: Settings
@@ -51,7 +51,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What a text grew by."""
+    """The next piece of a text."""
 
     text: str
     tokens: int  # written so far
@@ -62,7 +62,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What operators want to know; `problems` may stand beside a server that answers."""
+    """The server's state for operators. `problems` can be present while the server answers."""
 
     ready: bool
     reason: str = ""  # why not
@@ -71,55 +71,55 @@ class Health:
 
 
 class Completion(Protocol):
-    """One text under way. Close it, however it ends: a text nobody reads must not hold a place."""
+    """A text being generated. Always close it: an unread text must not hold a slot."""
 
     served: Served
     seed: int
 
     def pieces(self) -> AsyncIterator[Piece]:
-        """The text as it grows; the last piece has a finish.
+        """The text, piece by piece; the last piece has a finish reason.
 
         Raises:
-            Interrupted: the model ended before the text did.
-            DeadlinePassed: the order's time is over.
-            WorkerRefused: the worker says no.
+            Interrupted: the worker was lost before the text ended.
+            DeadlinePassed: the order's deadline has passed.
+            WorkerRefused: the worker refused the request.
         """
         ...
 
     async def close(self) -> None:
-        """Free the place; more than once does no harm."""
+        """Free the slot. Calling it again has no effect."""
         ...
 
 
 class Router(Protocol):
-    """The models that answer, and the way to them."""
+    """Chooses a served model and sends orders to its workers."""
 
     max_tokens: int  # of one text, at most
     metrics: Metrics
 
     def models(self) -> list[Served]:
-        """The models that answer now, the one with the largest share first; none while nothing is loaded."""
+        """The served models, largest traffic share first; empty while none is loaded."""
         ...
 
     def pick(self, user: str = "", target: str = "") -> Served:
-        """The model that answers this user, or the one that is asked for.
+        """The model for this user, or the requested one.
 
         Raises:
-            NotReady: there is none yet, or none any more.
-            UnknownModel: the target is none of those served here.
+            NotReady: no model is loaded.
+            UnknownModel: the target is not served here.
         """
         ...
 
     async def open(self, order: Order) -> Completion:
-        """Take a place, in the queue if no worker is free, and return at once.
+        """Take a slot, or a place in the queue if no worker is free. Returns at once.
 
         Raises:
             NotReady, UnknownModel: as `pick`.
-            TooLong: the order asks for more tokens than the server writes.
-            QueueFull: as many wait as may.
+            TooLong: the order asks for more tokens than the server allows.
+            QueueFull: the queue is full.
         """
         ...
 
     def health(self) -> Health:
-        """Whether texts can be asked for now, and what is wrong besides."""
+        """Whether the server is ready, and its problems."""
         ...

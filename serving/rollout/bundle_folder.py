@@ -1,4 +1,4 @@
-"""The folder for fetched bundles, which several servers may share: what was served last, and which bundles may go."""
+"""The folder of fetched bundles: what was served last, and which bundles to delete. Servers may share it."""
 
 import json
 import logging
@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 
 
 def remember(target: Target, version: Version, directory: Path, models: Path) -> None:
-    """Note what a target was served by last, and by what before that, for a start without MLflow and for `tidy`."""
+    """Record the version that a target serves and the one before, for `tidy` and for a start without MLflow."""
     last = _noted(_memory(target, models))
     folder, former = last.get("folder", ""), last.get("former", "")
     values = {
@@ -28,11 +28,11 @@ def remember(target: Target, version: Version, directory: Path, models: Path) ->
     try:
         write_beside(_memory(target, models), json.dumps(values))
     except OSError as error:  # a full disk must not keep a version that is there from answering
-        _log.warning("The version served cannot be noted (%s).", error)
+        _log.warning("The served version could not be recorded (%s).", error)
 
 
 def remembered(target: Target, models: Path) -> Version | None:
-    """What a target was served by last, or None."""
+    """The version that a target served last, or None."""
     try:
         values = _noted(_memory(target, models))
         tags = {"checksum": str(values["checksum"])}
@@ -43,16 +43,16 @@ def remembered(target: Target, models: Path) -> Version | None:
 
 
 def tidy(models: Path, keep: int) -> None:
-    """Delete old bundles, but for what any server that shares the folder serves, or would go back to."""
+    """Delete old bundles, except those that a server of this folder serves or would roll back to."""
     try:
         notes = [_noted(memory) for memory in models.glob("last-*.json")]
         named = {str(note.get(each, "")) for note in notes for each in ("folder", "former")}
         deleted = prune(models, keep, named)
     except OSError as error:
-        _log.warning("Old bundles cannot be deleted (%s).", error)
+        _log.warning("Old bundles could not be deleted (%s).", error)
         return
     if deleted:
-        _log.info("Bundles deleted because nobody uses them: %s.", ", ".join(deleted))
+        _log.info("Deleted unused bundles: %s.", ", ".join(deleted))
 
 
 def _memory(target: Target, models: Path) -> Path:

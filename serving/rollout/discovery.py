@@ -1,6 +1,7 @@
-"""Workers behind one name: a Kubernetes headless Service, or a compose service with several replicas.
+"""Find workers behind one DNS name, such as a Kubernetes headless Service.
 
-`dns:http://worker:8100` among `serve.worker_urls` stands for every address that the name has at the moment.
+`dns:http://worker:8100` in `serve.worker_urls` means every address that the name resolves to now, as for a compose
+service with several replicas.
 """
 
 import asyncio
@@ -12,19 +13,19 @@ PREFIX = "dns:"
 
 
 def names(urls: Sequence[str]) -> list[str]:
-    """Those that stand for several workers, as ordinary URLs."""
+    """The `dns:` URLs, each for several workers, without their prefix."""
     return [url.removeprefix(PREFIX) for url in urls if url.startswith(PREFIX)]
 
 
 def fixed(urls: Sequence[str]) -> list[str]:
-    """Those that stand for one worker each."""
+    """The URLs that name one worker each."""
     return [url for url in urls if not url.startswith(PREFIX)]
 
 
 async def look_up(url: str) -> set[str] | None:
-    """A URL for each address that the name in `url` has now; None where the resolver does not answer.
+    """One URL for each address of the name in `url`; None if the resolver does not answer.
 
-    A name that is unknown, as a headless Service's is while it has no pod, has no addresses.
+    An unknown name has no addresses, as a headless Service without pods.
     """
     parts = urlsplit(url)
     port = parts.port or 80

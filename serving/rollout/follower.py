@@ -1,4 +1,4 @@
-"""A promotion or a rollback in the registry changes what a route serves, within seconds."""
+"""Follow the registry: a promotion or rollback changes what a route serves within seconds."""
 
 import asyncio
 import logging
@@ -18,14 +18,14 @@ _TRY_AGAIN_S = 30  # before a version that failed is tried again: its artifact m
 
 
 class EmptyStage(UserError):
-    """No version is in the stage that is asked for."""
+    """The requested stage has no version."""
 
 
 def resolve(target: Target, registry: ModelRegistry) -> Version:
-    """The version that a target names now.
+    """The current version of a target.
 
     Raises:
-        UserError: there is none, or the registry does not answer.
+        UserError: the stage is empty, or the registry does not answer.
     """
     if target.number is not None:
         return registry.version(target.number)
@@ -38,10 +38,10 @@ def resolve(target: Target, registry: ModelRegistry) -> Version:
 
 
 def resolve_first(target: Target, registry: ModelRegistry, models: Path) -> Version:
-    """The version that a target names now, or the one served last where the registry does not answer.
+    """The current version of a target, or the last served one if the registry does not answer.
 
     Raises:
-        UserError: the stage is empty, or the registry does not answer and nothing was ever served here.
+        UserError: the stage is empty, or the registry does not answer and no version was served before.
     """
     try:
         return resolve(target, registry)
@@ -51,19 +51,19 @@ def resolve_first(target: Target, registry: ModelRegistry, models: Path) -> Vers
         version = remembered(target, models)
         if version is None:
             raise
-        _log.warning("%s Version %s was served last and is served again.", error, version.number)
+        _log.warning("%s Serving version %s, the last one served.", error, version.number)
         return version
 
 
 class Follower:
-    """Keeps one route on the version that its target names in the registry."""
+    """Keeps one route on the registry's current version of its target."""
 
     def __init__(self, versions: Versions, registry: ModelRegistry, models: Path, keep: int) -> None:
-        """Begin with what the route serves, mostly nothing.
+        """Start from what the route serves now, usually nothing.
 
         Args:
-            models: folder for the bundles that are fetched; other servers may share it.
-            keep: bundles that stay there besides those in use and those that a rollback would restore.
+            models: folder for fetched bundles; other servers may share it.
+            keep: number of bundles to keep besides those in use and those that a rollback would restore.
         """
         self._versions = versions
         self._registry = registry
@@ -75,7 +75,7 @@ class Follower:
         """Fetch a version, verify it and serve it.
 
         Raises:
-            TextmillError: it cannot be fetched, is damaged or does not write; what was served goes on.
+            TextmillError: it cannot be fetched, is damaged or fails its test; the served version stays.
         """
         held = await asyncio.to_thread(self._registry.hold, version, self._models)
         identity = ModelIdentity(
@@ -88,21 +88,21 @@ class Follower:
             raise
         target = self._versions.route.target
         remember(target, version, held.directory, self._models)
-        _log.info("'%s' answers with version %s (%s).", target.label, version.number, version.stage)
+        _log.info("'%s' now serves version %s (%s).", target.label, version.number, version.stage)
         await asyncio.to_thread(tidy, self._models, self._keep)
 
     async def follow(self, every_s: float) -> None:
-        """Look again and again; runs until it is cancelled."""
+        """Check the registry repeatedly until cancelled."""
         while True:
             await asyncio.sleep(every_s)
             try:
                 await self.look()
             except Exception:  # whatever a registry answers, what is served goes on
-                _log.exception("The registry could not be followed.")
-                self._versions.route.problem = "The registry could not be followed; the log has the reason."
+                _log.exception("The check for a newly promoted version failed.")
+                self._versions.route.problem = "The check for a newly promoted version failed; see the server's log."
 
     async def look(self) -> None:
-        """Change over if the registry names another version than is served."""
+        """Switch if the registry names another version than the served one."""
         route = self._versions.route
         served = self._versions.served
         try:
@@ -121,7 +121,7 @@ class Follower:
         try:
             await self.use(version)
         except (TextmillError, OSError) as error:
-            why = f"Version {version.number} cannot be served: {error} {_goes_on(served)}"
+            why = f"Version {version.number} could not be served: {error} {_goes_on(served)}"
             self._failed[key] = (time.monotonic(), why)
             self._say(why)
         else:
@@ -132,10 +132,10 @@ class Follower:
         route = self._versions.route
         if problem != route.problem:
             (_log.warning if problem else _log.info)(
-                "%s: %s", self._versions.route.target.label, problem or "all is well again."
+                "%s: %s", self._versions.route.target.label, problem or "No problem remains."
             )
         route.problem = problem
 
 
 def _goes_on(served: Served | None) -> str:
-    return f"Version {served.identity.version} goes on." if served else ""
+    return f"Version {served.identity.version} stays in service." if served else ""

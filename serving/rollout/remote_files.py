@@ -1,4 +1,4 @@
-"""What a server needs of a remote worker's bundle: tokenizer, defaults, lineage and verbatim index, but no weights."""
+"""A remote worker's bundle without weights: tokenizer, defaults, lineage, verbatim index."""
 
 import asyncio
 import hashlib
@@ -16,10 +16,10 @@ _WEIGHTS = "model."
 
 
 async def fetch(upstream: Upstream, checksum: str, into: Path) -> Hold:
-    """The folder with these files, held; fetched once for each checksum and checked against the manifest.
+    """The folder of these files, locked. Fetched once per checksum and checked against the manifest.
 
     Raises:
-        Lost: the worker does not give them, or gives others.
+        Lost: the worker does not send them, or sends different ones.
     """
     target = into / f"remote-{checksum[:16]}"
     while True:
@@ -34,7 +34,7 @@ async def _fetch(upstream: Upstream, checksum: str, target: Path) -> None:
     try:
         files = _files(json.loads(manifest), checksum)
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise Lost(f"The worker at {upstream.url} has a manifest that cannot be read.") from None
+        raise Lost(f"The worker at {upstream.url} sent a manifest that cannot be read.") from None
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     held = Hold(partial)
@@ -43,19 +43,19 @@ async def _fetch(upstream: Upstream, checksum: str, target: Path) -> None:
         for name, digest in files.items():
             content = await upstream.file(name)
             if hashlib.sha256(content).hexdigest() != digest:
-                raise Lost(f"The worker at {upstream.url} gives another {name} than its manifest says.")
+                raise Lost(f"The worker at {upstream.url} sent a {name} that does not match its manifest.")
             await asyncio.to_thread(_write, partial / name, content)
         partial.rename(target)
     except OSError as error:
         if not target.exists():  # otherwise another worker's were quicker
-            raise Lost(f"The files of the worker at {upstream.url} cannot be kept ({error}).") from error
+            raise Lost(f"The files of the worker at {upstream.url} cannot be written to disk ({error}).") from error
     finally:
         held.release()
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def _files(manifest: dict[str, Any], checksum: str) -> dict[str, str]:
-    """Names and SHA-256 of the files to fetch; ValueError where the manifest is not the one announced."""
+    """Names and SHA-256 of the files to fetch. Raises ValueError for another manifest than announced."""
     files = {str(name): str(entry["sha256"]) for name, entry in manifest["files"].items()}
     outside = any(PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts for name in files)
     if manifest["checksum"] != checksum or outside:

@@ -1,7 +1,7 @@
-"""Workers that run elsewhere: ours in other containers, or other programs' such as `vllm serve`.
+"""Remote workers: ours in other containers, or other programs such as `vllm serve`.
 
-What they serve is theirs to decide. Those that serve the same model are one version here; where they differ, as they
-do while somebody replaces them one by one, each version has a share as large as the number of its workers.
+Each decides which model it serves. Workers with the same model form one version here. While they differ, as in a rolling
+update, each version's traffic share is proportional to its number of workers.
 """
 
 import asyncio
@@ -31,12 +31,12 @@ _Key = tuple[str, str]
 
 
 class RemoteWorker(Worker):
-    """A worker at an address, whoever runs it; it need not be ours."""
+    """A worker at an address. It may be another program."""
 
     def __init__(
         self, http: aiohttp.ClientSession, url: str, serve: Serve, files: Path, changed: Callable[[], None]
     ) -> None:
-        """Begin without a word from it; `files` is a folder for what is needed of its bundle."""
+        """Start before the worker has answered; `files` is a folder for its bundle's files."""
         super().__init__(url, serve.slots, changed)
         self.upstream = Upstream(http, url)
         self._held: Hold | None = None
@@ -45,7 +45,7 @@ class RemoteWorker(Worker):
 
     @property
     def directory(self) -> Path | None:
-        """What is here of its bundle; None of another program's."""
+        """The local files of its bundle; None for another program."""
         return self._held.directory if self._held else None
 
     async def stop(self) -> None:
@@ -62,14 +62,14 @@ class RemoteWorker(Worker):
                 self.problem = str(error)
                 self._set_ready(False)
             except Exception as error:  # whatever another program answers, it is asked again
-                _log.exception("The worker at %s could not be asked.", self.name)
-                self.problem = f"What the worker at {self.name} serves cannot be read ({type(error).__name__})."
+                _log.exception("The request to the worker at %s failed.", self.name)
+                self.problem = f"The model of the worker at {self.name} cannot be read ({type(error).__name__})."
                 self._set_ready(False)
             self.settled.set()
             await self._beat()
 
     async def _take(self, entry: dict[str, Any]) -> None:
-        """Note what the worker serves; if that is another model than before, it is not ready while it changes hands."""
+        """Record what the worker serves. On a change of model it is not ready until it has been moved."""
         assert self.upstream
         ours = entry.get("textmill")
         description = ours or {"model": entry["id"], "window": entry.get("max_model_len") or 0}
@@ -93,7 +93,7 @@ class RemoteWorker(Worker):
 
 
 class RemoteWorkers:
-    """The workers at some addresses, and the routes to what they serve."""
+    """Remote workers and the routes to their models."""
 
     def __init__(self, http: aiohttp.ClientSession, serve: Serve, router: WorkerRouter, files: Path) -> None:
         self._router = router
@@ -104,7 +104,7 @@ class RemoteWorkers:
         router.problems.append(self._problem)
 
     async def start(self) -> None:
-        """Ask each worker what it serves; one that does not answer is asked again and again."""
+        """Ask each worker what it serves; repeat for those that do not answer."""
         for worker in self._workers:
             worker.start()
         await self._discover()
@@ -112,7 +112,7 @@ class RemoteWorkers:
         self._sort()
 
     async def follow(self) -> None:
-        """Notice what changes; runs until it is cancelled, and then leaves the workers as they are."""
+        """Follow changes until cancelled. The workers keep running."""
         try:
             while True:
                 await asyncio.sleep(_LOOK_S)
@@ -122,7 +122,7 @@ class RemoteWorkers:
             await asyncio.gather(*(worker.stop() for worker in self._workers))
 
     async def _discover(self) -> None:
-        """Take up workers that have come under a name, and leave those that have gone."""
+        """Add workers that appeared under a name and drop those that disappeared."""
         for name, known in self._found.items():
             urls = await discovery.look_up(name)
             if urls is None:
@@ -142,7 +142,7 @@ class RemoteWorkers:
                 route.deployment.workers.remove(worker)
 
     def _sort(self) -> None:
-        """Put every worker that answers to its version."""
+        """Assign every worker that answers to its version."""
         for worker in self._workers:
             if worker.ready:
                 self._assign(worker)

@@ -1,8 +1,8 @@
-"""A route kept on the version that its target names: load it, try it, change over, let the former one finish.
+"""Roll out a version on a route: load it, test it, switch, let the old one finish.
 
-The new version's first worker starts beside the old ones. Only when it has written a text does the route change. From
-then on every new request goes to the new version, while the old workers finish what they have begun; as each ends, a
-new one takes its place. So there is never more than one worker too many, and no text is written by two versions.
+The new version's first worker starts beside the old ones. The route switches once that worker has generated a text. From
+then on, new requests go to the new version and old workers finish their texts; as each ends, a new one takes its place.
+So there is at most one extra worker, and no text comes from two versions.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ _LOOK_S = 0.05
 
 
 def served_from(directory: Path, identity: ModelIdentity) -> Served:
-    """What a verified bundle says of itself."""
+    """The description of a verified bundle."""
     return Served(
         identity=identity,
         lineage=bundle.read_json(directory, bundle.LINEAGE),
@@ -43,7 +43,7 @@ def served_from(directory: Path, identity: ModelIdentity) -> Served:
 
 
 class Versions:
-    """The version of one route, and its workers on their placements."""
+    """The served version of one route, and its workers."""
 
     def __init__(
         self,
@@ -53,11 +53,11 @@ class Versions:
         launch: Callable[[Served], Launch],
         drain_s: float,
     ) -> None:
-        """Begin without a version.
+        """Start without a version.
 
         Args:
-            launch: how workers of a bundle are started.
-            drain_s: seconds that a replaced version has for the texts it has begun.
+            launch: how to start the workers of a bundle.
+            drain_s: seconds in which a replaced version may finish its texts.
         """
         self.route = route
         self._router = router
@@ -69,17 +69,17 @@ class Versions:
 
     @property
     def served(self) -> Served | None:
-        """The version that answers."""
+        """The served version."""
         return self.route.deployment.served if self.route.deployment else None
 
     async def use(self, served: Served, held: Hold | None = None) -> None:
-        """Answer with this version from now on.
+        """Serve this version from now on.
 
         Args:
-            held: its bundle's folder, if it must be let go when the version has ended.
+            held: the lock on its bundle's folder, released when the version ends.
 
         Raises:
-            TextmillError: its worker does not start, or does not write; the former version goes on.
+            TextmillError: its worker does not start or fails its test; the old version stays.
         """
         launch = self._launch(served)
         new = Deployment(served, launch.slots * len(self._places), held)
@@ -105,7 +105,7 @@ class Versions:
             task.add_done_callback(self._retiring.discard)
 
     def _fill(self) -> None:
-        """Start a worker of the present version wherever there is none of any."""
+        """Start a worker of the current version on every empty placement."""
         current = self.route.deployment
         assert current
         taken = {
@@ -149,7 +149,7 @@ class Versions:
             deployment.held.release()
 
     async def close(self) -> None:
-        """Stop letting versions finish; the router ends the workers."""
+        """Stop waiting for replaced versions; the router ends the workers."""
         for task in self._retiring:
             task.cancel()
 
@@ -162,14 +162,14 @@ async def _settled(worker: Worker) -> None:
 async def _ready(worker: ProcessWorker) -> None:
     await _settled(worker)
     if not worker.ready:
-        raise worker.failure or WorkerFailed("Its worker is not ready yet.")
+        raise worker.failure or WorkerFailed("The worker is not ready yet.")
 
 
 async def smoke(worker: Worker, served: Served) -> None:
-    """See that a worker writes, and that a seed decides what, where its engine says so.
+    """Test that a worker generates a text and, if its engine promises it, that a seed reproduces it.
 
     Raises:
-        TextmillError: it does not.
+        TextmillError: the test failed.
     """
     assert worker.upstream
     settings = Settings.of(served.defaults, {"max_tokens": 8, "seed": 1})
@@ -180,6 +180,6 @@ async def smoke(worker: Worker, served: Served) -> None:
                 pieces = [piece async for piece in worker.upstream.stream(Order("The", settings))]
                 texts.append("".join(piece.text for piece in pieces))
     except TimeoutError:
-        raise TextmillError(f"It wrote no text within {_SMOKE_WITHIN_S} s.") from None
+        raise TextmillError(f"The worker generated no text within {_SMOKE_WITHIN_S} s.") from None
     if worker.exact and texts[0] != texts[1]:
-        raise TextmillError("It wrote two texts with one seed.")
+        raise TextmillError("The worker generated two different texts from one seed.")

@@ -1,4 +1,4 @@
-"""One text on its way from a worker, whatever befalls the worker."""
+"""One text in generation, restarted on another worker if its worker is lost."""
 
 import asyncio
 import logging
@@ -20,14 +20,14 @@ _ATTEMPTS = 3  # workers that one text may lose: a text that ends every worker m
 
 
 class Writing:
-    """A text under way: `serving.interface.types.Completion`.
+    """A text in generation; implements `serving.interface.types.Completion`.
 
-    A text whose worker is lost is written again by another one. Where the seed decides the text, what has been handed
-    on already is left out, and the reader notices nothing but the pause.
+    If its worker is lost, another worker generates the text again. If the seed decides the text, the part already sent is
+    skipped and the reader notices only a pause.
     """
 
     def __init__(self, deployment: Deployment, place: Place, order: Order, metrics: Metrics) -> None:
-        """Begin in a place, which the text leaves when it ends."""
+        """Start in a slot, which the text frees when it ends."""
         self.served = deployment.served
         self.seed = order.settings.seed
         self._order = order
@@ -41,12 +41,12 @@ class Writing:
         self._task = asyncio.create_task(self._write())
 
     async def pieces(self) -> AsyncIterator[Piece]:
-        """The text as it grows, what came while nobody read in one; the last piece has a finish.
+        """The text, piece by piece; unread pieces are merged. The last piece has a finish reason.
 
         Raises:
-            Interrupted: the model ended before the text did.
-            DeadlinePassed: the order's time is over.
-            WorkerRefused: the worker says no.
+            Interrupted: the worker was lost before the text ended.
+            DeadlinePassed: the order's deadline has passed.
+            WorkerRefused: the worker refused the request.
         """
         while not self._ended:
             piece = await self._queue.get()
@@ -64,12 +64,12 @@ class Writing:
             yield piece
 
     async def whole(self) -> str | None:
-        """The whole text once it is written, or None where it was not; for who does not read the pieces."""
+        """The whole text once it is finished, or None if it failed. For callers that do not read the pieces."""
         await asyncio.wait((self._task,))
         return self._sent if self._whole else None
 
     async def close(self) -> None:
-        """Free the place; more than once does no harm."""
+        """Free the slot. Calling it again has no effect."""
         self._task.cancel()
         await asyncio.wait((self._task,))
         self._place.leave()  # a task that was cancelled before its first step has not done so
@@ -81,12 +81,16 @@ class Writing:
                 self._whole = True
         except TimeoutError:
             limit = self._order.deadline_s
-            self._queue.put_nowait(DeadlinePassed(f"The text was not written within {limit:g} s; ask for less."))
+            self._queue.put_nowait(
+                DeadlinePassed(
+                    f"The text was not finished within {limit:g} s; ask for fewer tokens or a longer deadline."
+                )
+            )
         except TextmillError as error:
             self._queue.put_nowait(error)
         except Exception:
             _log.exception("A text failed.")
-            self._queue.put_nowait(Interrupted("The server failed on this text; its log has the reason."))
+            self._queue.put_nowait(Interrupted("The server failed while generating this text; see the server's log."))
         finally:
             self._place.leave()
 
@@ -103,16 +107,16 @@ class Writing:
                 worker.suspect()
                 lost += 1
                 if lost == _ATTEMPTS or (self._sent and not worker.exact):
-                    raise Interrupted("The model stopped before the text's end; ask again in a moment.") from error
-                _log.warning("A text is written again: %s", error)
+                    raise Interrupted("The model stopped before the end of the text; try again in a moment.") from error
+                _log.warning("Restarting a text: %s", error)
                 self._metrics.retries.inc()
                 self._place.again()
 
     async def _copy(self, worker: Worker) -> None:
-        """Hand on what the worker writes, but for the beginning that has been handed on before.
+        """Pass on the worker's text without the beginning that was already sent.
 
         Raises:
-            Interrupted: the beginning is another one than before.
+            Interrupted: the new beginning differs from the one already sent.
         """
         assert worker.upstream
         before, repeated, scored = self._sent, "", self._scored
@@ -126,7 +130,7 @@ class Writing:
                     repeated += piece.text
                     length = min(len(repeated), len(before))
                     if repeated[:length] != before[:length] or (piece.finish and length < len(before)):
-                        raise Interrupted("The text was lost halfway and could not be continued; ask again.")
+                        raise Interrupted("The text was lost halfway and could not be continued; try again.")
                     piece = replace(piece, text=repeated[len(before) :])
                     if not piece.text and not piece.finish and not piece.logprobs:
                         continue
@@ -143,6 +147,6 @@ def _joined(first: Piece, second: Piece) -> Piece:
 
 
 def _without_first(logprobs: dict[str, Any], count: int) -> dict[str, Any] | None:
-    """The logprobs of a piece, but for those of its first tokens; None if none are left."""
+    """A piece's logprobs without its first tokens; None if none are left."""
     left = {name: values[count:] if values else values for name, values in logprobs.items()}
     return left if left.get("tokens") else None

@@ -1,4 +1,4 @@
-"""One version at work: its workers, and the queue before them."""
+"""One served version: its workers and their queue."""
 
 import asyncio
 from collections import deque
@@ -13,14 +13,14 @@ _REST_S = 0.2  # for a worker that says it is full
 
 
 class Deployment:
-    """The workers that have loaded one version. A request goes to the least busy of them, or waits its turn."""
+    """The workers of one version. A request goes to the least busy one or waits in the queue."""
 
     def __init__(self, served: Served, capacity: int, held: Hold | None = None) -> None:
-        """Begin without workers.
+        """Start without workers.
 
         Args:
-            capacity: how many texts they will write at once when all are there.
-            held: the bundle's folder, to be let go when all has ended.
+            capacity: texts at the same time, once all workers are ready.
+            held: the lock on the bundle's folder, released at the end.
         """
         self.served = served
         self.held = held
@@ -33,48 +33,48 @@ class Deployment:
 
     @property
     def ready(self) -> bool:
-        """Whether any worker takes texts."""
+        """Whether any worker is ready."""
         return any(worker.ready for worker in self.workers)
 
     @property
     def running(self) -> int:
-        """Texts under way."""
+        """The number of texts being generated."""
         return sum(worker.running for worker in self.workers)
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for a worker."""
+        """The number of requests waiting for a worker."""
         return len(self._waiting)
 
     def reserve(self) -> "Place":
-        """A place at a worker, or in the queue.
+        """A slot at a worker, or a place in the queue.
 
         Raises:
-            QueueFull: as many wait as may.
+            QueueFull: the queue is full.
         """
         place = Place(self)
         if self.waiting > self._limit:
             place.leave()
-            raise QueueFull(f"{self._limit} requests are waiting already; try again in a moment.")
+            raise QueueFull(f"The queue is full: {self._limit} requests are waiting; try again in a moment.")
         return place
 
     def free_place(self) -> "Place | None":
-        """A place at a worker that has nothing better to do, or none."""
+        """A slot at an idle worker, or None."""
         return Place(self) if not self._waiting and self._least_busy() else None
 
     def dispatch(self) -> None:
-        """Send those who wait to workers that have room; called whenever there may be some."""
+        """Send waiting requests to free workers. Called whenever a slot may have become free."""
         while self._waiting and (worker := self._least_busy()):
             worker.running += 1
             self._waiting.popleft().set_result(worker)
 
     def turn_away(self) -> None:
-        """Refuse those who wait: no worker has been there for too long."""
+        """Refuse waiting requests: no worker has been ready for too long."""
         while self._waiting:
-            self._waiting.popleft().set_exception(Interrupted("No worker of this version is left; ask again."))
+            self._waiting.popleft().set_exception(Interrupted("No worker of this version is left; try again."))
 
     def close(self) -> None:
-        """Refuse those who wait, and whoever comes from now on."""
+        """Refuse all waiting and future requests."""
         self._closed = True
         self.turn_away()
 
@@ -111,7 +111,7 @@ class Deployment:
 
 
 class Place:
-    """One request's place: in the queue, then at a worker. Leave it, however the request ends."""
+    """One request's place: in the queue, then at a worker. Always free it at the end."""
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
@@ -119,23 +119,23 @@ class Place:
         self._future = deployment._enter(first=False)
 
     async def worker(self) -> Worker:
-        """The worker, once it is this request's turn.
+        """The worker, once one is free for this request.
 
         Raises:
-            Interrupted: no worker will come.
+            Interrupted: no worker will become free.
         """
         # shielded: a request that is given up must not cancel what the queue hands out
         return await asyncio.shield(self._future)
 
     def again(self, rest: bool = False) -> None:
-        """Leave the worker and wait for another, before all who wait; `rest`: it is only full, not lost."""
+        """Leave the worker and wait at the head of the queue; `rest`: the worker is full, not lost."""
         if rest:
             self._deployment._rest(self._future.result())
         self._deployment._leave(self._future)
         self._future = self._deployment._enter(first=True)
 
     def leave(self) -> None:
-        """Free the place; more than once does no harm."""
+        """Free the slot. Calling it again has no effect."""
         if not self._left:
             self._left = True
             self._deployment._leave(self._future)

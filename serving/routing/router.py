@@ -1,4 +1,4 @@
-"""The way from a request to a worker: by the split, by the user, or by name; `serving.interface.types.Router`."""
+"""Route a request to a worker by name, user or traffic split; see `serving.interface.types.Router`."""
 
 import asyncio
 import time
@@ -19,14 +19,14 @@ _TICK_S = 0.5
 
 
 class WorkerRouter:
-    """The routes of a server and the texts under way on them."""
+    """The routes of a server and the texts in generation."""
 
     def __init__(self, max_tokens: int, deadline_s: float | None = None) -> None:
-        """Begin without routes.
+        """Start without routes.
 
         Args:
-            max_tokens: of one text, at most.
-            deadline_s: for orders that name none.
+            max_tokens: limit of one text.
+            deadline_s: for orders without a deadline.
         """
         self.max_tokens = max_tokens
         self.routes: list[Route] = []
@@ -41,7 +41,7 @@ class WorkerRouter:
         )
 
     def models(self) -> list[Served]:
-        """The models that answer now, the one with the largest share first."""
+        """The served models, largest traffic share first."""
         total = sum(route.target.share for route in self.routes) or 1
         return [
             replace(route.deployment.served, share=100 * route.target.share / total)
@@ -50,26 +50,24 @@ class WorkerRouter:
         ]
 
     def pick(self, user: str = "", target: str = "") -> Served:
-        """The model that answers this user, or the one that is asked for.
+        """The model for this user, or the requested one.
 
         Raises:
-            NotReady: there is none yet, or none any more.
-            UnknownModel: the target is none of those served here.
+            NotReady: no model is loaded.
+            UnknownModel: the target is not served here.
         """
         return self._chosen(user, target).served
 
     async def open(self, order: Order) -> Writing:
-        """Take a place, in the queue if no worker is free, and return at once.
+        """Take a slot, or a place in the queue if no worker is free. Returns at once.
 
         Raises:
             NotReady, UnknownModel: as `pick`.
-            TooLong: the order asks for more tokens than the server writes.
-            QueueFull: as many wait as may.
+            TooLong: the order asks for more tokens than the server allows.
+            QueueFull: the queue is full.
         """
         if order.settings.max_tokens > self.max_tokens:
-            raise TooLong(
-                f"{order.settings.max_tokens} tokens are too many; this server writes {self.max_tokens} at most."
-            )
+            raise TooLong(f"max_tokens is {order.settings.max_tokens}; this server allows at most {self.max_tokens}.")
         deployment = self._of(order.served) if order.served else self._chosen(order.user, order.target)
         if order.deadline_s is None:
             order = replace(order, deadline_s=self._deadline_s)
@@ -79,7 +77,7 @@ class WorkerRouter:
         return writing
 
     def health(self) -> Health:
-        """Whether texts can be asked for now, and what is wrong besides."""
+        """Whether the server is ready, and its problems."""
         problems = [problem for each in self.problems if (problem := each())]
         problems += [f"{route.target.label}: {route.problem}" for route in self.routes if route.problem]
         workers = [
@@ -93,7 +91,7 @@ class WorkerRouter:
         return Health(ready, reason, problems, workers)
 
     async def watch(self) -> None:
-        """Turn away those who wait where no worker will come; runs until it is cancelled."""
+        """Refuse requests that wait for a version without workers. Runs until cancelled."""
         while True:
             await asyncio.sleep(_TICK_S)
             for deployment in self.deployments:
@@ -106,7 +104,7 @@ class WorkerRouter:
             self.metrics.show([served.identity for served in self.models()], self.health().workers)
 
     async def close(self) -> None:
-        """End every worker; texts under way are interrupted."""
+        """End all workers and interrupt their texts."""
         for deployment in self.deployments:
             deployment.close()
         await asyncio.gather(*(worker.stop() for each in self.deployments for worker in each.workers))
@@ -118,14 +116,14 @@ class WorkerRouter:
         if target:
             named = next((route for route in routes if route.answers_to(target)), None)
             if named is None:
-                raise UnknownModel(f"No model '{target[:80]}' is served here; /v1/models lists those that are.")
+                raise UnknownModel(f"Model '{target[:80]}' is not served here; see GET /v1/models.")
         else:
             named = choose(self.routes, user)
         deployment = named.deployment
         if (deployment is None or self._hopeless(deployment)) and not target:
             deployment = next((r.deployment for r in routes if r.deployment and not self._hopeless(r.deployment)), None)
         if deployment is None or self._hopeless(deployment):
-            raise NotReady("Every worker of the model has failed; the server's log has the reason.")
+            raise NotReady("All workers of the model have failed; see the server's log.")
         return deployment
 
     def _hopeless(self, deployment: Deployment) -> bool:
@@ -137,10 +135,10 @@ class WorkerRouter:
         for deployment in reversed(self.deployments):  # the newest, where a version has come back
             if deployment.served.identity == identity and deployment.workers:
                 return deployment
-        raise NotReady(f"Version {identity.version} of '{identity.name}' has been replaced; ask again.")
+        raise NotReady(f"Version {identity.version} of '{identity.name}' was replaced; try again.")
 
     def _reason(self) -> str:
         if any(route.deployment for route in self.routes):
-            return "No worker is ready; they are being started again."
+            return "No worker is ready; the workers are restarting."
         problem = next((route.problem for route in self.routes if route.problem), "")
-        return problem or "The model is still being loaded; try again in a moment."
+        return problem or "The model is still loading; try again in a moment."

@@ -1,4 +1,4 @@
-"""A version that answers nobody: it writes copies of some requests, is compared, and its texts are thrown away."""
+"""Shadow version: it gets copies of some requests; its texts are compared, then discarded."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from textmill.ground.errors import TextmillError
 
 
 class Shadow:
-    """Copies of a share of the requests, written by one route's version when it has nothing else to do."""
+    """Sends copies of a fraction of the requests to one version while that version is idle."""
 
     def __init__(self, route: Route, percent: float, metrics: Metrics) -> None:
         self.route = route
@@ -26,7 +26,7 @@ class Shadow:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def consider(self, original: Writing, order: Order) -> None:
-        """Copy a request, by chance; one that finds no free worker at once is left out."""
+        """Copy a request at random; skip it if no worker is free at once."""
         deployment = self.route.deployment
         if deployment is None or random.random() * 100 >= self._percent:
             return

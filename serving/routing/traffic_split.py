@@ -1,4 +1,4 @@
-"""Which version answers whom: shares of the traffic over stages, versions and registered models."""
+"""Traffic split: shares of the requests for stages, versions and registered models."""
 
 import hashlib
 import random
@@ -14,7 +14,7 @@ _VERSION = "version:"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a share of the traffic goes to: whatever is in a stage, or one version for good."""
+    """The target of a traffic share: a stage's current version, or one fixed version."""
 
     label: str  # as the configuration has it
     model: str
@@ -24,10 +24,10 @@ class Target:
 
     @classmethod
     def parse(cls, label: str, share: float, model: str) -> "Target":
-        """Read `Staging`, `version:7`, or either of them behind the name of another model: `name@Staging`.
+        """Read `Staging`, `version:7`, or either with another model's name: `name@Staging`.
 
         Raises:
-            UserError: it is none of these.
+            UserError: it has none of these forms.
         """
         name, separator, what = label.rpartition("@")
         name = name if separator else model
@@ -36,15 +36,15 @@ class Target:
         if what in STAGES[1:] and name:
             return cls(label, name, share, stage=what)
         raise UserError(
-            f"serve: '{label}' names nothing that can be served; write Production, Staging, version:7 or NAME@Production."
+            f"serve: '{label}' is not a valid target; write Production, Staging, version:7 or NAME@Production."
         )
 
 
 def targets(split: Mapping[str, float], stage: str, model: str) -> list[Target]:
-    """The targets of a split, the largest share first; without one, all traffic goes to the stage.
+    """The targets of a split, largest share first. Without a split, all traffic goes to the stage.
 
     Raises:
-        UserError: a target cannot be read.
+        UserError: a target is invalid.
     """
     shares = dict(split) or {stage: 100.0}
     ordered = sorted(shares.items(), key=lambda item: -item[1])
@@ -52,7 +52,7 @@ def targets(split: Mapping[str, float], stage: str, model: str) -> list[Target]:
 
 
 class Route:
-    """A target and the version that answers for it now; None until it is loaded."""
+    """A target and its current version; None until it is loaded."""
 
     def __init__(self, target: Target) -> None:
         self.target = target
@@ -60,7 +60,7 @@ class Route:
         self.problem = ""
 
     def answers_to(self, name: str) -> bool:
-        """Whether a client that asks for this means this route."""
+        """Whether a client's target names this route."""
         if self.deployment is None:
             return False
         identity = self.deployment.served.identity
@@ -71,7 +71,7 @@ class Route:
 
 
 def choose(routes: Sequence[Route], user: str) -> Route:
-    """The route of a user, always the same one while the shares stay; of nobody in particular, by chance."""
+    """The route of a user: the same one while the shares stay. Without a user, a random one."""
     digest = hashlib.sha256(user.encode("utf-8", "surrogatepass")).digest()
     point = int.from_bytes(digest[:8], "big") / 2**64 if user else random.random()
     point *= sum(route.target.share for route in routes)

@@ -1,4 +1,4 @@
-"""A process that generates, as the router sees it: ready or not, with so many texts under way."""
+"""A worker as the router sees it: ready or not, and its number of texts."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -13,7 +13,7 @@ _BEAT_S = 2  # between two looks at a worker's health
 
 
 class WorkerFailed(TextmillError):
-    """A worker process ended, or does not answer."""
+    """A worker process exited or does not answer."""
 
     def __init__(self, message: str, exit_code: int = 1) -> None:
         super().__init__(message)
@@ -21,10 +21,10 @@ class WorkerFailed(TextmillError):
 
 
 class Worker(ABC):
-    """One worker: ready or not, and how many texts it writes now. Its `run` goes on until it is stopped."""
+    """One worker: whether it is ready, and its number of texts. It runs until stopped."""
 
     def __init__(self, name: str, slots: int, changed: Callable[[], None]) -> None:
-        """Begin without a process; `changed` is called whenever it becomes ready or ceases to be."""
+        """Start without a process. `changed` is called whenever readiness changes."""
         self.name = name
         self.slots = slots
         self.upstream: Upstream | None = None
@@ -42,15 +42,15 @@ class Worker(ABC):
 
     @property
     def ready(self) -> bool:
-        """Whether it takes texts."""
+        """Whether it accepts texts."""
         return self._ready
 
     def start(self) -> None:
-        """Begin to run."""
+        """Start to run."""
         self._task = asyncio.create_task(self._run(), name=f"worker {self.name}")
 
     async def stop(self) -> None:
-        """End it; texts under way there are lost."""
+        """Stop it. Its texts are lost."""
         self._set_ready(False)
         if self._task:
             self._task.cancel()
@@ -58,12 +58,12 @@ class Worker(ABC):
                 await self._task
 
     def suspect(self) -> None:
-        """A text was lost there: it takes no more until its health has been looked at."""
+        """Report a lost text: the worker gets no more texts until its next health check."""
         self._set_ready(False)
         self._doubt.set()
 
     def status(self) -> dict[str, Any]:
-        """What operators see."""
+        """The worker's state for operators."""
         shown = {"name": self.name, "ready": self.ready, "running": self.running, "slots": self.slots}
         return {**shown, "restarts": self.restarts, "problem": self.problem}
 
@@ -75,7 +75,7 @@ class Worker(ABC):
             self._changed()
 
     async def _beat(self) -> None:
-        """Wait for the next look at its health, which a doubt makes come at once."""
+        """Wait for the next health check; a lost text triggers it at once."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._doubt.wait(), _BEAT_S)
         self._doubt.clear()
@@ -85,5 +85,5 @@ class Worker(ABC):
 
 
 def status_of(workers: Sequence[Worker], version: str) -> list[dict[str, Any]]:
-    """What operators see of some workers of one version."""
+    """The state of one version's workers, for operators."""
     return [{**worker.status(), "version": version} for worker in workers]

@@ -1,4 +1,4 @@
-"""A worker as its clients see it: OpenAI's completions over HTTP, ours or another program's, such as `vllm serve`."""
+"""Client of a worker: OpenAI's completions over HTTP, also for other programs such as vLLM."""
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -25,15 +25,15 @@ _LOST = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError
 
 
 class Lost(TextmillError):
-    """The worker ended, or went silent, before the text did."""
+    """The worker exited or stopped answering before the text ended."""
 
 
 class Busy(TextmillError):
-    """The worker takes no more requests just now."""
+    """The worker is full."""
 
 
 def session() -> aiohttp.ClientSession:
-    """A session for all workers; connections stay open from one text to the next."""
+    """One HTTP session for all workers; connections are reused."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0),
         read_bufsize=_LONGEST_LINE,
@@ -51,7 +51,7 @@ class Upstream:
         self._http = http
 
     async def healthy(self) -> bool:
-        """Whether it answers that it is well."""
+        """Whether its health check succeeds."""
         try:
             limit = aiohttp.ClientTimeout(total=_HEALTH_S)
             async with self._http.get(f"{self.url}/health", timeout=limit) as answer:
@@ -60,10 +60,10 @@ class Upstream:
             return False
 
     async def describe(self) -> dict[str, Any]:
-        """The first model that it lists, and its name taken for later requests.
+        """The first model it lists. Later requests use its name.
 
         Raises:
-            Lost: it does not answer, or not as OpenAI's API does.
+            Lost: it does not answer, or not in the form of OpenAI's API.
         """
         try:
             limit = aiohttp.ClientTimeout(total=_HEALTH_S)
@@ -72,31 +72,31 @@ class Upstream:
                 self.model = str(entry["id"])
                 return entry
         except (*_LOST, ValueError, KeyError, IndexError, TypeError) as error:
-            raise Lost(f"The worker at {self.url} does not say what it serves ({type(error).__name__}).") from error
+            raise Lost(f"The worker at {self.url} did not list its model ({type(error).__name__}).") from error
 
     async def file(self, name: str) -> bytes:
-        """A file of its bundle; only our workers have any.
+        """A file of its bundle. Only our workers offer these.
 
         Raises:
-            Lost: it does not give it.
+            Lost: the worker does not send it.
         """
         try:
             async with self._http.get(f"{self.url}/bundle/{quote(name)}") as answer:
                 answer.raise_for_status()
                 return await answer.read()
         except (*_LOST, aiohttp.ClientError) as error:
-            raise Lost(f"The worker at {self.url} does not give {name} ({type(error).__name__}).") from error
+            raise Lost(f"The worker at {self.url} did not send {name} ({type(error).__name__}).") from error
 
     async def stream(self, order: Order, exact: bool = True) -> AsyncGenerator[Piece, None]:
-        """The text as the worker writes it; the last piece has a finish.
+        """The worker's text, piece by piece; the last piece has a finish reason.
 
         Args:
-            exact: whether the worker is ours; others are asked for what OpenAI's API has, and vLLM's two fields.
+            exact: whether the worker is ours; others get OpenAI's fields and two of vLLM's only.
 
         Raises:
-            Lost: it ended first.
-            Busy: it takes no more just now.
-            WorkerRefused: it says no; another worker would too.
+            Lost: the worker exited before the text ended.
+            Busy: the worker is full.
+            WorkerRefused: the worker refused the request; any worker would.
         """
         try:
             async with self._ask(order, exact) as answer:
@@ -106,7 +106,7 @@ class Upstream:
                         return
         except _LOST as error:
             raise Lost(f"The worker at {self.url} was lost ({type(error).__name__}).") from error
-        raise Lost(f"The worker at {self.url} ended before the text did.")
+        raise Lost(f"The worker at {self.url} closed the stream before the text ended.")
 
     @asynccontextmanager
     async def _ask(self, order: Order, exact: bool) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -151,12 +151,12 @@ async def _refusal(answer: aiohttp.ClientResponse) -> WorkerRefused:
         error = said.get("error", said)
         message, param = str(error["message"]), error.get("param")
     except (ValueError, KeyError, TypeError, AttributeError):
-        return WorkerRefused(f"The worker refused the request with status {answer.status}.")
+        return WorkerRefused(f"The worker refused the request: status {answer.status}.")
     return WorkerRefused(message, param[:_LONGEST_PARAM] if param and isinstance(param, str) else None)
 
 
 async def _pieces(lines: aiohttp.StreamReader, checksum: str) -> AsyncIterator[Piece]:
-    """The pieces of a stream of server-sent events; the last one waits for the usage that may follow it."""
+    """The pieces of a server-sent event stream. The last one waits for the usage that may follow."""
     tokens = prompt_tokens = 0
     last: Piece | None = None
     async for line in lines:
@@ -167,7 +167,7 @@ async def _pieces(lines: aiohttp.StreamReader, checksum: str) -> AsyncIterator[P
         except ValueError:
             raise Lost("The worker's stream cannot be read.") from None
         if checksum and event.get("system_fingerprint") != checksum:
-            raise Lost("The worker serves another model than before.")
+            raise Lost("The worker now serves a different model.")
         choice = (event.get("choices") or [None])[0]
         usage = event.get("usage") or {}
         tokens = usage.get("completion_tokens", tokens + (choice is not None))

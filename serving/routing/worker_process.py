@@ -1,4 +1,4 @@
-"""Workers as the router sees them, and those that are processes of this server: started, watched, started again."""
+"""Worker processes of this server: started, watched, restarted."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ _WELL_S = 30  # a worker that lived so long begins with the first pause again
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a worker runs: `cpu` with so many threads (0: as many as the model gains by), or a GPU's number."""
+    """Where a worker runs: `cpu` with a number of threads (0: chosen for the model), or a GPU's number."""
 
     number: int
     device: str = "cpu"
@@ -34,7 +34,7 @@ class Placement:
 
 
 def placements(workers: int, devices: Sequence[str], threads: int, cores: int) -> list[Placement]:
-    """One worker for each GPU; without GPUs, so many on the CPU, which divide its threads among themselves."""
+    """One worker per GPU; without GPUs, `workers` on the CPU, which share its threads."""
     if devices:
         return [Placement(number, device, threads) for number, device in enumerate(devices)]
     if workers == 1:
@@ -45,7 +45,7 @@ def placements(workers: int, devices: Sequence[str], threads: int, cores: int) -
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How worker processes of one bundle are started."""
+    """Starts worker processes of one bundle."""
 
     http: aiohttp.ClientSession
     bundle: Path
@@ -57,7 +57,7 @@ class Launch:
     program: Sequence[str] = field(default=(sys.executable, "-P", "-m", "serving.worker"))
 
     def command(self, placement: Placement) -> list[str]:
-        """The command line of a worker, which ends with the process that starts it."""
+        """The command line of a worker, which exits with its parent process."""
         options: dict[str, object] = {
             "bundle": self.bundle,
             "checksum": self.checksum,
@@ -72,7 +72,7 @@ class Launch:
 
 
 class ProcessWorker(Worker):
-    """A worker process of this one, started again whenever it ends."""
+    """A child worker process, restarted whenever it exits."""
 
     def __init__(self, launch: Launch, placement: Placement, changed: Callable[[], None]) -> None:
         super().__init__(f"{placement.number}", launch.slots, changed)
@@ -93,21 +93,21 @@ class ProcessWorker(Worker):
             except WorkerFailed as error:
                 self.failure, self.problem = error, str(error)
             except Exception as error:  # nobody else would hear of it, and the worker would never come back
-                _log.exception("Worker %s could not be watched.", self.name)
-                self.problem = f"It could not be watched ({type(error).__name__})."
+                _log.exception("Watching worker %s failed.", self.name)
+                self.problem = f"The worker could not be watched ({type(error).__name__})."
             self.settled.set()
             if time.monotonic() - began > _WELL_S:
                 pause = _FIRST_PAUSE_S
-            _log.warning("Worker %s: %s It is started again in %.1f s.", self.name, self.problem, pause)
+            _log.warning("Worker %s: %s Restarting in %.1f s.", self.name, self.problem, pause)
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
             self.restarts += 1
 
     async def _live(self) -> None:
-        """One life of the process, up to its end.
+        """Run the process once, until it exits.
 
         Raises:
-            WorkerFailed: always; it says how the process ended.
+            WorkerFailed: always, with the reason why the process exited.
         """
         try:
             process = await asyncio.create_subprocess_exec(
@@ -117,7 +117,7 @@ class ProcessWorker(Worker):
                 process_group=0,  # Ctrl-C is for this process, which ends its workers when their texts are done
             )
         except OSError as error:  # too many processes, or no memory for one
-            raise WorkerFailed(f"It cannot be started ({error}).") from error
+            raise WorkerFailed(f"The worker could not be started ({error}).") from error
         self.pid = process.pid
         try:
             await self._until_ready(process)
@@ -132,13 +132,13 @@ class ProcessWorker(Worker):
         try:
             line = await asyncio.wait_for(process.stdout.readline(), _START_WITHIN_S)
         except TimeoutError:
-            raise WorkerFailed(f"It was not ready within {_START_WITHIN_S} s.") from None
+            raise WorkerFailed(f"The worker was not ready within {_START_WITHIN_S} s.") from None
         if not line:
-            raise WorkerFailed(f"It ended with code {await process.wait()} before it was ready.")
+            raise WorkerFailed(f"The worker exited with code {await process.wait()} before it was ready.")
         try:
             said = json.loads(line)
         except ValueError:
-            raise WorkerFailed("It said something else than that it is ready.") from None
+            raise WorkerFailed("The worker sent an unknown line instead of its address.") from None
         if "error" in said:
             raise WorkerFailed(said["error"], said["exit_code"])
         self.description, self.exact = said, said["exact"]
@@ -159,13 +159,13 @@ class ProcessWorker(Worker):
                 finally:
                     beat.cancel()
                 if exited.done():
-                    raise WorkerFailed(f"It ended with code {exited.result()}.")
+                    raise WorkerFailed(f"The worker exited with code {exited.result()}.")
                 well = await self.upstream.healthy()
                 misses = 0 if well else misses + 1
                 self._set_ready(well)
         finally:
             exited.cancel()
-        raise WorkerFailed("It does not answer any more.")
+        raise WorkerFailed("The worker stopped answering.")
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

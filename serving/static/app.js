@@ -21,7 +21,7 @@ articles.append(...panels.map((panel) => panel.element));
 async function lookForModel() {
   const answer = await read("/readyz");
   if (answer?.status !== "ready") {
-    find("model-text").textContent = answer ? "The model is being loaded" : "The server does not answer";
+    find("model-text").textContent = answer ? "The model is loading" : "The server does not answer";
     setTimeout(lookForModel, BETWEEN_LOOKS_MS);
     return;
   }
@@ -86,7 +86,7 @@ function fieldFor({ name, description, required, default: given }) {
   const words = document.createElement("span");
   words.textContent = name.replaceAll("_", " ");
   const hint = document.createElement("small");
-  hint.textContent = description + (required ? "" : " (may be left out)");
+  hint.textContent = description + (required ? "" : "  (optional)");
   label.append(words, field, hint);
   return label;
 }

@@ -3,10 +3,10 @@
 import { ask, rate, read } from "./stream.js";
 
 const ENDINGS = {
-  end: "ended by itself",
-  stop: "stopped at a given string",
-  length: "reached its length",
-  refused: "ended before a copied passage",
+  end: "complete",
+  stop: "stopped at a stop string",
+  length: "reached the length limit",
+  refused: "stopped before a copied passage",
 };
 
 export class Panel {
@@ -34,7 +34,7 @@ export class Panel {
     this.begin(request.topic ?? "");
     try {
       await this.follow(request, signal);
-      if (!this.article) throw new Error("The connection ended before the article did; try again in a moment.");
+      if (!this.article) throw new Error("The connection closed before the article was finished; try again in a moment.");
     } catch (error) {
       const unreachable = "The server does not answer; try again in a moment.";
       this.end(error.name === "AbortError" ? "Stopped." : "");
@@ -74,13 +74,13 @@ export class Panel {
     this.showText(article.text, article.guard.passages);
     this.showCopied(article.guard);
     const cut = article.prompt_tokens_cut
-      ? " The topic was longer than the model can read; its beginning was left out."
+      ? " The topic was too long for the model; its beginning was cut."
       : "";
     this.end(
       `${nameOf(article.model)} · seed ${article.seed} · ${article.tokens} tokens in ${article.seconds.toFixed(1)} s · ` +
         `${ENDINGS[article.finish_reason]}.${cut}`,
     );
-    this.on.say("The article is finished.");
+    this.on.say("The article is complete.");
   }
 
   end(sentence) {
@@ -120,8 +120,8 @@ export class Panel {
     this.copied.hidden = guard.passages.length === 0;
     sentence.textContent =
       guard.status === "refused"
-        ? "The text ends here: what came next stands word for word in"
-        : "Marked words stand word for word in";
+        ? "The text stops here. The next passage is copied word for word from"
+        : "Marked passages are copied word for word from";
     list.replaceChildren(
       ...guard.passages.map((passage) => {
         const item = document.createElement("li");
@@ -164,7 +164,7 @@ export class Panel {
     for (const button of this.thumbs.children) {
       button.setAttribute("aria-pressed", String(button.classList.contains(rating)));
     }
-    this.on.say("Thank you: your rating is kept.");
+    this.on.say("Thank you. Your rating was saved.");
   }
 
   async copyText() {
@@ -175,7 +175,7 @@ export class Panel {
     } catch {
       // browsers give pages from plain HTTP addresses no clipboard: then the reader copies what is selected
       getSelection().setBaseAndExtent(this.title, 0, this.text, this.text.childNodes.length);
-      this.said("Selected: press Ctrl+C");
+      this.said("Press Ctrl+C to copy");
     }
   }
 

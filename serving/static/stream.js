@@ -28,7 +28,7 @@ async function problemOf(response) {
   const answer = await response.json().catch(() => null);
   const message = answer?.error?.message ?? `The server answered ${response.status}.`;
   const wait = response.headers.get("Retry-After");
-  return wait ? `${message} It suggests to wait ${wait} seconds.` : message;
+  return wait ? `${message} Retry in ${wait} seconds.` : message;
 }
 
 // What a GET answers, or null where nothing sensible comes.

@@ -1,8 +1,8 @@
-"""API keys: who may ask, and how often.
+"""API keys: who may send requests, and how many per minute.
 
-A file has one key a line, `name:sha256:HASH`. A key has 256 random bits, so a plain hash of it can be neither guessed
-nor looked up. Keys that a person chose need a slow hash: `name:scrypt:SALT:HASH` (hex; n=16384, r=8, p=1). The file is
-read again when it changes: a key taken out of it is refused within a second.
+The file has one key a line, `name:sha256:HASH`. A key has 256 random bits, so a plain hash of it cannot be guessed or
+looked up. Keys that a person chose need a slow hash: `name:scrypt:SALT:HASH` (hex; n=16384, r=8, p=1). The file is
+reloaded when it changes: a removed key is refused within a second.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ class Keys:
         """Read the file.
 
         Raises:
-            UserError: it cannot be read, or a line in it is no key.
+            UserError: the file cannot be read, or a line is not a key.
         """
         self._file = file
         self._clock = clock
@@ -50,7 +50,7 @@ class Keys:
         self._verified: dict[str, str] = {}  # SHA-256 of keys with a slow hash that were right, and their names
 
     def name_of(self, key: str) -> str | None:
-        """Whose key this is, or None."""
+        """The name of this key's owner, or None."""
         self._look()
         if not key or len(key) > _LONGEST_KEY:
             return None
@@ -76,16 +76,16 @@ class Keys:
             self._fast, self._slow = _read(self._file)
             self._verified.clear()
             self._changed = changed
-            _log.info("The API keys were read again: %d of them.", len(self._fast) + len(self._slow))
+            _log.info("Reloaded %d API keys.", len(self._fast) + len(self._slow))
         except UserError as error:
-            _log.error("The API keys stay as they were: %s", error)
+            _log.error("The API keys could not be reloaded; the old ones stay valid. %s", error)
 
 
 def _read(file: Path) -> tuple[dict[str, str], list[tuple[str, bytes, bytes]]]:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"The file of API keys {file} cannot be read ({error}); correct serve.keys_file.") from None
+        raise UserError(f"The API keys file {file} cannot be read ({error}); correct serve.keys_file.") from None
     fast: dict[str, str] = {}
     slow: list[tuple[str, bytes, bytes]] = []
     for number, line in enumerate(lines, 1):
@@ -97,7 +97,7 @@ def _read(file: Path) -> tuple[dict[str, str], list[tuple[str, bytes, bytes]]]:
         elif NAME.fullmatch(name) and rest[:1] == ["scrypt"] and _SLOW.fullmatch(":".join(rest[1:])):
             slow.append((name, bytes.fromhex(rest[1]), bytes.fromhex(rest[2])))
         else:
-            raise UserError(f"{file} line {number} is no API key; make one with 'textmill key NAME'.")
+            raise UserError(f"{file}, line {number} is not an API key; make one with 'textmill key NAME'.")
     return fast, slow
 
 
@@ -110,12 +110,12 @@ def _changed(file: Path) -> tuple[int, int] | None:
 
 
 def key_name(request: Request) -> str:
-    """The name of the key that a request came with; empty where none is asked for."""
+    """The name of a request's key; empty if the server requires none."""
     return str(request.scope.get("textmill.key", ""))
 
 
 class Budget:
-    """How many requests each key may still make: full at first, refilled evenly through the minute."""
+    """Rate limit for each key: a full budget at first, refilled evenly over each minute."""
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._per_minute = per_minute
@@ -123,7 +123,7 @@ class Budget:
         self._left: dict[str, tuple[float, float]] = {}  # requests left, at a time
 
     def wait_s(self, name: str) -> float:
-        """Spend one request; 0, or the seconds until there is one to spend."""
+        """Spend one request. Returns 0, or the seconds until the next is available."""
         if not self._per_minute:
             return 0.0
         now = self._clock()
@@ -137,7 +137,7 @@ class Budget:
 
 
 class KeyRequired:
-    """Refuses every request without a key, but for probes: plain ASGI around the application."""
+    """ASGI middleware that refuses requests without a key, except probes."""
 
     def __init__(self, app: ASGIApp, keys: Keys, budget: Budget, refused: Callable[[int], None]) -> None:
         self._app = app
@@ -163,10 +163,10 @@ class KeyRequired:
     def _refuse(self, path: str, status: int, wait_s: float = 0) -> JSONResponse:
         self._refused(status)
         if status == 429:
-            message = "This API key has used up its requests for now; wait as long as Retry-After says."
+            message = "The rate limit of this API key is reached; wait for the seconds in Retry-After."
             answer = error_answers.answer(path, "too_many_requests", message, retry_after_s=int(wait_s) + 1)
         else:
-            message = "This server wants an API key: send 'Authorization: Bearer KEY'."
+            message = "This server requires an API key; send 'Authorization: Bearer KEY'."
             answer = error_answers.answer(path, "authentication_error", message)
             # a browser then asks for a name and a password: any name, and the key
             answer.headers["WWW-Authenticate"] = 'Basic realm="Textmill: the password is your API key", charset="UTF-8"'
@@ -174,7 +174,7 @@ class KeyRequired:
 
 
 def _presented(headers: Headers) -> str:
-    """The key of a request: a bearer token, or the password of basic authentication, as browsers send it."""
+    """A request's key: its bearer token, or the password of basic authentication (from browsers)."""
     scheme, _, value = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return value.strip()

@@ -1,4 +1,4 @@
-"""Every error as JSON of one shape, OpenAI's, with nothing of the request's text in it or in the log."""
+"""Every error as JSON in OpenAI's form; neither it nor the log repeats the request's text."""
 
 import logging
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ _OPENAI_PATHS = ("/v1/completions", "/v1/models")
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of error: its status and name, and what OpenAI's clients know it by."""
+    """One kind of error: its status, its name, and OpenAI's type and code."""
 
     name: ErrorKind
     status: int
@@ -67,12 +67,12 @@ _KIND_OF: dict[type[TextmillError], ErrorKind] = {
 
 
 def body(kind: str, message: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:
-    """The JSON of an error, as `ErrorAnswer` describes it. It is not checked: saying what went wrong must not fail."""
+    """The JSON of an error, in the form of `ErrorAnswer`. It is not validated: reporting an error must not fail."""
     return {"error": {"type": kind, "message": message, "param": param, "code": code}}
 
 
 def body_of(error: TextmillError) -> dict[str, Any]:
-    """The JSON of an error that came while its answer was being streamed."""
+    """The JSON of an error in the middle of a stream."""
     kind = _KIND_OF.get(type(error), "server_error")
     return body("server_error" if kind == "not_ready" else kind, str(error), getattr(error, "param", None))
 
@@ -85,11 +85,11 @@ def answer(
     retry_after_s: int = _RETRY_AFTER_S,
     status: int = 0,
 ) -> JSONResponse:
-    """An error's response, in OpenAI's terms on OpenAI's routes.
+    """An error's response; on OpenAI's routes, with OpenAI's type and code.
 
     Args:
-        path: that was asked for.
-        status: where it is not the kind's own.
+        path: the requested path.
+        status: replaces the kind's own status.
     """
     kind = KINDS[name]
     shown: str = kind.name
@@ -102,7 +102,7 @@ def answer(
 
 
 def handle(app: FastAPI, metrics: Metrics) -> None:
-    """Answer every exception of the application, and count the answers."""
+    """Turn every exception of the application into a response, and count it."""
 
     def refuse(request: Request, name: ErrorKind, message: str, **more: Any) -> JSONResponse:
         response = answer(request.url.path, name, message, **more)
@@ -132,7 +132,7 @@ def handle(app: FastAPI, metrics: Metrics) -> None:
     @app.exception_handler(Exception)
     async def fault(request: Request, error: Exception) -> JSONResponse:
         _log.error("%s %s failed: %s", request.method, request.url.path, type(error).__name__, exc_info=error)
-        return refuse(request, "server_error", "The server failed on this request; its log has the reason.")
+        return refuse(request, "server_error", "The server failed on this request; see the server's log.")
 
 
 def _first_problem(error: RequestValidationError) -> tuple[str | None, str]:
@@ -149,11 +149,11 @@ def _first_problem(error: RequestValidationError) -> tuple[str | None, str]:
 
 def _sentence(request: Request, error: HTTPException) -> str:
     if error.status_code == 404:
-        return "There is nothing at this address."
+        return "This path does not exist."
     if error.status_code == 405:
-        return f"{request.method[:20]} is not possible at this address."
+        return f"{request.method[:20]} is not allowed on this path."
     if error.status_code == 400:
-        return "The body cannot be read as JSON in UTF-8."
+        return "The body is not JSON in UTF-8."
     return error.detail or f"{HTTPStatus(error.status_code).phrase}."
 
 

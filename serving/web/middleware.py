@@ -1,4 +1,4 @@
-"""What every answer carries and no request may exceed, as plain ASGI around the application."""
+"""ASGI middleware: security headers, CORS, and the limit of a request's body."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ _HEADERS = {
 
 
 def allow_origins(app: FastAPI, origins: Sequence[str]) -> None:
-    """Let pages from these origins ask from a browser and read the answers; pages from elsewhere cannot read them."""
+    """Allow browser pages from these origins to send requests and read responses (CORS)."""
     if origins:
         app.add_middleware(
             CORSMiddleware,
@@ -33,7 +33,7 @@ def allow_origins(app: FastAPI, origins: Sequence[str]) -> None:
 
 
 class SecurityHeaders:
-    """Adds headers that keep a page of ours from loading, or being shown in, anything that is not ours."""
+    """Adds security headers: our pages load nothing from other sites and cannot be framed by them."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -50,7 +50,7 @@ class SecurityHeaders:
 
 
 class BodyLimit:
-    """Refuses bodies that are too large, by what their header says and by what really comes."""
+    """Refuses bodies over the limit, by their Content-Length and by their real size."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -68,7 +68,9 @@ class BodyLimit:
             size += len(message.get("body", b""))
             # raised where the body is read, inside the application, so that its error handler answers
             if size > LARGEST_BODY or (said.isdecimal() and int(said) > LARGEST_BODY):
-                raise HTTPException(413, f"The request's body is larger than {LARGEST_BODY:,} bytes.")
+                raise HTTPException(
+                    413, f"The request's body exceeds the limit of {LARGEST_BODY:,} bytes; send a smaller one."
+                )
             return message
 
         await self._app(scope, receive_within_limit, send)

@@ -3,8 +3,8 @@
     python -m serving.worker --bundle DIR [--port 0] [--device cpu|N] [--slots N] [--threads N]
         [--precision auto] [--engine onnxruntime|ctranslate2]
 
-When it answers, it says so on standard output with one line of JSON that has its `url`; when it cannot, the line has
-the `error`. It listens on 127.0.0.1 unless told otherwise: it knows no keys and no limits but its own.
+When it is ready, it prints one line of JSON with its `url`; if it fails, the line has the `error`. It listens on
+127.0.0.1 by default, because it checks no API keys.
 """
 
 import argparse
@@ -22,7 +22,7 @@ CPU = "cpu"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a worker until it is told to end; returns the exit code."""
+    """Run a worker until SIGTERM. Returns the exit code."""
     options = _parser().parse_args(arguments)
     if options.follow_parent:
         threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -41,18 +41,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m serving.worker", description="Write texts with one model.")
+    parser = argparse.ArgumentParser(prog="python -m serving.worker", description="Generate texts with one model.")
     parser.add_argument("--bundle", type=Path, required=True, help="the model bundle")
-    parser.add_argument("--checksum", default="", help="of a bundle verified already, which is then not read twice")
-    parser.add_argument("--name", default="", help="the model's name for clients; the folder's if left out")
+    parser.add_argument("--checksum", default="", help="checksum of a verified bundle; skips its verification")
+    parser.add_argument("--name", default="", help="model name for clients (default: the folder's name)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 takes a free one")
-    parser.add_argument("--device", default=CPU, help="cpu, or the number of a GPU")
-    parser.add_argument("--slots", type=int, default=8, help="texts written at the same time")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: all cores, or one for a small model")
-    parser.add_argument("--precision", default="auto", help="of the weights: auto, float32, float16, int8 or int4")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on; 0: any free port")
+    parser.add_argument("--device", default=CPU, help="cpu, or a GPU's number")
+    parser.add_argument("--slots", type=int, default=8, help="number of texts generated at the same time")
+    parser.add_argument(
+        "--threads", type=int, default=0, help="number of CPU threads; 0: all cores, or 1 for a small model"
+    )
+    parser.add_argument(
+        "--precision", default="auto", help="precision of the weights: auto, float32, float16, int8 or int4"
+    )
     parser.add_argument("--engine", default="onnxruntime", choices=("onnxruntime", "ctranslate2"), help="what computes")
-    parser.add_argument("--follow-parent", action="store_true", help="end when standard input ends")
+    parser.add_argument("--follow-parent", action="store_true", help="exit when standard input closes")
     return parser
 
 
@@ -68,10 +72,10 @@ def _say(**values: Any) -> None:
 
 
 async def _serve(options: argparse.Namespace) -> None:
-    """Load the model, answer, and end at SIGTERM or when the engine has failed.
+    """Load the model and answer until SIGTERM or a failure of the engine.
 
     Raises:
-        UserError: the bundle or the port will not do.
+        UserError: the bundle is damaged, or the port cannot be used.
     """
     from aiohttp import web
 
@@ -108,7 +112,7 @@ async def _serve(options: argparse.Namespace) -> None:
     model.engine.close()
     await runner.cleanup()
     if failure:
-        raise TextmillError(f"The engine has failed ({type(failure).__name__}: {failure}).")
+        raise TextmillError(f"The engine failed ({type(failure).__name__}: {failure}).")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""Texts written by CTranslate2, for GPUs that ONNX Runtime no longer knows: compute capability 6.1, a GTX 1060, and up.
+"""CTranslate2 engine, for GPUs too old for ONNX Runtime (compute capability 6.1, such as a GTX 1060).
 
-The same interface as `textmill.gpt2.inference.engine.Engine`, with less behind it: texts are written beside each other and not
-together, no seed decides a text, no logprobs are reported, and the repetition penalty falls on written tokens alone.
-The bundle's weights are converted when they are loaded.
+It has the interface of `textmill.gpt2.inference.engine.Engine`, with limits: texts are not batched, seeds are ignored,
+there are no logprobs, and the repetition penalty covers generated tokens only. Weights are converted on loading.
 """
 
 import logging
@@ -25,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 class CTranslate2Engine:
-    """A bundle in CTranslate2. Close it when done."""
+    """A bundle in CTranslate2. Close it after use."""
 
     exact = False  # its random generators are its threads' own, and are seeded once
 
@@ -38,17 +37,17 @@ class CTranslate2Engine:
         precision: str = "auto",
         device: str = "cpu",
     ) -> None:
-        """Convert and load a bundle, which should have been verified.
+        """Convert and load a verified bundle.
 
         Args:
-            slots: texts written at the same time.
-            threads: CPU threads of all texts together; 0 leaves it to CTranslate2.
-            waiting: requests that may wait for a slot.
-            precision: float32, float16 or int8; auto: int8 where the bundle is meant for it, else float32.
+            slots: number of texts generated at the same time.
+            threads: CPU threads in total; 0: CTranslate2 chooses.
+            waiting: maximum number of requests waiting for a slot.
+            precision: float32, float16 or int8; auto: int8 if the bundle was made for it, else float32.
             device: cpu or cuda.
 
         Raises:
-            UserError: CTranslate2 is not installed, does not know the precision, or cannot use the device.
+            UserError: CTranslate2 is not installed, or does not support the precision or the device.
         """
         self.architecture = bundle.read_architecture(directory)
         self.tokenizer = Tokenizer.load(directory / bundle.TOKENIZER)
@@ -67,26 +66,26 @@ class CTranslate2Engine:
 
     @property
     def window(self) -> int:
-        """Tokens the model sees at once."""
+        """The model's window, in tokens."""
         return self.architecture.window
 
     @property
     def room(self) -> int:
-        """Tokens of a prompt that are read at most."""
+        """Maximum length of a prompt, in tokens."""
         return self.window - 1
 
     @property
     def running(self) -> int:
-        """Texts under way."""
+        """The number of texts being generated."""
         return min(self._slots, len(self._under_way))
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for a slot."""
+        """The number of requests waiting for a slot."""
         return max(0, len(self._under_way) - self._slots)
 
     def check(self) -> None:
-        """See that the model works.
+        """Test that the model runs.
 
         Raises:
             UserError: CTranslate2 cannot run it on this device.
@@ -103,22 +102,22 @@ class CTranslate2Engine:
         deliver: Callable[[Chunk], None],
         logprobs: int | None = None,
     ) -> "_Text":
-        """Ask for a text, as `Engine.submit` does; the seed is not honoured.
+        """Request a text, like `Engine.submit`. The seed is ignored.
 
         Raises:
-            QueueFull: as many requests wait as may.
-            TextmillError: the prompt is empty, logprobs are asked for, or the engine has ended.
+            QueueFull: the queue is full.
+            TextmillError: the prompt is empty, logprobs are requested, or the engine has stopped.
         """
         if not prompt:
             raise TextmillError("A prompt needs at least one token.")
         if logprobs is not None:
-            raise UserError("The engine ctranslate2 reports no logprobs; leave the field out.")
+            raise UserError("The engine ctranslate2 has no logprobs; remove the field.")
         text = _Text(self, list(prompt[-self.room :]), settings, deliver)
         with self._lock:
             if self._closed:
-                raise TextmillError("The engine has ended and takes no more requests.")
+                raise TextmillError("The engine has stopped and accepts no more requests.")
             if len(self._under_way) >= self._slots + self._limit:
-                raise QueueFull(f"{self._limit} requests are waiting already; try again in a moment.")
+                raise QueueFull(f"The queue is full: {self._limit} requests are waiting; try again in a moment.")
             self._under_way.add(text)
             self._threads.submit(self._write, text)
         return text
@@ -127,7 +126,7 @@ class CTranslate2Engine:
         try:
             text.write(self._generator)
         except Exception as error:  # nobody else would hear of it: this thread has no caller
-            _log.exception("CTranslate2 has failed.")
+            _log.exception("CTranslate2 failed.")
             self.failure = error
             text.finish("failed")
         finally:
@@ -135,7 +134,7 @@ class CTranslate2Engine:
                 self._under_way.discard(text)
 
     def close(self) -> None:
-        """Cancel all texts and end."""
+        """Cancel all texts and stop."""
         with self._lock:
             self._closed = True
             for text in self._under_way:
@@ -144,7 +143,7 @@ class CTranslate2Engine:
 
 
 class _Text(Text):
-    """One text under way, whose tokens CTranslate2 draws."""
+    """One text in generation; CTranslate2 samples its tokens."""
 
     def __init__(
         self, engine: CTranslate2Engine, prompt: list[int], settings: Settings, deliver: Callable[[Chunk], None]
@@ -154,7 +153,7 @@ class _Text(Text):
         self._left_out = engine.line_breaks.sequences(settings.line_breaks)
 
     def write(self, generator: Any) -> None:
-        """Write the text to its end, each time up to the end of the window, and then on from the last half of it."""
+        """Generate the text, a window at a time; each next window starts from the last half of the previous one."""
         how = self._settings
         while not self.ended:
             if self.cancelled.is_set():
@@ -176,5 +175,5 @@ class _Text(Text):
                 self.context = self.context[-(self._window // 2) :]
 
     def _drawn(self, token: int) -> bool:
-        """Take a token; true where no more are wanted."""
+        """Add a token. Returns true at the end of the text."""
         return self.ended or self.cancelled.is_set() or self.take(token, self._end)

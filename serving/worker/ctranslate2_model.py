@@ -1,4 +1,4 @@
-"""A bundle as CTranslate2 runs it (opennmt.net/CTranslate2); its tokens are named by their numbers."""
+"""A bundle converted for CTranslate2 (opennmt.net/CTranslate2); its tokens are named by number."""
 
 import tempfile
 from pathlib import Path
@@ -13,15 +13,15 @@ _COMPUTE = {"float32": "float32", "float16": "float16", "int8": "int8_float32"} 
 
 
 def compute_type(directory: Path, precision: str) -> str:
-    """CTranslate2's word for a precision; auto: int8 where the bundle is meant for it, else float32.
+    """CTranslate2's name of a precision; auto: int8 if the bundle was made for it, else float32.
 
     Raises:
-        UserError: CTranslate2 does not compute in it.
+        UserError: CTranslate2 does not support it.
     """
     if precision == "auto":
         precision = "int8" if "int8" in bundle.precisions(directory) else "float32"
     if precision not in _COMPUTE:
-        raise UserError(f"CTranslate2 does not compute in {precision}; set serve.precision to {', '.join(_COMPUTE)}.")
+        raise UserError(f"CTranslate2 does not support {precision}; set serve.precision to {', '.join(_COMPUTE)}.")
     return _COMPUTE[precision]
 
 
@@ -31,7 +31,7 @@ def load(
     """Convert a bundle's weights and load them.
 
     Raises:
-        UserError: CTranslate2 is not installed, or cannot use the device.
+        UserError: CTranslate2 is not installed or cannot use the device.
     """
     try:
         import ctranslate2
@@ -49,13 +49,13 @@ def load(
             )
         except (RuntimeError, ValueError) as error:
             raise UserError(
-                f"CTranslate2 cannot load the model ({error}); see that the GPU's driver and CUDA's libraries are there, "
-                "or set serve.precision to another."
+                f"CTranslate2 cannot load the model ({error}); install the GPU's driver and the CUDA libraries, "
+                "or change serve.precision."
             ) from error
 
 
 def _convert(weights: Weights, architecture: Architecture, end: int) -> Any:
-    """CTranslate2's form of the model."""
+    """The model in CTranslate2's form."""
     from ctranslate2.specs import common_spec, transformer_spec
 
     spec = transformer_spec.TransformerDecoderModelSpec.from_config(

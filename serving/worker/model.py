@@ -1,4 +1,4 @@
-"""A worker's model and its texts, between OpenAI's JSON and the engine's thread."""
+"""A worker's model and texts: from OpenAI's JSON to the engine's thread and back."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ _SILENCE_S = 15  # after which an empty piece goes out: whoever reads would take
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What a worker has loaded."""
+    """A worker's loaded model."""
 
     name: str
     checksum: str
@@ -44,7 +44,7 @@ class Model:
     post: "Post"
 
     def description(self) -> dict[str, Any]:
-        """What a router wants to know, as JSON."""
+        """The model's description for the router, as JSON."""
         engine = self.engine
         return {
             "model": self.name,
@@ -68,19 +68,19 @@ def load(
     precision: str = "auto",
     engine: str = "onnxruntime",
 ) -> Model:
-    """Load a bundle; with a checksum, only its manifest is checked, because somebody has verified the files.
+    """Load a bundle. With a checksum, only the manifest is checked: the files were verified before.
 
     Args:
-        device: cpu, or the number of the only GPU that this process sees.
+        device: cpu, or the number of this process's GPU.
         engine: onnxruntime or ctranslate2.
 
     Raises:
-        UserError: it is damaged, another bundle than the checksum says, or the engine cannot run it on the device.
+        UserError: it is damaged, does not match the checksum, or cannot run on the device.
     """
     if not checksum:
         checksum = bundle.verify(directory)
     elif bundle.read_json(directory, bundle.MANIFEST)["checksum"] != checksum:
-        raise UserError(f"The bundle at {directory} is not the one that was verified; fetch it again.")
+        raise UserError(f"The bundle at {directory} changed after its verification; fetch it again.")
     place = "cpu" if device == "cpu" else "cuda"
     loaded = ENGINES[engine](directory, slots, threads, waiting=slots, precision=precision, device=place)
     loaded.check()
@@ -91,7 +91,7 @@ def load(
 
 
 class Post:
-    """The way of chunks from an engine's threads to the event loop, which is woken once for all that a step gave."""
+    """Moves chunks from engine threads to the event loop, with one wake-up per step."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -99,7 +99,7 @@ class Post:
         self._waiting: list[tuple[asyncio.Queue[Chunk], Chunk]] = []
 
     def put(self, queue: "asyncio.Queue[Chunk]", chunk: Chunk) -> None:
-        """Put a chunk into a queue of the loop's; from any thread."""
+        """Put a chunk into a queue of the event loop. Safe from any thread."""
         with self._lock:
             self._waiting.append((queue, chunk))
             first = len(self._waiting) == 1
@@ -114,7 +114,7 @@ class Post:
 
 
 class Text:
-    """One text under way, its chunks in the event loop."""
+    """One text in generation; its chunks are in the event loop."""
 
     def __init__(self, model: Model, asked: dict[str, Any]) -> None:
         self.tokens = 0
@@ -146,7 +146,7 @@ class Text:
         self._common = json.dumps(self.head)[:-1]
 
     async def chunks(self) -> AsyncIterator[Chunk]:
-        """The text as it grows; what came while nobody read is one chunk, and long silence an empty one."""
+        """The text in chunks: unread ones are merged, and a long silence gives an empty one."""
         self._break_silence()
         try:
             async for chunk in self._arriving():
@@ -167,7 +167,7 @@ class Text:
             chunk = joined(came)
             self.tokens = chunk.tokens
             if chunk.finish in ("failed", "cancelled"):
-                raise TextmillError("The engine ended before the text did.")
+                raise TextmillError("The engine stopped before the text ended.")
             yield chunk
             if chunk.finish:
                 return
@@ -181,13 +181,13 @@ class Text:
         return {**self.head, "choices": [choice]}
 
     def frame(self, chunk: Chunk, counted: bool) -> bytes:
-        """A chunk as a server-sent event, with the usage so far if it is counted."""
+        """A chunk as a server-sent event, with the token counts if requested."""
         choice = json.dumps(self.event(chunk)["choices"])
         usage = f', "usage": {json.dumps(self.usage())}' if counted else ""
         return f'data: {self._common}, "choices": {choice}{usage}}}\n\n'.encode()
 
     def usage(self) -> dict[str, int]:
-        """How many tokens were read and written so far."""
+        """The number of tokens read and generated so far."""
         read, written = self.prompt_tokens, self.tokens
         return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
 

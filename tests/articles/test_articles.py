@@ -131,7 +131,7 @@ def test_a_forgotten_article_leaves_its_key_and_takes_its_snapshots_with_it(stor
     assert not [
         v for v in store.versions.find({"key": key_of(done.url)}) if v.keys() & {"url", "title", "text", "author"}
     ]
-    with pytest.raises(UserError, match=rf"Snapshot {first.number} held an article that was forgotten on .* fresh one"):
+    with pytest.raises(UserError, match=rf"Snapshot {first.number} held an article that was forgotten on .* new one"):
         list(store.read(first))
     assert list(store.read(other)) == []
 
@@ -145,13 +145,15 @@ def test_a_forgotten_article_leaves_its_key_and_takes_its_snapshots_with_it(stor
 
 def test_a_quarantined_source_is_left_out_of_snapshots_until_it_is_released(store: ArticleStore) -> None:
     store.upsert([_article(1), replace(_article(2), source="brook")])
-    store.sources.insert_one({"_id": "brook", "quarantine": {"reason": "0 articles where 40 are usual", "time": now()}})
+    store.sources.insert_one(
+        {"_id": "brook", "quarantine": {"reason": "0 articles instead of the usual 40", "time": now()}}
+    )
     _later()
     assert store.take_snapshot(["mill", "brook"]).sources == {"mill": 1}
     assert store.take_snapshot().sources == {"mill": 1}
-    with pytest.raises(UserError, match=r"'brook': 0 articles where 40 are usual.*sources --release brook"):
+    with pytest.raises(UserError, match=r"'brook': 0 articles instead of the usual 40.*sources --release brook"):
         store.take_snapshot(["brook"])
-    assert release(store, "brook") == "0 articles where 40 are usual"
+    assert release(store, "brook") == "0 articles instead of the usual 40"
     assert store.take_snapshot(["mill", "brook"]).sources == {"mill": 1, "brook": 1}
     with pytest.raises(UserError, match="not quarantined"):
         release(store, "brook")

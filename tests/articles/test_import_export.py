@@ -109,7 +109,7 @@ def test_equal_snapshots_are_written_as_equal_bytes(store: ArticleStore, tmp_pat
         ("a.jsonl", b'{"title": "x"}', "line 1: no article"),
         ("a.jsonl", b'["text"]', "line 1: no article"),
         ("a.jsonl", b'{"text": ', "line 1: no article"),
-        ("a.txt", b"caf\xe9", r"a\.txt is no UTF-8 text"),
+        ("a.txt", b"caf\xe9", r"a\.txt is not UTF-8 text"),
         ("a.jsonl.gz", b"not gzipped", "cannot be read"),
         ("a.jsonl.gz", gzip.compress(b'{"text": "x"}\n' * 999, mtime=0)[:-9], "cannot be read"),
         ("a.jsonl.gz", b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03" + b"\xff" * 50, "cannot be read"),
@@ -125,10 +125,10 @@ def test_a_wrong_file_is_named_in_a_sentence(tmp_path: Path, name: str, content:
 @pytest.mark.parametrize(
     ("uri", "said"),
     [
-        ("/no/such/folder", "nothing at"),
+        ("/no/such/folder", "does not exist"),
         pytest.param("s3://bucket/x", r"textmill\[s3\]", marks=_without("s3fs")),
         pytest.param("gs://bucket/x", r"textmill\[gcs\]", marks=_without("gcsfs")),
-        ("nonsense://x", "names no place"),
+        ("nonsense://x", "is not a valid location"),
     ],
 )
 def test_a_place_that_cannot_be_reached_comes_with_the_cure(uri: str, said: str) -> None:
@@ -148,13 +148,15 @@ class _Locked(fsspec.AbstractFileSystem):
 
 def test_what_an_object_stores_client_raises_is_said_in_a_sentence() -> None:
     fsspec.register_implementation("locked", _Locked, clobber=True)
-    with pytest.raises(UserError, match=r"locked://bucket/x cannot be read .*Unable to locate credentials.*may use it"):
+    with pytest.raises(
+        UserError, match=r"locked://bucket/x cannot be read .*Unable to locate credentials.*have access"
+    ):
         list(import_export.read("locked://bucket/x", "papers"))
 
 
 def test_an_article_too_large_for_the_store_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a mill " * 2_000_000, encoding="utf-8")
-    with pytest.raises(UserError, match="more than the store takes"):
+    with pytest.raises(UserError, match="more than the store can hold"):
         list(import_export.read(str(tmp_path / "a.txt"), "papers"))
 
 

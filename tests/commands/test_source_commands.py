@@ -56,7 +56,9 @@ def test_sources_shows_each_sites_yield_against_its_own_history(type_: Type, sto
         add_crawl(store, "mill", articles, days_ago)
     add_crawl(store, "brook", 60, 1)
     add_crawl(store, "brook", 2, 0, complete=False)
-    store.sources.insert_one({"_id": "brook", "quarantine": {"reason": "2 articles where 60 are usual", "time": now()}})
+    store.sources.insert_one(
+        {"_id": "brook", "quarantine": {"reason": "2 articles instead of the usual 60", "time": now()}}
+    )
     store.pages.insert_one({"_id": "x", "url": "http://brook.example/1", "source": "brook", "refused": "consent page"})
 
     lines = type_("sources").splitlines()
@@ -64,7 +66,7 @@ def test_sources_shows_each_sites_yield_against_its_own_history(type_: Type, sto
     assert rows["mill"] == ["mill", "1", "2026-11-20", "06:00", "41", "0", "7", "41", "39"]
     assert rows["brook"] == ["brook", "0", "2026-11-20", "06:00", "2", "0", "7", "2", "quarantined", "60"]
     assert rows["pond"] == ["pond", "0", "never"]
-    assert "'brook' is quarantined: 2 articles where 60 are usual." in lines[-1]
+    assert "'brook' is quarantined: 2 articles instead of the usual 60." in lines[-1]
     assert type_("sources", "--refused", "brook") == "consent page\thttp://brook.example/1\n"
 
     assert "brook, which was quarantined for 2 articles" in type_("sources", "--release", "brook")

@@ -69,7 +69,7 @@ def test_an_end_mark_in_the_text_ends_a_document(tmp_path: Path, monkeypatch: py
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(None, "There is no text at"), (b"\xff\xfe\x00", "cannot be read as UTF-8"), (b"", "too few to learn from")],
+    [(None, "does not exist; name a text"), (b"\xff\xfe\x00", "is not UTF-8 text"), (b"", "too few to train on")],
 )
 def test_a_text_that_will_not_do_is_named(tmp_path: Path, content: bytes | None, said: str) -> None:
     path = tmp_path / "t.txt"

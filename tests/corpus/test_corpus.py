@@ -73,13 +73,13 @@ def test_the_same_text_under_two_addresses_is_exported_once(store: ArticleStore,
 def test_a_store_that_lost_an_article_is_not_exported(store: ArticleStore, tmp_path: Path) -> None:
     snapshot = _snapshot(store, map(_article, range(30)))
     store.versions.delete_one({})
-    with pytest.raises(UserError, match=r"no longer holds what snapshot \d+ recorded \(30 articles, now 29\)"):
+    with pytest.raises(UserError, match=r"no longer has the articles of snapshot \d+ \(then 30 articles, now 29\)"):
         export.export_articles(_pipeline(), _opener(store), snapshot, tmp_path / "out", FIFTHS)
 
 
 def test_a_corpus_too_small_to_split_is_refused(store: ArticleStore, tmp_path: Path) -> None:
     snapshot = _snapshot(store, [_article(1)])
-    with pytest.raises(UserError, match=r"too small to split: of 1 articles . are for .*corpus\.validation_percent"):
+    with pytest.raises(UserError, match=r"too small to split: 1 articles give . for .*corpus\.validation_percent"):
         export.export_articles(_pipeline(), _opener(store), snapshot, tmp_path / "out", Selection())
 
 

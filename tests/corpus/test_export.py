@@ -210,12 +210,12 @@ def test_documents_of_one_character_of_ten_million_and_of_end_tokens_go_all_the_
 
 
 def test_an_empty_snapshot_is_refused_in_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="too small to split: of 0 articles"):
+    with pytest.raises(UserError, match="too small to split: 0 articles"):
         _export([], tmp_path)
 
 
 def test_an_export_that_leaves_nothing_says_what_it_left_out(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"of 9 articles 0 .* 9 other language were left out"):
+    with pytest.raises(UserError, match=r": 9 articles give 0 .* \(9 other language left out\)"):
         _export([_article(number) for number in range(9)], tmp_path, Selection(languages=("en",)))
 
 

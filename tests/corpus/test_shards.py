@@ -34,7 +34,7 @@ def test_a_file_that_the_facts_do_not_name_is_not_read(split: Path) -> None:
 
 def test_another_file_of_the_same_name_is_refused(split: Path) -> None:
     _write(split / "articles-00000-of-00001", BARN)
-    with pytest.raises(TextmillError, match=r"is not the file that facts\.json beside it names; write it again with"):
+    with pytest.raises(TextmillError, match=r"differs from the digest in facts\.json; write it again with"):
         list(exported_articles.read(split))
 
 
@@ -47,13 +47,13 @@ def test_a_missing_file_is_named(split: Path) -> None:
 def test_records_are_counted(split: Path) -> None:
     facts = split.parent / "facts.json"
     facts.write_text(facts.read_text("utf-8").replace('"records": 1', '"records": 2'), "utf-8")
-    with pytest.raises(TextmillError, match=r"holds 1 records where facts\.json says 2"):
+    with pytest.raises(TextmillError, match=r"has 1 records, but facts\.json says 2"):
         list(exported_articles.read(split))
 
 
 def test_facts_that_name_no_files_are_refused(split: Path) -> None:
     (split.parent / "facts.json").write_text(json.dumps({"articles": {}}), "utf-8")
-    with pytest.raises(TextmillError, match=r"has no facts\.json beside it that names its files"):
+    with pytest.raises(TextmillError, match=r"has no facts\.json that lists its files"):
         list(exported_articles.read(split))
 
 
@@ -63,7 +63,7 @@ def test_facts_of_another_life_are_refused(split: Path) -> None:
     assert shards.check_facts(split.parent, "") == split.parent  # nothing was recorded
     _write(split / "articles-00000-of-00001", BARN)
     name_shards(split.parent)
-    with pytest.raises(TextmillError, match="is not what the pipeline's metadata recorded"):
+    with pytest.raises(TextmillError, match="differs from the digest in the pipeline's metadata"):
         shards.check_facts(split.parent, recorded)
 
 

@@ -96,7 +96,7 @@ def test_articles_are_drawn_one_at_a_time(untrained: Path) -> None:
 def test_judging_needs_an_article_and_a_whole_bundle(untrained: Path, tmp_path: Path) -> None:
     with pytest.raises(TextmillError, match="no held-out article"):
         judge(untrained, [])
-    with pytest.raises(UserError, match="is no model bundle"):
+    with pytest.raises(UserError, match="is not a model bundle"):
         judge(tmp_path, ARTICLES)
 
 

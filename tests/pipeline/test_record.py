@@ -166,7 +166,7 @@ def test_a_restored_backup_of_the_metadata_does_not_pass_a_later_life_for_its_ow
     shutil.copy(backup, life.root / "metadata.sqlite")
     life.sources = ("mill", "barn")
     life.steps = 12  # so that FineTune runs, on what ExportArticles and Preprocess are recorded to have made
-    with pytest.raises(Exception, match="is not what the pipeline's metadata recorded"):
+    with pytest.raises(Exception, match="differs from the digest in the pipeline's metadata"):
         life.run()
     assert life.run(Part(first="ExportArticles")) == STEPS
 

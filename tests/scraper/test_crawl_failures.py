@@ -49,8 +49,8 @@ def test_failing_sites_are_reported_and_the_others_are_crawled(make_web: Callabl
     for failure, words in zip(
         failures,
         [
-            "at http://127.0.0.1:9/ does not answer (the connection is refused); check the address",
-            "at http://no-such-host.invalid/ does not answer (no such host is known)",
+            "at http://127.0.0.1:9/ does not answer (connection refused); check the address",
+            "at http://no-such-host.invalid/ does not answer (unknown host)",
             f"answers 404 Not Found at {closed.url}/start; correct its 'start'",
             "it forbids it in its robots.txt; ask its owner",
             "(/robots.txt answers 503)",

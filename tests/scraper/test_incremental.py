@@ -110,7 +110,7 @@ def test_a_site_that_collapses_is_quarantined_and_the_others_go_on(
     crawl(*sources)
     redesigned.pages |= {f"/{number}": document("<div id=app></div>") for number in range(8)}
     run = crawl(*sources)
-    assert run.counts["redesigned"]["collapse"] == "0 articles where 8 are usual"
+    assert run.counts["redesigned"]["collapse"] == "0 articles instead of the usual 8"
     assert (run.counts["steady"]["collapse"], run.counts["steady"]["not_modified"]) == (None, 8)
-    assert store.quarantined() == {"redesigned": "0 articles where 8 are usual"}
+    assert store.quarantined() == {"redesigned": "0 articles instead of the usual 8"}
     assert store.take_snapshot(["redesigned", "steady"]).sources == {"steady": 8}

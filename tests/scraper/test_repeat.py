@@ -42,7 +42,7 @@ def test_a_crawler_that_starts_before_its_store_crawls_as_soon_as_that_answers(
         _until_logged(tmp_path, "does not answer")
         (tmp_path / "store").mkdir()
         store = start_store(tmp_path / "store", port)
-        _until_logged(tmp_path, "The crawl ended with code 0; the next one begins in 3")
+        _until_logged(tmp_path, "The crawl exited with code 0; the next starts in 3")
         assert ArticleStore.connect(uri, "rounds").articles.count_documents({}) > 0
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 0
@@ -57,7 +57,7 @@ def test_after_a_failed_crawl_the_next_one_comes_sooner(mongodb_uri: str, databa
     nobody = {"name": "pond", "start": f"http://127.0.0.1:{free_port()}/"}
     process = _rounds(tmp_path, crawl_config(database, nobody), mongodb_uri)
     try:
-        _until_logged(tmp_path, "The crawl ended with code 2; the next one begins in 8")  # of 900 seconds
+        _until_logged(tmp_path, "The crawl exited with code 2; the next starts in 8")  # of 900 seconds
     finally:
         process.kill()
         process.wait()

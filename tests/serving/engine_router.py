@@ -38,7 +38,7 @@ class EngineCompletion:
         while True:
             chunk = await self._chunks.get()
             if chunk.finish in ("cancelled", "failed"):
-                raise Interrupted("The model stopped before the text's end; ask again in a moment.")
+                raise Interrupted("The model stopped before the end of the text; try again in a moment.")
             yield Piece(chunk.text, chunk.tokens, chunk.finish or "", self._read)
             if chunk.finish:
                 return
@@ -68,18 +68,18 @@ class EngineRouter:
 
     def pick(self, user: str = "", target: str = "") -> Served:
         if not self._models:
-            raise NotReady("The model is still being loaded; try again in a moment.")
+            raise NotReady("The model is still loading; try again in a moment.")
         if not target:
             return self._models[0]
         for served in self._models:
             identity = served.identity
             if target in (identity.name, identity.stage, str(identity.version), f"{identity.name}@{identity.version}"):
                 return served
-        raise UnknownModel(f"No model '{target[:80]}' is served here; /v1/models lists those that are.")
+        raise UnknownModel(f"Model '{target[:80]}' is not served here; see GET /v1/models.")
 
     async def open(self, order: Order) -> EngineCompletion:
         if order.settings.max_tokens > self.max_tokens:
-            raise TooLong(f"{order.settings.max_tokens} tokens are too many; this server writes {self.max_tokens}.")
+            raise TooLong(f"max_tokens is {order.settings.max_tokens}; this server allows at most {self.max_tokens}.")
         served = order.served or self.pick(order.user, order.target)
         try:
             return EngineCompletion(self.engines[served.identity.version or 0], served, order)
@@ -87,7 +87,7 @@ class EngineRouter:
             raise QueueFull(str(error), 3) from None
 
     def health(self) -> Health:
-        return Health(bool(self._models), "" if self._models else "The model is still being loaded.")
+        return Health(bool(self._models), "" if self._models else "The model is still loading.")
 
     def close(self) -> None:
         for engine in self.engines.values():

@@ -66,13 +66,13 @@ def test_a_damaged_bundle_is_not_served(tmp_path: Path, model: Path) -> None:
         file.write(b"\x7f")
     ended = run(tmp_path, "--bundle", damaged, "--port", 0)
     assert ended.returncode == 2
-    assert f"The model bundle at {damaged} is damaged: model.safetensors has other contents" in ended.stderr
+    assert f"The model bundle at {damaged} is damaged: model.safetensors does not match its checksum" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
 def test_a_directory_that_is_no_bundle_is_not_served(tmp_path: Path) -> None:
     ended = run(tmp_path, "--bundle", tmp_path, "--port", 0)
-    assert (ended.returncode, "is no model bundle" in ended.stderr) == (2, True)
+    assert (ended.returncode, "is not a model bundle" in ended.stderr) == (2, True)
 
 
 def test_a_registry_that_never_answers_is_given_up_within_seconds(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One text with its origin, and the key by which all that is kept of it is found."""
+"""One article: a text with its origin, and the key of all its records."""
 
 import hashlib
 from dataclasses import dataclass
@@ -6,19 +6,19 @@ from datetime import UTC, datetime
 
 
 def key_of(url: str) -> str:
-    """An article's key: 32 hex digits of its canonical URL's SHA-256, so that ranges of keys are of even size."""
+    """An article's key: 32 hex digits of its canonical URL's SHA-256. Ranges of keys have even sizes."""
     return hashlib.sha256(url.encode()).hexdigest()[:32]
 
 
 def now() -> datetime:
-    """The time in UTC, cut to the millisecond that MongoDB keeps."""
+    """The time in UTC, truncated to MongoDB's milliseconds."""
     time = datetime.now(UTC)
     return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
 @dataclass(frozen=True, slots=True)
 class Article:
-    """One text with its origin and what the site says of its use."""
+    """One text with its origin and the site's terms of use."""
 
     url: str  # canonical
     source: str  # the configured site's name
@@ -38,5 +38,5 @@ class Article:
 
     @property
     def content_hash(self) -> str:
-        """SHA-256 of title and text: equal hashes mean there is nothing new to learn."""
+        """SHA-256 of title and text. Equal hashes mean equal content."""
         return hashlib.sha256(f"{self.title}\n\n{self.text}".encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""One MongoDB database, opened; everything that Textmill stores is in one."""
+"""Open the one MongoDB database that holds everything Textmill stores."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ ANSWER_WITHIN_S = 3  # how long a store may take to answer; with the start of a 
 
 
 def database(uri: str, name: str) -> Database[dict[str, Any]]:
-    """The database, not asked anything yet: what is asked of it fails after three seconds where nothing answers.
+    """Open the database without a request. Requests fail after 3 seconds without an answer.
 
     Raises:
-        PyMongoError, ValueError: the address is wrong.
+        PyMongoError, ValueError: the address is invalid.
     """
     wait_ms = ANSWER_WITHIN_S * 1000
     client: MongoClient[dict[str, Any]] = MongoClient(

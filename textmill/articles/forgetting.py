@@ -1,4 +1,4 @@
-"""Forgetting an article: its text goes from the store for good, its key stays, and what was made with it is named."""
+"""Forget an article: delete its text, keep its key, name the snapshots that held it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +12,10 @@ _TEXT = ("url", "title", "text", "author")  # of a version: what must go; the re
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What was forgotten, and what had it.
+    """The result of forgetting an article.
 
     Attributes:
-        versions: texts that were taken out.
+        versions: number of deleted texts.
         snapshots: numbers of the snapshots that held one of them.
     """
 
@@ -25,10 +25,10 @@ class Forgotten:
 
 
 def forget(store: ArticleStore, url: str) -> Forgotten:
-    """Take an article's texts out of the store and keep its key, so that no crawl and no import brings it back.
+    """Delete an article's texts but keep its key, so that no crawl or import adds it again.
 
-    The address may be the article's own or that of a page which gave it. One that the store does not have is kept from
-    being fetched all the same. Done twice, it changes nothing more.
+    The address may be the article's own or that of a page it came from. An address that is not in the store is blocked
+    too. A second call changes nothing.
     """
     found = _find(store, url)
     key, time = key_of(found), now()
@@ -50,7 +50,7 @@ def forget(store: ArticleStore, url: str) -> Forgotten:
 
 
 def _find(store: ArticleStore, url: str) -> str:
-    """The article's own address: as given, or written another way, or that of the page's article."""
+    """The article's own address: as given, in another spelling, or from the page's record."""
     for each in _spellings(url):
         if store.versions.find_one({"key": key_of(each)}, {"_id": 1}):
             return each
@@ -64,7 +64,7 @@ def _find(store: ArticleStore, url: str) -> str:
 
 
 def _spellings(url: str) -> list[str]:
-    """Ways in which one address is written: with http or https, with and without 'www.' and a slash at the end."""
+    """Spellings of one address: with http or https, with and without 'www.' and a trailing slash."""
     parts = urlsplit(url.strip())._replace(fragment="")
     host = parts.netloc.lower()
     hosts = [host, host.removeprefix("www.") if host.startswith("www.") else f"www.{host}"]

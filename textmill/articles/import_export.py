@@ -1,8 +1,8 @@
-"""Articles as files, out of a store and into one: a folder, S3 or Google Cloud Storage, through fsspec.
+"""Export and import articles as files: a folder, S3 or Google Cloud Storage, through fsspec.
 
-JSON lines carry all that is known of an article, one object a line. Text is a title, an empty line and the text;
-a line `<|endoftext|>` stands between articles. Both are cut into gzipped files. A manifest with their checksums is
-written last, so a copy that has one is whole.
+JSON lines have all fields of an article, one object a line. Text files have a title, an empty line and the text, with a
+line `<|endoftext|>` between articles. Both are split into gzipped files. The manifest with their checksums is written
+last, so a copy with a manifest is complete.
 """
 
 import gzip
@@ -45,10 +45,10 @@ _TIMES = ("fetched", "published")
 
 @contextmanager
 def filesystem(uri: str) -> Iterator[tuple[AbstractFileSystem, str]]:
-    """The file system and the path that a URI names, for as long as the block runs.
+    """Context manager: the file system and the path of a URI.
 
     Raises:
-        UserError: no installed package knows such URIs, or the block failed to read or write.
+        UserError: no installed package supports the URI, or the block failed to read or write.
     """
     protocol = uri.partition("://")[0] if "://" in uri else "file"
     try:
@@ -56,9 +56,9 @@ def filesystem(uri: str) -> Iterator[tuple[AbstractFileSystem, str]]:
     except ImportError as error:
         extra = _EXTRAS.get(protocol)
         cure = f"pip install 'textmill[{extra}]'" if extra else str(error)
-        raise UserError(f"{protocol}:// needs a package that is not installed: {cure}.") from error
+        raise UserError(f"{protocol}:// needs a package that is not installed; run: {cure}.") from error
     except ValueError as error:
-        raise UserError(f"'{uri}' names no place to read or write ({error}); give a folder, s3:// or gs://.") from error
+        raise UserError(f"'{uri}' is not a valid location ({error}); give a folder, s3:// or gs://.") from error
     try:
         yield files, path
     except Exception as error:
@@ -66,7 +66,7 @@ def filesystem(uri: str) -> Iterator[tuple[AbstractFileSystem, str]]:
         if not isinstance(error, _FAILURES) and _package(error) not in _CLIENTS:
             raise
         raise UserError(
-            f"{uri} cannot be read or written ({type(error).__name__}: {error}); see that it is there and that you may use it."
+            f"{uri} cannot be read or written ({type(error).__name__}: {error}); check that it exists and that you have access."
         ) from error
 
 
@@ -77,13 +77,13 @@ def _package(error: Exception) -> str:
 def write(
     store: ArticleStore, snapshot: Snapshot, selection: Selection | None, uri: str, form: str
 ) -> tuple[dict[str, Any], bool]:
-    """Write a snapshot's articles below a URI; a whole copy of the same ones is left as it is.
+    """Export a snapshot's articles to a URI. A complete export of the same articles is left unchanged.
 
     Args:
-        selection: leaves articles out as an export for training does, but for copies; None: all are written.
+        selection: filters articles as for training, except duplicates; None: export all.
 
     Returns:
-        The manifest, and whether it was written now.
+        The manifest, and whether this call wrote it.
     """
     with filesystem(uri) as (files, path):
         manifest: dict[str, Any] = {"snapshot": snapshot.number, "digest": snapshot.digest, "form": form}
@@ -121,7 +121,7 @@ def _parts(files: AbstractFileSystem, path: str, articles: Iterator[Article], fo
 def _part(
     files: AbstractFileSystem, path: str, name: str, articles: Iterable[Article], encode: Callable[[Article], str]
 ) -> dict[str, Any]:
-    """Write one file, and say what is in it; equal articles give equal bytes."""
+    """Write one file and return its facts. Equal articles give equal bytes."""
     count = 0
     with files.open(f"{path.rstrip('/')}/{name}", "wb") as raw:
         hashing = _Hashing(raw)
@@ -133,7 +133,7 @@ def _part(
 
 
 class _Hashing:
-    """A file that counts and hashes what is written to it."""
+    """A file that counts and hashes the bytes written to it."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -150,30 +150,32 @@ class _Hashing:
 
 
 def _line(article: Article) -> str:
-    """An article as a line of JSON."""
+    """The article as a line of JSON."""
     known = {name: value for name, value in asdict(article).items() if value is not None}
     return json.dumps(known, ensure_ascii=False, default=datetime.isoformat) + "\n"
 
 
 def _text(article: Article) -> str:
-    """An article as text that ends with a line of the end token; such a line of its own is moved off its margin."""
+    """The article as text, ending with a line of the end token. Such a line inside the article is indented."""
     lines = document(article.title, article.text).split("\n")
     return "\n".join(f" {line}" if line.strip() == END else line for line in lines) + f"\n{END}\n"
 
 
 def read(uri: str, source: str) -> Iterator[Article]:
-    """Stream the articles that a file, a folder of files or a URI holds.
+    """Stream the articles of a file, a folder of files or a URI.
 
     Args:
-        source: the name of the source of those that name none.
+        source: the source's name for articles without one.
 
     Raises:
-        UserError: there is no such file, or one holds something else; the file and the line are named.
+        UserError: a file is missing or has another format; the message names file and line.
     """
     with filesystem(uri) as (files, path):
         names = _names(files, path, uri)
         if not names:
-            raise UserError(f"{uri} has no file that ends in {', '.join(_SUFFIXES)}, or one of these and .gz.")
+            raise UserError(
+                f"{uri} has no file that ends in {', '.join(_SUFFIXES)} (or with .gz added); name another folder."
+            )
         for name in names:
             shown = PurePosixPath(name).name
             with files.open(name, "rt", encoding="utf-8", compression="infer", newline="\n") as file:
@@ -184,7 +186,7 @@ def read(uri: str, source: str) -> Iterator[Article]:
 
 def _names(files: AbstractFileSystem, path: str, uri: str) -> list[str]:
     if not files.exists(path):
-        raise UserError(f"There is nothing at {uri}; name a file, a folder, or a URI of one.")
+        raise UserError(f"{uri} does not exist; name a file, a folder, or the URI of one.")
     if not files.isdir(path):
         return [path]
     return [name for name in sorted(files.find(path)) if name.removesuffix(".gz").endswith(_SUFFIXES)]
@@ -194,7 +196,9 @@ def _decoded(file: Iterable[str], name: str) -> Iterator[str]:
     try:
         yield from file
     except UnicodeDecodeError as error:
-        raise UserError(f"{name} is no UTF-8 text ({error.reason} at byte {error.start}); convert it first.") from error
+        raise UserError(
+            f"{name} is not UTF-8 text ({error.reason} at byte {error.start}); convert it first."
+        ) from error
 
 
 def _from_lines(lines: Iterable[str], name: str, source: str) -> Iterator[Article]:
@@ -212,11 +216,11 @@ def _from_lines(lines: Iterable[str], name: str, source: str) -> Iterator[Articl
                 "fetched": now(),
             } | values
             if not all(isinstance(values[key], str) for key in ("url", "source", "title", "text")):
-                raise ValueError("url, source, title and text are strings")
+                raise ValueError("url, source, title and text must be strings")
             yield Article(**values)
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise UserError(
-                f"{name}, line {number}: no article ({error}); a line is an object with a 'text'."
+                f"{name}, line {number}: not an article ({error}); write an object with a 'text'."
             ) from error
 
 
@@ -236,7 +240,7 @@ def _from_text(lines: Iterable[str], name: str, source: str) -> Iterator[Article
         part = []
         if len(text.encode()) > _LARGEST:
             raise UserError(
-                f"{name} has an article of {len(text):,} characters, more than the store takes; "
+                f"{name} has an article of {len(text):,} characters, more than the store can hold; "
                 f"put a line {END} between its articles."
             )
         if text:
@@ -245,7 +249,7 @@ def _from_text(lines: Iterable[str], name: str, source: str) -> Iterator[Article
 
 
 def _title_and_text(whole: str, name: str) -> tuple[str, str]:
-    """A first line with an empty one after it is the title; otherwise the file's name is."""
+    """The title: the first line if an empty line follows it, otherwise the file's name."""
     first, _, rest = whole.strip("\n").partition("\n")
     if rest.startswith("\n") and rest.strip():
         return first.strip(), rest.strip("\n")
@@ -253,10 +257,10 @@ def _title_and_text(whole: str, name: str) -> tuple[str, str]:
 
 
 def bring_in(store: ArticleStore, articles: Iterator[Article], configured: Iterable[str]) -> Counter[str]:
-    """Store articles, in batches; those that the store has already change nothing.
+    """Store articles in batches. Articles already in the store change nothing.
 
     Returns:
-        How many were new, changed, unchanged or forgotten, and `source:NAME` for each source.
+        Numbers of new, changed, unchanged and forgotten articles, and `source:NAME` for each source.
     """
     counts: Counter[str] = Counter()
     while batch := list(islice(articles, _BATCH)):

@@ -1,4 +1,4 @@
-"""Which articles of a snapshot a model learns from: by language, date, length, and what their sites permit."""
+"""Select a snapshot's articles for training by language, date, length and licence."""
 
 import json
 import re
@@ -15,7 +15,7 @@ _NO_TRAINING = frozenset(("noai",))  # robots words by which a page refuses to b
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The configuration's `corpus` group, as far as it chooses articles and their splits; see textmill.settings."""
+    """The settings under `corpus` that choose articles and their splits; see textmill.settings."""
 
     eval_percent: float = 10.0
     validation_percent: float = 10.0
@@ -32,11 +32,11 @@ class Selection:
 
     @classmethod
     def of(cls, settings: "Corpus") -> "Selection":
-        """What the configuration says; its sources are those of the snapshot."""
+        """Create it from the configuration and the snapshot's sources."""
         return cls._of({each.name: getattr(settings, each.name) for each in fields(cls) if each.name != "sources"})
 
     def refusal(self, article: "Article") -> str | None:
-        """Why the article is left out, in two or three words; None where it is not."""
+        """Why the article is left out, in two or three words; None if it is selected."""
         if self.sources and article.source not in self.sources:
             return "other source"
         if self.languages and article.language not in self.languages:
@@ -51,7 +51,7 @@ class Selection:
         return self._not_permitted(article)
 
     def _in_time(self, article: "Article") -> bool:
-        """An article without a date is in no bounded time."""
+        """An article without a date is outside every date range."""
         if self.published_from is None and self.published_before is None:
             return True
         if article.published is None:
@@ -72,7 +72,7 @@ class Selection:
         return "rights reserved" if article.reserved or words & _NO_TRAINING else None
 
     def to_json(self) -> str:
-        """The form in which a component's parameter carries it; equal selections give equal text."""
+        """The selection as text for a component's parameter. Equal selections give equal text."""
         return json.dumps(asdict(self), default=str, sort_keys=True)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""What the store held at one time: enough to read it again and to prove that it is the same."""
+"""A snapshot: a record of the store at one time, to read it again and verify it."""
 
 import hashlib
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ _DIGEST_SPACE = 1 << 256
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A snapshot's record, which is one document of `snapshots`."""
+    """A snapshot's record, one document of `snapshots`."""
 
     number: int
     time: datetime
@@ -22,7 +22,7 @@ class Snapshot:
     digest: str = ""  # of keys and content hashes, in any order
 
     def document(self) -> dict[str, Any]:
-        """The record as MongoDB keeps it."""
+        """The record as a MongoDB document."""
         document = asdict(self)
         document["_id"] = document.pop("number")
         # a source's name may hold dots, which MongoDB would read as a path
@@ -31,14 +31,14 @@ class Snapshot:
 
     @classmethod
     def of(cls, document: dict[str, Any]) -> "Snapshot":
-        """The record that a document of `snapshots` is."""
+        """Create the record from a document of `snapshots`."""
         values = {name: value for name, value in document.items() if name != "_id"}
         values["sources"] = {entry["source"]: entry["articles"] for entry in document["sources"]}
         return cls(number=document["_id"], **values)
 
 
 def digest_term(key: str, content_hash: str) -> int:
-    """One article's share of a snapshot's digest.
+    """One article's term of a snapshot's digest.
 
     Terms are added modulo 2**256 (AdHash, Bellare and Micciancio 1997), so ranges can be read in any order.
     """
@@ -46,11 +46,11 @@ def digest_term(key: str, content_hash: str) -> int:
 
 
 def digest_of(terms: Iterable[int]) -> str:
-    """The digest that digest terms add up to, 64 hex digits."""
+    """The sum of digest terms, 64 hex digits."""
     return f"{sum(terms) % _DIGEST_SPACE:064x}"
 
 
 def key_ranges(parts: int) -> list[tuple[str, str]]:
-    """Cut the space of keys into `parts` half-open ranges of even size."""
+    """Split the key space into `parts` half-open ranges of even size."""
     edges = [f"{i * 0x10000 // parts:04x}" for i in range(parts)] + ["g"]  # 'g' sorts after every hex digit
     return list(pairwise(edges))

@@ -1,4 +1,4 @@
-"""The snapshots of a store, and what changed from one to another."""
+"""List the snapshots of a store, and compare two of them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ Content = tuple[str, str, str]  # key, content hash, source
 
 @dataclass(slots=True)
 class Change:
-    """What happened to one source's articles from one snapshot to another."""
+    """The changes of one source's articles between two snapshots."""
 
     added: int = 0
     removed: int = 0
@@ -24,9 +24,9 @@ def every(store: ArticleStore) -> list[Snapshot]:
 
 
 def diff(store: ArticleStore, before: Snapshot, after: Snapshot) -> dict[str, Change]:
-    """Per source, what the later snapshot has that the former had not, and the other way round.
+    """Count the articles added, removed and changed per source between two snapshots.
 
-    An article that went over to another source is removed from the one and added to the other.
+    An article that moved to another source is removed from the old one and added to the new one.
     """
     changes: dict[str, Change] = {}
     for old, new in _side_by_side(store.contents(before), store.contents(after)):
@@ -44,7 +44,7 @@ def diff(store: ArticleStore, before: Snapshot, after: Snapshot) -> dict[str, Ch
 def _side_by_side(
     ones: Iterator[Content], others: Iterator[Content]
 ) -> Iterator[tuple[Content | None, Content | None]]:
-    """Pair two streams, each in the order of its keys, by key; None where one lacks it."""
+    """Pair two streams by key, both in key order; None if one lacks the key."""
     one, other = next(ones, None), next(others, None)
     while one or other:
         if other is None or (one and one[0] < other[0]):
@@ -59,14 +59,14 @@ def _side_by_side(
 
 
 def table(snapshots: list[Snapshot]) -> Iterator[str]:
-    """Lines that list snapshots."""
+    """Format a list of snapshots, line by line."""
     yield f"{'number':>6}  {'taken (UTC)':19}  {'articles':>9}  {'sources':>7}  digest"
     for each in snapshots:
         yield f"{each.number:>6}  {each.time:%Y-%m-%d %H:%M:%S}  {each.articles:>9,}  {len(each.sources):>7}  {each.digest[:12]}"
 
 
 def changes_table(changes: dict[str, Change]) -> Iterator[str]:
-    """Lines that say what changed in each source, and in all."""
+    """Format the changes of each source and their total, line by line."""
     width = max(len("all sources"), *map(len, changes))
     yield f"{'source':{width}}  {'added':>9}  {'removed':>9}  {'changed':>9}"
     total = Change(*(sum(getattr(each, name) for each in changes.values()) for name in Change.__slots__))

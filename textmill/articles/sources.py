@@ -1,4 +1,4 @@
-"""What the store knows of its sources: how each was crawled, what was refused, and whether it is quarantined."""
+"""The state of each source: its last crawl, its refused pages, its quarantine."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ _CRAWLS = 10  # of the past, that say what is usual
 
 @dataclass(frozen=True, slots=True)
 class SourceState:
-    """One source: its articles, its last crawl, and what is usual for it.
+    """One source: its articles, its last crawl, and its usual number of articles.
 
     Attributes:
-        last: the last crawl's document, with the counts of `scraper.storage.counts`; None where there was none.
-        usual: articles of a crawl, the median of the earlier ones; None where there were none.
-        quarantine: why export leaves it out, if it does.
+        last: the last crawl's document, with the counts of `scraper.storage.counts`; None before the first crawl.
+        usual: median number of articles in earlier crawls; None without any.
+        quarantine: the reason why export excludes it, or None.
     """
 
     name: str
@@ -45,20 +45,20 @@ def states(store: ArticleStore, names: list[str]) -> Iterator[SourceState]:
 
 
 def refused(store: ArticleStore, name: str) -> Iterator[tuple[str, str]]:
-    """Reason and URL of each page of a source that gave no article when it was last met."""
+    """Reason and URL of each page of a source that had no article in its last crawl."""
     query = {"source": name, "refused": {"$ne": None}}
     for page in store.pages.find(query, {"url": 1, "refused": 1}).sort([("refused", 1), ("url", 1)]):
         yield page["refused"], page["url"]
 
 
 def release(store: ArticleStore, name: str) -> str:
-    """Let a source out of quarantine and return what it was in for. What it brings next sets what is usual.
+    """Release a source from quarantine and return the reason. Its next crawl sets the new usual.
 
     Raises:
-        UserError: it is not quarantined.
+        UserError: the source is not quarantined.
     """
     reason = store.quarantined().get(name)
     if reason is None:
-        raise UserError(f"The source '{name}' is not quarantined; 'textmill sources' shows those that are.")
+        raise UserError(f"The source '{name}' is not quarantined; run 'textmill sources' to list those that are.")
     store.sources.update_one({"_id": name}, {"$set": {"quarantine": None, "released": now()}})
     return reason

@@ -1,4 +1,4 @@
-"""The collections of one database: articles stored, snapshots taken and read again."""
+"""The article store: stores articles, takes and reads snapshots."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -36,7 +36,7 @@ class ArticleStore:
         """Open the store and create its indexes.
 
         Raises:
-            UserError: nothing answers at `uri` within three seconds; the address is named without its password.
+            UserError: `uri` does not answer within 3 seconds. The message omits the password.
         """
         try:
             store = cls(open_database(uri, database))
@@ -49,7 +49,7 @@ class ArticleStore:
         return store
 
     def create_indexes(self) -> None:
-        """Create those that are not there yet."""
+        """Create missing indexes."""
         self.articles.create_index([("url", ASCENDING)], unique=True)
         self.articles.create_index([("source", ASCENDING)])
         self.versions.create_index([("key", ASCENDING), ("valid_from", ASCENDING)], unique=True)
@@ -58,7 +58,7 @@ class ArticleStore:
         self.crawls.create_index([("source", ASCENDING), ("started", ASCENDING)])
 
     def upsert(self, batch: Sequence[Article], configured: Collection[str] = ()) -> UpsertCounts:
-        """Store each article whose text is new or has changed; the others cost two queries for the batch."""
+        """Store articles with new or changed text. The others cost two queries for the batch."""
         keys = [article.key for article in batch]
         writes = writes_for(batch, self._latest(keys), self.forgotten.find(forgotten_query(batch)), configured)
         if writes.versions:
@@ -73,12 +73,12 @@ class ArticleStore:
         return {version["key"]: version for version in cursor}
 
     def take_snapshot(self, sources: Sequence[str] = ()) -> Snapshot:
-        """Record what the store holds now; where it holds what it held at a former one, return that one.
+        """Take a snapshot of the store. If an earlier one has the same content, return that one.
 
-        Quarantined sources are left out.
+        Quarantined sources are excluded.
 
         Raises:
-            UserError: every one of these sources is quarantined.
+            UserError: all these sources are quarantined.
         """
         time = now() - timedelta(milliseconds=1)  # a batch being written this very millisecond belongs to the next one
         filters = {"sources": self._not_quarantined(sources)}
@@ -90,7 +90,7 @@ class ArticleStore:
         return self._recorded(Snapshot(0, time, counts.total(), dict(counts), filters, digest_of([total])))
 
     def _recorded(self, snapshot: Snapshot) -> Snapshot:
-        """The snapshot with the next number, kept; or the last one that held the same."""
+        """Store the snapshot under the next number, or return the last one with the same content."""
         while True:
             same = {"digest": snapshot.digest, "filters": snapshot.filters}
             if known := self.snapshots.find_one(same, sort=[("_id", -1)]):
@@ -104,7 +104,7 @@ class ArticleStore:
             return numbered
 
     def quarantined(self) -> dict[str, str]:
-        """Sources that export leaves out until somebody has looked at them, each with its reason."""
+        """Sources that export excludes until they are released, each with its reason."""
         return {each["_id"]: each["quarantine"]["reason"] for each in self.sources.find({"quarantine": {"$ne": None}})}
 
     def _not_quarantined(self, sources: Sequence[str]) -> list[str]:
@@ -115,7 +115,7 @@ class ArticleStore:
         if not kept:
             name, reason = next(iter(quarantined.items()))
             raise UserError(
-                f"Every source is quarantined ('{name}': {reason}); look at it with 'textmill sources', "
+                f"Every source is quarantined ('{name}': {reason}); check it with 'textmill sources', "
                 f"then 'textmill sources --release {name}'."
             )
         return kept
@@ -124,11 +124,11 @@ class ArticleStore:
         """The recorded snapshot with this number.
 
         Raises:
-            UserError: there is none.
+            UserError: it does not exist.
         """
         found = self.find_snapshot(number)
         if found is None:
-            raise UserError(f"There is no snapshot {number} in this store; 'textmill run' takes one when it starts.")
+            raise UserError(f"Snapshot {number} is not in this store; run 'textmill snapshots' to list those that are.")
         return found
 
     def find_snapshot(self, number: int) -> Snapshot | None:
@@ -137,22 +137,22 @@ class ArticleStore:
         return Snapshot.of(document) if document else None
 
     def read(self, snapshot: Snapshot, keys: tuple[str, str] = ("0", "g")) -> Iterator[Article]:
-        """Stream a snapshot's articles whose key lies in the half-open range, in the order of their keys.
+        """Stream a snapshot's articles in a half-open range of keys, in key order.
 
         Raises:
-            UserError: one of them has been forgotten since.
+            UserError: one of them was forgotten since.
         """
         for version in self._versions_at(snapshot.time, snapshot.filters, keys=keys):
             if version.get("forgotten"):
                 raise UserError(
                     f"Snapshot {snapshot.number} held an article that was forgotten on {version['forgotten']:%Y-%m-%d} "
-                    f"(key {version['key']}), so it cannot be read again; 'textmill run' takes a fresh one."
+                    f"(key {version['key']}), so it cannot be read again; run 'textmill run' to take a new one."
                 )
             # versions written before a field existed lack it
             yield Article(**{name: version[name] for name in Article.__dataclass_fields__ if name in version})
 
     def contents(self, snapshot: Snapshot) -> Iterator[tuple[str, str, str]]:
-        """Stream key, content hash and source of a snapshot's articles, in the order of their keys; no texts are read."""
+        """Stream key, content hash and source of a snapshot's articles, in key order, without reading texts."""
         return self._contents_at(snapshot.time, snapshot.filters)
 
     def _contents_at(self, time: datetime, filters: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -184,34 +184,34 @@ class ArticleStore:
             yield former
 
     def count_by_source(self) -> dict[str, int]:
-        """How many articles each source has."""
+        """The number of articles of each source."""
         groups = self.articles.aggregate(
             [{"$group": {"_id": "$source", "articles": {"$sum": 1}}}, {"$sort": {"_id": 1}}]
         )
         return {group["_id"]: group["articles"] for group in groups}
 
     def count(self, sources: Sequence[str]) -> int:
-        """How many articles these sources have."""
+        """The number of articles of these sources."""
         return self.articles.count_documents({"source": {"$in": list(sources)}})
 
     def changed_since(self, sources: Sequence[str], time: datetime | None) -> int:
-        """How many articles of these sources are new or have another text since then; all where no time is given."""
+        """The number of these sources' articles that are new or changed since then; all if no time is given."""
         query: dict[str, Any] = {"source": {"$in": list(sources)}, "valid_to": None}
         if time is not None:
             query["valid_from"] = {"$gt": time}
         return self.versions.count_documents(query)
 
     def newest(self, sources: Sequence[str], since: datetime | None, most: int) -> list[str]:
-        """The keys of the articles of these sources first seen after that time, the newest first."""
+        """The keys of these sources' articles first seen after that time, newest first."""
         query = {"source": {"$in": list(sources)}, "first_fetched": {"$gt": since}}
         found = self.articles.find(query, {"_id": 1}, sort=[("first_fetched", DESCENDING)], limit=most)
         return [each["_id"] for each in found]
 
     def current(self, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """Stream the texts that hold now of these articles, with `url`, `source`, `title` and `text`."""
+        """Stream the current texts of these articles, with `url`, `source`, `title` and `text`."""
         yield from self.versions.find({"key": {"$in": list(keys)}, "valid_to": None})
 
 
 def article_store(database: str) -> ArticleStore:
-    """Open the article store that TEXTMILL_MONGODB_URI names; Beam's workers call this where they run."""
+    """Open the article store at TEXTMILL_MONGODB_URI, for Beam's workers."""
     return ArticleStore.connect(address(MONGODB), database)

@@ -1,4 +1,4 @@
-"""What has to be written for a batch of articles, whether by PyMongo's client or by its asynchronous one."""
+"""The writes for a batch of articles, for PyMongo's synchronous and asynchronous clients."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
@@ -15,7 +15,7 @@ LATEST = {"key": 1, "content_hash": 1, "source": 1}  # of a version: what a writ
 
 @dataclass(frozen=True, slots=True)
 class UpsertCounts:
-    """What a batch of articles did to the store."""
+    """The changes that a batch of articles made to the store."""
 
     new: int = 0
     changed: int = 0
@@ -25,7 +25,7 @@ class UpsertCounts:
 
 @dataclass(frozen=True, slots=True)
 class Writes:
-    """What has to be written for a batch of articles, in this order."""
+    """The writes for a batch of articles, in this order."""
 
     versions: list[UpdateOne]
     closing: dict[str, Any]  # the former versions that end with these
@@ -35,7 +35,7 @@ class Writes:
 
 
 def forgotten_query(batch: Collection[Article]) -> dict[str, Any]:
-    """Finds what forbids to store some of these: their keys, or their texts under other addresses."""
+    """Query for records that forbid storing these articles, by key or by text."""
     keys, texts = [article.key for article in batch], [article.content_hash for article in batch]
     return {"$or": [{"_id": {"$in": keys}}, {"texts": {"$in": texts}}]}
 
@@ -47,15 +47,15 @@ def writes_for(
     configured: Collection[str] = (),
     extra: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Writes:
-    """What makes the store hold these articles: a version for each new text, and for each text whose source was renamed.
+    """The writes that store these articles: one version per new text or renamed source.
 
     An article that two configured sources reach stays with the one that stored it first. A source that is no longer
-    configured was renamed or given up: its articles go over to the source that brings them now.
+    configured counts as renamed or dropped: its articles move to the source that has them now.
 
     Args:
         latest: by key, the last version's `content_hash` and `source`.
-        forgotten: documents that `forgotten_query` finds for the batch.
-        configured: names of the sources that keep what they have.
+        forgotten: the documents that `forgotten_query` finds for the batch.
+        configured: names of the sources that keep their articles.
         extra: by key, further fields of the article's document.
     """
     allowed, left_out = _allowed(batch, forgotten)
@@ -74,7 +74,7 @@ def writes_for(
 
 
 def _allowed(batch: Iterable[Article], forgotten: Iterable[Mapping[str, Any]]) -> tuple[list[Article], int]:
-    """The articles that may be stored, and how many may not."""
+    """The articles that may be stored, and the number of the others."""
     gone = {value for each in forgotten for value in (each["_id"], *each.get("texts", ()))}
     allowed, left_out = [], set()
     for article in batch:
@@ -86,13 +86,13 @@ def _allowed(batch: Iterable[Article], forgotten: Iterable[Mapping[str, Any]]) -
 
 
 def _of_its_source(article: Article, former: Mapping[str, Any] | None, configured: Collection[str]) -> Article:
-    """The article with the source that keeps it."""
+    """The article, with the source that it stays with."""
     stays = former is not None and former["source"] in configured
     return replace(article, source=former["source"]) if former and stays else article
 
 
 def _news(article: Article, former: Mapping[str, Any] | None) -> str:
-    """What an article brings beside its last version: it is `new`, its text `changed`, its source `moved`, or `nothing`."""
+    """Compare an article with its last version: `new`, `changed` text, `moved` source, or `nothing`."""
     if former is None:
         return "new"
     if former["content_hash"] != article.content_hash:
@@ -101,13 +101,13 @@ def _news(article: Article, former: Mapping[str, Any] | None) -> str:
 
 
 def _version(article: Article, time: datetime) -> UpdateOne:
-    """Adds the version that holds from this time; done twice, it adds one."""
+    """Adds the version valid from this time. Idempotent."""
     document = {**asdict(article), "content_hash": article.content_hash, "valid_to": None}
     return UpdateOne({"key": article.key, "valid_from": time}, {"$setOnInsert": document}, upsert=True)
 
 
 def _state(article: Article, further: Mapping[str, Any]) -> UpdateOne:
-    """Sets the article's one document in `articles`."""
+    """Sets the article's document in `articles`."""
     state = {"source": article.source, "content_hash": article.content_hash, "fetched": article.fetched, **further}
     first = {"url": article.url, "first_fetched": article.fetched}
     return UpdateOne({"_id": article.key}, {"$set": state, "$setOnInsert": first}, upsert=True)

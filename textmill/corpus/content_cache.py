@@ -1,7 +1,7 @@
-"""Values kept by content from run to run, so that a run computes only what is new.
+"""Cache of computed values by content hash, so that a run computes only what is new.
 
-One SQLite file for each way to compute a value; several processes of one machine may share it, and it may be deleted at
-any time. Nothing depends on it: where a file is damaged, locked, or cannot be read or written, its values are absent.
+There is one SQLite file per algorithm. Processes of one machine may share it, and you may delete it at any time. If a
+file is damaged, locked, unreadable or unwritable, its values count as absent.
 """
 
 import hashlib
@@ -23,10 +23,10 @@ _FORMAT = "2"  # of the files; 2: values have checksums
 
 
 class ContentCache:
-    """The values of one way to compute them, by content hash (hex digits)."""
+    """The cached values of one algorithm, by content hash (hex digits)."""
 
     def __init__(self, folder: Path, way: str) -> None:
-        """Open or make the file of values that were computed in this way; `way` names the algorithm and its version."""
+        """Open or create the file for an algorithm; `way` names the algorithm and its version."""
         digest = hashlib.sha256(f"{_FORMAT}\0{way}".encode()).hexdigest()
         self.path = folder / f"{digest[:32]}.sqlite"
         self._database: sqlite3.Connection | None = None
@@ -51,18 +51,18 @@ class ContentCache:
 
     @contextmanager
     def _harmless(self) -> Iterator[None]:
-        """Go on without the file when something is wrong with it; a damaged one is removed, so that the next is sound."""
+        """On an error, continue without the file. A damaged file is deleted, so that the next run starts a new one."""
         try:
             yield
         except (OSError, sqlite3.Error) as error:
-            progress.note(f"Nothing more is kept in {self.path.parent} in this step ({error}).")
+            progress.note(f"The cache in {self.path.parent} is off for the rest of this step ({error}).")
             self.close()
             if _damaged(error):
                 with suppress(OSError):
                     _remove(self.path)
 
     def get(self, contents: Iterable[str]) -> dict[str, bytes]:
-        """The values of those contents that are here, at most CONTENTS_AT_ONCE; a damaged value is not."""
+        """The cached values of these contents, at most CONTENTS_AT_ONCE. Damaged values are absent."""
         wanted = [bytes.fromhex(content) for content in contents]
         found: dict[str, bytes] = {}
         with self._harmless():
@@ -75,7 +75,7 @@ class ContentCache:
         return found
 
     def put(self, values: Mapping[str, bytes]) -> None:
-        """Keep the values of these contents."""
+        """Cache the values of these contents."""
         keyed = ((bytes.fromhex(content), value) for content, value in values.items())
         rows = [(content, _checksum(content, value) + value) for content, value in keyed]
         with self._harmless():
@@ -86,7 +86,7 @@ class ContentCache:
                 self._database.execute("COMMIT")
 
     def prune(self, limit: int) -> None:
-        """Bring the folder down to so many bytes: files of other ways go first, then this one's oldest contents."""
+        """Evict down to `limit` bytes: other algorithms' files first, then this one's oldest entries."""
         with self._harmless():
             if self._database:
                 self._prune(self._database, limit)
@@ -107,7 +107,7 @@ class ContentCache:
                 return
 
     def close(self) -> None:
-        """Let go of the file; from then on nothing is here and nothing is kept."""
+        """Close the file. After that the cache is empty and stores nothing."""
         if self._database:
             with suppress(sqlite3.Error):
                 self._database.close()
@@ -116,24 +116,24 @@ class ContentCache:
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """Where values are kept from run to run, and how many bytes of them; no bytes: nowhere."""
+    """The cache's folder and its limit in bytes; 0 turns it off."""
 
     folder: str = ""
     limit: int = 0
 
     def open(self, way: str) -> ContentCache | None:
-        """The values that were computed in this way; None where none are kept."""
+        """Open the cache of this algorithm; None if it is off."""
         return ContentCache(Path(self.folder), way) if self.limit else None
 
     def prune(self, way: str) -> None:
-        """Bring the folder down to its bytes; what was not computed in this way goes first."""
+        """Evict down to the limit, other algorithms' values first."""
         if opened := self.open(way):
             opened.prune(self.limit)
             opened.close()
 
 
 def _share(database: sqlite3.Connection) -> None:
-    """Let processes read while one writes. SQLite does not wait for its turn where several make a file at once."""
+    """Allow reads during a write. SQLite does not wait if several processes create a file at once."""
     for left in reversed(range(_TRIES)):
         try:
             database.execute("PRAGMA journal_mode = WAL")
@@ -149,7 +149,7 @@ def _checksum(content: bytes, value: bytes) -> bytes:
 
 
 def _used(database: sqlite3.Connection) -> int:
-    """Bytes of pages in use: a file keeps those that were freed, and fills them again."""
+    """Bytes of pages in use. The file keeps freed pages and reuses them."""
     pages, free, size = (
         database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
     )
@@ -157,7 +157,7 @@ def _used(database: sqlite3.Connection) -> int:
 
 
 def _damaged(error: BaseException) -> bool:
-    """Whether a file is malformed or no database: SQLite's other errors are of classes derived from this one."""
+    """Whether the file is damaged or not a database. SQLite's other errors are subclasses of this one."""
     return type(error) is sqlite3.DatabaseError
 
 

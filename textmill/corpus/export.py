@@ -1,8 +1,8 @@
-"""From a snapshot of articles to Examples: the Beam pipeline of ExportArticles.
+"""The Beam pipeline of ExportArticles: a snapshot's articles to Examples.
 
-Three passes over key ranges, in any number of workers: read each range from the store and set its articles and what
-tells them apart aside; find the copies; write the rest to their splits. Only the numbers of ranges go through Beam;
-texts go from file to file, one at a time. Beam's workers import this module, so it imports neither TensorFlow nor TFX.
+It makes three passes over key ranges, in any number of workers: read each range from the store into a file, with its
+articles' signatures; find the duplicates; write the rest to their splits. Only range numbers go through Beam; texts go
+from file to file, one at a time. Beam's workers import this module, so it imports neither TensorFlow nor TFX.
 """
 
 import itertools
@@ -36,10 +36,10 @@ _MOST_EVALUATED = 0.2  # of the articles, where eval_articles asks for more than
 
 
 class Articles(Protocol):
-    """What an export reads from; textmill.articles.ArticleStore is one."""
+    """The interface of an export's source; textmill.articles.ArticleStore has it."""
 
     def read(self, snapshot: Snapshot, keys: tuple[str, str]) -> Iterator[Article]:
-        """Stream the articles in a half-open range of keys, in their order."""
+        """Stream the articles in a half-open range of keys, in key order."""
 
 
 OpenStore = Callable[[], Articles]
@@ -47,7 +47,7 @@ OpenStore = Callable[[], Articles]
 
 @dataclass(frozen=True)
 class ExportFacts:
-    """What ExportArticles read and wrote."""
+    """The result of ExportArticles."""
 
     snapshot: int
     digest: str
@@ -60,11 +60,11 @@ class ExportFacts:
 
 
 def split_of(key: str, eval_percent: float, validation_percent: float) -> str:
-    """The split an article belongs to for good, from the last eight hex digits of its key.
+    """An article's permanent split, from the last eight hex digits of its key.
 
-    `eval` takes the lowest numbers and `validation` the highest, so that a change of one share moves no article into
-    or out of the other; both are less than half. The first digits of a key choose its range, so a split is spread
-    evenly over all ranges.
+    `eval` takes the lowest numbers and `validation` the highest, both less than half. So a change of one share moves no
+    article into or out of the other. The first digits of a key choose its range, so each split is spread evenly over
+    all ranges.
     """
     return _split(_place(key), eval_percent / 100, validation_percent / 100)
 
@@ -82,7 +82,7 @@ def _split(place: float, evaluated: float, validated: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What every worker is told."""
+    """The export's settings for every worker."""
 
     open_store: OpenStore
     snapshot: Snapshot
@@ -93,7 +93,7 @@ class _Plan:
 
     @property
     def ranges(self) -> int:
-        """A power of two, so that a corpus that grows keeps its ranges until it has doubled."""
+        """A power of two, so that a growing corpus keeps its ranges until it has doubled."""
         return 1 << max(0, (self.snapshot.articles - 1) // _ARTICLES_A_RANGE).bit_length()
 
     @property
@@ -106,7 +106,7 @@ class _Plan:
 
 
 class _Aside(NamedTuple):
-    """What is to be known of an article that was set aside, without reading it again."""
+    """The facts of a saved article that are needed without reading it again."""
 
     place: float  # which decides its split
     source: str
@@ -119,7 +119,7 @@ class _Aside(NamedTuple):
 
 
 class SetAside(beam.DoFn):
-    """A key range -> its admitted articles in a file, with their marks; gives each part of the buckets to be joined."""
+    """A key range -> a file of its selected articles with their signatures; emits each part of the buckets to join."""
 
     def __init__(self, plan: _Plan) -> None:
         self._plan = plan
@@ -158,7 +158,7 @@ class SetAside(beam.DoFn):
 
 
 class FindCopies(beam.DoFn):
-    """A part of the buckets, once all ranges have been set aside -> every range."""
+    """A part of the buckets, after all ranges are saved -> every range."""
 
     def __init__(self, plan: _Plan) -> None:
         self._plan = plan
@@ -170,7 +170,7 @@ class FindCopies(beam.DoFn):
 
 
 class WriteSplits(beam.DoFn):
-    """A key range, once all copies are known -> its articles in their splits, and its counts."""
+    """A key range, after all duplicates are known -> its articles in their splits, and its counts."""
 
     def __init__(self, plan: _Plan) -> None:
         self._plan = plan
@@ -213,12 +213,12 @@ def export_articles(
     selection: Selection,
     cache: Cache | None = None,
 ) -> ExportFacts:
-    """Write a snapshot's articles as gzipped TFRecords of tf.Example under `out/Split-train`, and so on for each split.
+    """Write a snapshot's articles as gzipped TFRecords of tf.Example under `out/Split-NAME` for each split.
 
-    `out` is on a disk that all of Beam's workers share; `cache` has the signatures of articles that former runs read.
+    `out` is on a disk that all Beam workers share; `cache` has the signatures from earlier runs.
 
     Raises:
-        UserError: the store no longer holds what the snapshot recorded, or a split would be empty.
+        UserError: the store no longer has the snapshot's articles, or a split would be empty.
     """
     bands = Bands.for_threshold(selection.near_duplicates)
     kept = cache if cache and bands.count else Cache()
@@ -273,7 +273,7 @@ def _evaluated(plan: _Plan, number: int) -> float:
 
 
 def _example(article: Article, content_hash: str) -> bytes:
-    """An article as a serialised tf.Example."""
+    """The article as a serialised tf.Example."""
     return tfrecords.encode_example(
         {
             "url": article.url,
@@ -301,8 +301,8 @@ def _facts(plan: _Plan) -> ExportFacts:
             shards[split] |= listed
     if digest_of([digest]) != plan.snapshot.digest:
         raise UserError(
-            f"The store no longer holds what snapshot {plan.snapshot.number} recorded ({plan.snapshot.articles} "
-            f"articles, now {totals['read']}); run again to take a fresh snapshot."
+            f"The store no longer has the articles of snapshot {plan.snapshot.number} (then {plan.snapshot.articles} "
+            f"articles, now {totals['read']}); run again to take a new snapshot."
         )
 
     def group(prefix: str) -> dict[str, int]:
@@ -327,8 +327,8 @@ def _facts(plan: _Plan) -> ExportFacts:
 def _too_small(read: int, articles: dict[str, int], left_out: dict[str, int]) -> str:
     reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
     return (
-        f"The corpus is too small to split: of {read} articles {articles['train']} are for training, "
-        f"{articles['validation']} to choose the best step by and {articles['eval']} to judge the model by"
-        f"{f', and {reasons} were left out' if reasons else ''}; "
+        f"The corpus is too small to split: {read} articles give {articles['train']} for training, "
+        f"{articles['validation']} for validation and {articles['eval']} for evaluation"
+        f"{f' ({reasons} left out)' if reasons else ''}; "
         "crawl more sites, or change corpus.validation_percent and corpus.eval_percent."
     )

@@ -1,4 +1,4 @@
-"""Articles as ExportArticles wrote them: streamed from a split's folder, without Beam."""
+"""Stream exported articles from a split's folder, without Beam."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,12 +17,12 @@ class Exported(NamedTuple):
 
 
 def of_record(record: bytes) -> Exported:
-    """The article that a serialised tf.Example holds."""
+    """Read an article from a serialised tf.Example."""
     return Exported(*tfrecords.text_features(record, Exported._fields))
 
 
 def read(split: Path) -> Iterator[Exported]:
-    """Stream the articles of one exported split, in the order of the files that its facts name."""
+    """Stream the articles of one exported split, in the order of the files in its facts."""
     for shard in shards.of_split(split):
         yield from map(of_record, shard.read())
 

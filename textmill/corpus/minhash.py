@@ -1,4 +1,4 @@
-"""MinHash signatures (Broder 1997, by `datasketch`) of texts' five-word shingles, kept by content from run to run."""
+"""MinHash signatures of five-word shingles (Broder 1997, by `datasketch`), cached by content."""
 
 import re
 import unicodedata
@@ -23,12 +23,12 @@ _SPACE = re.compile(r"\s")
 
 
 def way() -> str:
-    """What signatures are kept under: all that their numbers depend on beside the text."""
+    """The cache key of signatures: everything besides the text that they depend on."""
     return f"signatures\0{_VERSION} {version('datasketch')} {unicodedata.unidata_version}"
 
 
 def signatures(texts: Mapping[str, str], kept: ContentCache | None) -> dict[str, NDArray[np.uint32]]:
-    """The signatures of texts, by their content hashes (hex digits); those that are not kept yet are computed and kept."""
+    """The signatures of texts, by content hash (hex digits). Missing ones are computed and cached."""
     found = {content: np.frombuffer(each, "<u4") for content, each in kept.get(texts).items()} if kept else {}
     new = {content: signature(text) for content, text in texts.items() if content not in found}
     if kept:
@@ -37,7 +37,7 @@ def signatures(texts: Mapping[str, str], kept: ContentCache | None) -> dict[str,
 
 
 def signature(text: str) -> NDArray[np.uint32]:
-    """The signature of a text's shingles, shape (128,); of a text without words all are the largest number."""
+    """The signature of a text's shingles, shape (128,). Without words, all values are the maximum."""
     from datasketch import MinHash  # not earlier: SciPy comes with it, and that takes half a second
 
     minhash = MinHash(HASHES, hashfunc=int, permutations=_permutations(), scheme="affine32")
@@ -60,7 +60,7 @@ def _permutations() -> NDArray[np.uint32]:
 
 
 def _word_hashes(text: str) -> Iterator[NDArray[np.uint32]]:
-    """Hashes of a text's words, in parts that overlap by what a shingle needs."""
+    """Hashes of a text's words, in parts that overlap by one shingle less a word."""
     rest: list[int] = []  # the last words of the part before: the first ones of shingles that reach into the next
     for part in _parts(text):
         hashes = rest + [zlib.crc32(word) for word in map(str.encode, _WORD.findall(part.lower()))]

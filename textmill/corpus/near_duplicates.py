@@ -1,10 +1,10 @@
-"""Articles that are copies of others, word for word or nearly, found with a memory that does not grow with their number.
+"""Find exact and near-duplicate articles, in memory that does not grow with the corpus.
 
-Signatures are cut into bands; articles that agree in a band are compared. What is sorted and joined are rows of 16
-bytes in files, one for each key range, never texts.
+Signatures are split into bands, and articles that agree in a band are compared. Sorting and joining work on 16-byte rows
+in files, one per key range, never on texts.
 
-An article's number is its key range's and its place in it, so numbers are in the order of keys. Of copies, the one
-with the lowest number stays.
+An article's number combines its key range and its place in it, so numbers are in key order. Of duplicates, the lowest
+number stays.
 """
 
 import mmap
@@ -40,7 +40,7 @@ def numbered(key_range: int, place: int | NDArray[np.integer]) -> Ids:
 
 @dataclass(frozen=True, slots=True)
 class Bands:
-    """How signatures are cut, for a similarity from which two articles count as one."""
+    """How to split signatures into bands, for the threshold of similarity."""
 
     threshold: float  # Jaccard similarity of shingles; above 1: only equal texts count
     rows: int
@@ -48,7 +48,7 @@ class Bands:
 
     @classmethod
     def for_threshold(cls, threshold: float) -> "Bands":
-        """The longest bands, which mean the fewest needless comparisons, in which 99% of such pairs meet."""
+        """The longest bands in which 99% of such pairs meet; longer bands need fewer comparisons."""
         if not 0 < threshold <= 1:
             return cls(2.0, 1, 0)
         fitting = [rows for rows in range(1, HASHES + 1) if 1 - (1 - threshold**rows) ** (HASHES // rows) >= _FOUND]
@@ -56,7 +56,7 @@ class Bands:
         return cls(threshold, rows, HASHES // rows)
 
     def hashes(self, signatures: NDArray[np.uint32]) -> NDArray[np.uint64]:
-        """A hash for each band, shape (articles, bands), from signatures of shape (articles, hashes)."""
+        """A hash per band, shape (articles, bands), from signatures of shape (articles, hashes)."""
         cut = signatures[:, : self.rows * self.count].reshape(len(signatures), self.count, self.rows)
         mixed = np.broadcast_to(np.arange(1, self.count + 1, dtype=np.uint64), cut.shape[:2]) * _MIX[0]
         for row in range(self.rows):
@@ -67,10 +67,10 @@ class Bands:
 
 
 class Marks:
-    """What tells one key range's articles apart, gathered while they stream by and written to two files."""
+    """Collects the signatures of one key range's articles and writes them to two files."""
 
     def __init__(self, folder: Path, key_range: int, bands: Bands, kept: ContentCache | None = None) -> None:
-        """Gather in a folder; `kept` has signatures of former runs and takes the new ones."""
+        """Collect in a folder; `kept` is the cache of signatures."""
         self._folder = folder
         self._range = key_range
         self._bands = bands
@@ -81,7 +81,7 @@ class Marks:
         self._characters = 0  # of them
 
     def add(self, content_hash: str, text: str) -> None:
-        """The next article: its content hash in hex digits, and its text."""
+        """Add an article: its content hash in hex digits, and its text."""
         self._contents.append(bytes.fromhex(content_hash)[:16])
         if not self._bands.count:
             return
@@ -98,7 +98,7 @@ class Marks:
         self._waiting, self._characters = [], 0
 
     def write(self) -> None:
-        """Write the marks in the articles' order, and the buckets they fall into in the order of their hashes."""
+        """Write the signatures in the articles' order, and their buckets in the order of hashes."""
         self._sign()
         marks = np.zeros(len(self._contents), MARK)
         marks["content"] = self._contents
@@ -117,12 +117,12 @@ class Marks:
 
 
 def parts_for(articles: int, bands: Bands) -> int:
-    """In how many parts the buckets of so many articles are joined, so that each fits into a few megabytes."""
+    """The number of parts in which to join the buckets, so that each takes a few megabytes."""
     return 1 + articles * (bands.count + 1) // (1 << 18)
 
 
 def copies_in(folder: Path, part: int, parts: int, ranges: int, threshold: float) -> None:
-    """Find the copies among the buckets whose hashes lie in one part of all, and write their numbers to a file."""
+    """Find the duplicates in one part of the buckets and write their numbers to a file."""
     low, high = (np.uint64(min((number << 64) // parts, (1 << 64) - 1)) for number in (part, part + 1))
     slices = []
     for key_range in range(ranges):
@@ -142,7 +142,7 @@ def copies_in(folder: Path, part: int, parts: int, ranges: int, threshold: float
 
 
 def _by_hash(rows: NDArray[np.void]) -> NDArray[np.void]:
-    """Rows by hash, then by number, where rows of equal hashes come by number: NumPy takes long to sort records."""
+    """Sort rows by hash. Rows of equal hashes must already be in order: NumPy sorts records slowly."""
     return rows[np.argsort(rows["hash"], kind="stable")]
 
 
@@ -153,7 +153,7 @@ def _unlike_the_one_before(values: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def _compare(folder: Path, ids: Ids, bucket: NDArray[np.intp], threshold: float) -> Iterator[NDArray[np.void]]:
-    """Compare each bucket's articles with its first; those unlike it once more among themselves, and so on."""
+    """Compare each bucket's articles with its first; repeat among those unlike it."""
     for _ in range(_ROUNDS):
         if not len(ids):
             return
@@ -173,7 +173,7 @@ def _compare(folder: Path, ids: Ids, bucket: NDArray[np.intp], threshold: float)
 
 
 def _alike(folder: Path, one: Ids, other: Ids, threshold: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which pairs have equal content, and which are as similar as the threshold asks."""
+    """Which pairs have equal content, and which reach the threshold of similarity."""
     a, b = _marks_of(folder, one), _marks_of(folder, other)
     return a["content"] == b["content"], (a["signature"] == b["signature"]).mean(axis=1) >= threshold
 
@@ -191,7 +191,7 @@ def _marks_of(folder: Path, ids: Ids) -> NDArray[np.void]:
 
 
 def copies_of(folder: Path, key_range: int, parts: int) -> dict[int, bool]:
-    """The copies among one key range's articles: place in the range -> whether it is a near one only."""
+    """The duplicates in one key range: place in the range -> whether it is only a near duplicate."""
     low, high = numbered(key_range, 0), numbered(key_range + 1, 0)
     places: dict[int, bool] = {}
     for part in range(parts):
@@ -208,14 +208,14 @@ def _file(folder: Path, number: int, what: str) -> Path:
 
 
 def _write(path: Path, array: NDArray[np.void]) -> None:
-    """Write an array so that a file that is there is whole, whichever other worker does the same work meanwhile."""
+    """Write an array atomically: an existing file is complete, even if two workers write it."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     partial.write_bytes(array.tobytes())
     partial.replace(path)
 
 
 def _mapped(path: Path, kind: np.dtype[np.void]) -> NDArray[np.void]:
-    """What `_write` wrote, read where it is used. Each part looks into each range: NumPy's format takes longer to open."""
+    """Map an array that `_write` wrote. Each part opens every range, and NumPy's format opens slower."""
     with path.open("rb") as file:
         if not os.fstat(file.fileno()).st_size:
             return np.empty(0, kind)

@@ -1,7 +1,7 @@
-"""A plain text file as what FineTune reads, without Beam: windows of tokens, and the text itself for the index.
+"""Convert a plain text file to FineTune's input without Beam: token windows and texts.
 
-The first part of the file is trained on and the rest held out, as nanoGPT splits its texts. `<|endoftext|>` in the file
-ends a document. The file is streamed: memory does not grow with it.
+The first part of the file is for training, the rest is held out, as in nanoGPT. `<|endoftext|>` in the file ends a
+document. The file is streamed: memory use does not grow with it.
 """
 
 import gzip
@@ -26,7 +26,7 @@ _TOPICS = ("",)  # a plain text has no titles
 
 @dataclass(frozen=True, slots=True)
 class TextFile:
-    """A text file in UTF-8, and where its held-out part begins."""
+    """A UTF-8 text file, and the start of its held-out part."""
 
     path: Path
     boundary: int  # characters before it
@@ -36,22 +36,22 @@ class TextFile:
         """Measure a file.
 
         Raises:
-            UserError: it is absent, is not UTF-8, or is too short to hold anything out.
+            UserError: it is absent, not UTF-8, or too short to hold out a part.
         """
         try:
             with _reading(path) as file:
                 characters = sum(map(len, iter(lambda: file.read(_PIECE), "")))
         except FileNotFoundError:
-            raise UserError(f"There is no text at {path}; name a file with --text.") from None
+            raise UserError(f"{path} does not exist; name a text file with --text.") from None
         except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{path} cannot be read as UTF-8 text ({error}); name a plain text file.") from None
+            raise UserError(f"{path} is not UTF-8 text ({error}); name a plain text file.") from None
         boundary = int(characters * (1 - held_out_percent / 100))
         if not 0 < boundary < characters:
-            raise UserError(f"{path} has {characters} characters, too few to learn from; name a longer text.")
+            raise UserError(f"{path} has {characters} characters, too few to train on; name a longer text.")
         return cls(path, boundary)
 
     def pieces(self, split: str) -> Iterator[tuple[str, bool]]:
-        """The text of `train` or `validation` in pieces, each with whether a document ends after it."""
+        """The text of `train` or `validation` in pieces, and whether a document ends after each."""
         with _reading(self.path) as file:
             if split == "train":
                 yield from _pieces(file, self.boundary)
@@ -61,7 +61,7 @@ class TextFile:
                 yield from _pieces(file, None)
 
     def sample(self) -> Iterator[str]:
-        """Text of the training part to make a tokenizer from, up to a bound."""
+        """Training text for the tokenizer, up to a limit."""
         size = 0
         for text, _ in self.pieces("train"):
             size += len(text)
@@ -75,7 +75,7 @@ def _reading(path: Path) -> TextIO:
 
 
 def _blocks(file: TextIO, limit: int | None) -> Iterator[str]:
-    """What is left of a file, or its next `limit` characters."""
+    """The rest of a file, or its next `limit` characters."""
     while block := file.read(_PIECE if limit is None else min(_PIECE, limit)):
         yield block
         if limit is not None:
@@ -95,7 +95,7 @@ def _pieces(file: TextIO, limit: int | None) -> Iterator[tuple[str, bool]]:
 
 
 def _cut(text: str) -> int:
-    """Where a text may be cut so that GPT-2's tokenizer makes the same tokens of both parts: before a line or a word."""
+    """The place to cut a text without changing its tokens in GPT-2's tokenizer: before a line or a word."""
     for mark, after in (("\n", 1), (" ", 0)):
         place = text.rfind(mark, len(text) // 2)
         while place > 0:
@@ -108,7 +108,7 @@ def _cut(text: str) -> int:
 
 @dataclass(slots=True)
 class _Counts:
-    """What was written of each split."""
+    """The counts of each split."""
 
     articles: dict[str, int] = field(default_factory=dict)
     bytes: dict[str, int] = field(default_factory=dict)
@@ -118,7 +118,7 @@ class _Counts:
 
 
 def prepare(text: TextFile, tokenizer: Tokenizer, window: int, windows: Path, articles: Path) -> int:
-    """Write the folders that `fine_tune` takes; returns how many tokens there are to train on.
+    """Write the folders that `fine_tune` reads. Returns the number of training tokens.
 
     Raises:
         UserError: the text does not fill one window.
@@ -131,7 +131,7 @@ def prepare(text: TextFile, tokenizer: Tokenizer, window: int, windows: Path, ar
         _write(text, split, tokenizer, windows / f"Split-{split}", articles / f"Split-{split}", counts, digest)
     if counts.tokens["train"] <= window or counts.tokens["validation"] < 2:
         raise UserError(
-            f"{text.path} gives {counts.tokens['train']} tokens to train on and {counts.tokens['validation']} to hold out, too "
+            f"{text.path} gives {counts.tokens['train']} training tokens and {counts.tokens['validation']} held-out tokens, too "
             f"few for a window of {window}; name a longer text, or make model.window smaller."
         )
     facts = {

@@ -1,4 +1,4 @@
-"""From Examples to token windows: the Beam pipeline of Preprocess.
+"""The Beam pipeline of Preprocess: Examples to token windows.
 
 Beam's workers import this module, so it imports neither TensorFlow nor TFX.
 """
@@ -35,7 +35,7 @@ Tokens = NDArray[np.uint32]
 
 
 def tokenizer_sample(split: Path, characters: int = _SAMPLE_CHARACTERS) -> Iterator[str]:
-    """Documents of a split to train a tokenizer on, up to a bound of text."""
+    """Documents of a split to train a tokenizer on, up to a limit of text."""
     left = characters
     for article in exported_articles.read(split):
         text = document(article.title, article.text)[:left]
@@ -46,7 +46,7 @@ def tokenizer_sample(split: Path, characters: int = _SAMPLE_CHARACTERS) -> Itera
 
 
 def windows_of(documents: Iterable[Tokens], window: int, end: int) -> Iterator[Tokens]:
-    """Join documents by the end token and cut the stream into windows: no token is lost or repeated.
+    """Join documents with the end token and split the stream into windows. No token is lost or repeated.
 
     Only the last window can be shorter.
     """
@@ -65,7 +65,7 @@ def windows_of(documents: Iterable[Tokens], window: int, end: int) -> Iterator[T
 
 
 class PackShard(beam.DoFn):
-    """A file of articles -> a file of token windows beside the others of its split, and its counts."""
+    """A file of articles -> a file of token windows in its split, and its counts."""
 
     def __init__(self, tokenizer_file: str, window: int, out: str, work: str, files: int, cache: Cache) -> None:
         self._tokenizer_file = tokenizer_file
@@ -113,13 +113,13 @@ class PackShard(beam.DoFn):
 
 
 def _batches(shard: Shard) -> Iterator[dict[str, bytes]]:
-    """Articles' records by content hash, a bounded amount at a time; an export holds each content once."""
+    """Articles' records by content hash, in bounded batches. An export has each content once."""
     batch: dict[str, bytes] = {}
     size = 0
     for record in shard.read():
         content = tfrecords.text_feature(record, "content_hash")
         if not content:
-            raise TextmillError(f"{shard.path} has an article without its content hash; run ExportArticles again.")
+            raise TextmillError(f"{shard.path} has an article without a content hash; run ExportArticles again.")
         batch[content] = record
         size += len(record)
         if size >= _BATCH_BYTES or len(batch) == CONTENTS_AT_ONCE:
@@ -132,10 +132,10 @@ def _batches(shard: Shard) -> Iterator[dict[str, bytes]]:
 def preprocess(
     pipeline: beam.Pipeline, examples: Path, out: Path, tokenizer: Tokenizer, window: int, cache: Cache | None = None
 ) -> dict[str, Any]:
-    """Tokenise what FineTune reads into windows under `out`, with the tokenizer and the facts of both steps beside them.
+    """Tokenise the articles into windows under `out`, with the tokenizer and the facts of both steps.
 
     Returns:
-        The facts: those of the export, and `tokens` per split, `tokenised` (articles that were not in the cache),
+        The facts: those of the export, and `tokens` per split, `tokenised` (articles that were not cached),
         `vocabulary`, `window`, `topics`.
     """
     work = out / "work"
@@ -169,7 +169,7 @@ def preprocess(
     if facts["tokens"]["train"] <= window or facts["tokens"]["validation"] < 2:
         raise UserError(
             f"The corpus is too small to train on: {facts['tokens']['train']} tokens do not fill one window of {window}; "
-            "crawl more or make model.window smaller."
+            "crawl more articles or make model.window smaller."
         )
     write_beside(out / FACTS_FILE, json.dumps(facts, indent=1))
     return dict(facts)

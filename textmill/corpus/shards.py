@@ -1,6 +1,6 @@
-"""An artifact's shards: its facts name each with its count and its digest, and no other file of the folder is read.
+"""An artifact's shards, listed in its facts with count and digest; other files are ignored.
 
-A folder may hold files of an earlier life: pipeline metadata that was lost counts executions from 1 again.
+A folder can contain files from earlier metadata: after a loss, executions count from 1 again.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ Listing = dict[str, dict[str, Any]]  # of one split: name -> records and sha256,
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One file of TFRecords, as the facts of its artifact describe it."""
+    """One file of TFRecords, as described in its artifact's facts."""
 
     path: Path
     records: int
@@ -29,69 +29,69 @@ class Shard:
 
     @classmethod
     def written(cls, path: Path, records: int) -> "Shard":
-        """A file that has just been written, with so many records in it."""
+        """Describe a newly written file with this number of records."""
         return cls(path, records, _sha256(path))
 
     def check(self) -> Path:
-        """The file, once its digest has been compared.
+        """The file, after its digest was verified.
 
         Raises:
-            TextmillError: it is absent, or another one.
+            TextmillError: the file is absent or differs.
         """
         if not self.path.is_file():
             raise _wrong(self.path, "is missing")
         if _sha256(self.path) != self.sha256:
-            raise _wrong(self.path, f"is not the file that {FACTS_FILE} beside it names")
+            raise _wrong(self.path, f"differs from the digest in {FACTS_FILE}")
         return self.path
 
     def read(self) -> Iterator[bytes]:
-        """Stream the records of the file, checked and counted.
+        """Stream the file's records; verify and count them.
 
         Raises:
-            TextmillError: as `check`, or it holds more or fewer records.
+            TextmillError: as `check`, or the number of records differs.
         """
         count = 0
         for count, record in enumerate(tfrecords.read_records(self.check()), start=1):  # noqa: B007
             yield record
         if count != self.records:
-            raise _wrong(self.path, f"holds {count} records where {FACTS_FILE} says {self.records}")
+            raise _wrong(self.path, f"has {count} records, but {FACTS_FILE} says {self.records}")
 
 
 def listing(shards: Iterable[Shard]) -> Listing:
-    """Shards of one split as facts.json holds them."""
+    """One split's shards in the form of facts.json."""
     return {shard.path.name: {"records": shard.records, "sha256": shard.sha256} for shard in shards}
 
 
 def of_split(split: Path) -> list[Shard]:
-    """The shards of a split's folder that the facts beside it name, in the order of their names.
+    """The shards of a split's folder listed in its facts, in the order of their names.
 
     Raises:
-        TextmillError: the facts are absent, or name none.
+        TextmillError: the facts are absent or list no shard.
     """
     try:
         facts = json.loads((split.parent / FACTS_FILE).read_text(encoding="utf-8"))
         listed: Listing = facts["shards"][split.name.removeprefix("Split-")]
         return [Shard(split / name, each["records"], each["sha256"]) for name, each in sorted(listed.items())]
     except (OSError, ValueError, KeyError, TypeError):
-        raise _wrong(split, f"has no {FACTS_FILE} beside it that names its files") from None
+        raise _wrong(split, f"has no {FACTS_FILE} that lists its files") from None
 
 
 def facts_digest(artifact: Path) -> str:
-    """SHA-256 of an artifact's facts, and so of all that it holds; the pipeline's metadata records it."""
+    """SHA-256 of an artifact's facts, and so of its content. The pipeline's metadata records it."""
     return _sha256(artifact / FACTS_FILE)
 
 
 def check_facts(artifact: Path, recorded: str) -> Path:
-    """The artifact, once its facts have been compared with the digest that the pipeline's metadata recorded.
+    """The artifact, after its facts were verified against the digest in the pipeline's metadata.
 
     Args:
-        recorded: empty where nothing was recorded.
+        recorded: the digest in the metadata; empty if none.
 
     Raises:
-        TextmillError: the folder has been written again since, by a run that this metadata does not know.
+        TextmillError: the folder was overwritten by a run that is not in this metadata.
     """
     if recorded and (not (artifact / FACTS_FILE).is_file() or facts_digest(artifact) != recorded):
-        raise _wrong(artifact, "is not what the pipeline's metadata recorded")
+        raise _wrong(artifact, "differs from the digest in the pipeline's metadata")
     return artifact
 
 

@@ -1,9 +1,9 @@
-"""tf.Example records in TFRecord files, read and written without importing TensorFlow.
+"""Read and write tf.Example records in TFRecord files, without importing TensorFlow.
 
 Formats: TFRecord framing (little-endian uint64 length, masked CRC-32C of it, payload, masked CRC-32C of that),
 gzip around the whole file where its name ends in `.gz`; the payload is a `tensorflow.Example` protocol buffer
-(tensorflow/core/example/example.proto). Beam workers and the serving side read them in milliseconds, where
-importing TensorFlow costs 10 to 20 seconds.
+(tensorflow/core/example/example.proto). Importing TensorFlow would
+take Beam workers and the server 10 to 20 seconds.
 """
 
 import os
@@ -28,7 +28,7 @@ _CRC = struct.Struct("<I")
 
 
 def _example_class() -> Any:
-    """A message class wire-compatible with `tensorflow.Example`, in a package name of our own so both can be loaded."""
+    """A message class wire-compatible with `tensorflow.Example`. Its own package name lets both be loaded."""
     field = descriptor_pb2.FieldDescriptorProto
     package = "textmill.corpus.tfrecords"
     file = descriptor_pb2.FileDescriptorProto(name="textmill/example.proto", package=package, syntax="proto3")
@@ -37,7 +37,7 @@ def _example_class() -> Any:
         return file.message_type.add(name=name)
 
     def add(to: descriptor_pb2.DescriptorProto, name: str, number: int, of: str, **more: Any) -> None:
-        """A field whose values are messages of a type."""
+        """A field whose values are messages of this type."""
         more = {"label": field.LABEL_OPTIONAL, **more}
         to.field.add(name=name, number=number, type=field.TYPE_MESSAGE, type_name=f".{package}.{of}", **more)
 
@@ -66,7 +66,7 @@ Feature = str | bytes | Sequence[int]
 
 
 def encode_example(features: Mapping[str, Feature]) -> bytes:
-    """Serialise one tf.Example: strings (UTF-8) and bytes become a bytes list of one, integers an int64 list."""
+    """Serialise one tf.Example. Strings (UTF-8) and bytes become a one-item bytes list, integers an int64 list."""
     example = _Example()
     # keys in sorted order: equal features give equal bytes, so equal inputs give equal files
     for name in sorted(features):
@@ -82,9 +82,9 @@ def encode_example(features: Mapping[str, Feature]) -> bytes:
 
 
 def encode_integers(name: str, integers: NDArray[np.integer]) -> bytes:
-    """Serialise a tf.Example of one int64 feature, shape (n,), to the bytes that `encode_example` gives, in half its time.
+    """Serialise a tf.Example of one int64 feature, shape (n,): same bytes as `encode_example`, in half the time.
 
-    The message class takes one Python integer after the other.
+    The message class takes Python integers one by one.
     """
     packed = _field(1, _varints(integers.astype(np.uint64))) if len(integers) else b""
     entry = _field(1, name.encode()) + _field(2, _field(3, packed))  # 3: `int64_list` of a Feature
@@ -92,7 +92,7 @@ def encode_integers(name: str, integers: NDArray[np.integer]) -> bytes:
 
 
 def _field(number: int, payload: bytes) -> bytes:
-    """A protocol buffer's field of bytes: number and kind, length, payload."""
+    """A protocol buffer's bytes field: number and kind, length, payload."""
     head, left = bytearray([number << 3 | 2]), len(payload)
     while left > 0x7F:
         head.append(left & 0x7F | 0x80)
@@ -102,7 +102,7 @@ def _field(number: int, payload: bytes) -> bytes:
 
 
 def _varints(left: NDArray[np.uint64]) -> bytes:
-    """Numbers in base 128, lowest digits first; the eighth bit of a digit says that more follow."""
+    """Varints: base 128, lowest digits first; a digit's eighth bit means that more follow."""
     digits = -(-int(left.max(initial=1)).bit_length() // 7)
     coded = np.empty((len(left), digits), np.uint8)
     there = np.ones(coded.shape, bool)
@@ -116,12 +116,12 @@ def _varints(left: NDArray[np.uint64]) -> bytes:
 
 
 def text_feature(record: bytes, name: str) -> str:
-    """The named bytes feature of a serialised tf.Example, as text; empty where the record lacks it."""
+    """The named bytes feature of a serialised tf.Example, as text; empty if absent."""
     return text_features(record, [name])[0]
 
 
 def text_features(record: bytes, names: Iterable[str]) -> list[str]:
-    """The named bytes features of a serialised tf.Example, as text; empty where the record lacks one."""
+    """The named bytes features of a serialised tf.Example, as text; empty if absent."""
     features = _Example.FromString(record).features.feature
     lists = (features[name].bytes_list.value if name in features else () for name in names)
     return [values[0].decode() if values else "" for values in lists]
@@ -144,10 +144,10 @@ def frame(payload: bytes) -> bytes:
 
 
 def read_records(path: Path) -> Iterator[bytes]:
-    """Stream the payloads of one TFRecord file, checking every checksum.
+    """Stream the payloads of one TFRecord file and verify all checksums.
 
     Raises:
-        TextmillError: the file is truncated or a checksum fails; the file and the byte offset (before compression) are named.
+        TextmillError: the file is truncated or a checksum fails. The message names the uncompressed byte offset.
     """
     opener = igzip.open if path.suffix == ".gz" else open
     offset = 0
@@ -172,17 +172,17 @@ def read_records(path: Path) -> Iterator[bytes]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[Callable[[bytes], object]]:
-    """Write a TFRecord file: gives what takes the next payload. See `writing_frames`."""
+    """Context manager: a function that writes the next payload to a TFRecord file. See `writing_frames`."""
     with writing_frames(path) as write:
         yield lambda payload: write(frame(payload))
 
 
 @contextmanager
 def writing_frames(path: Path) -> Iterator[Callable[[bytes], object]]:
-    """Write a TFRecord file: gives what takes the next record, as `frame` makes it.
+    """Context manager: a function that writes the next record, made by `frame`, to a TFRecord file.
 
-    The file is written beside its place and renamed when all went well, whichever other worker does the same work
-    meanwhile. It is compressed where its name ends in `.gz`. Equal records give equal bytes.
+    The file is written under a temporary name and renamed on success, so several workers may write the same file. It is
+    compressed if its name ends in `.gz`. Equal records give equal bytes.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:

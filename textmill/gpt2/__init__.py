@@ -1,1 +1,1 @@
-"""The language model: tokenizer, training, evaluation and the directory that serving loads."""
+"""GPT-2: architecture, tokenizers, file formats and the verbatim index."""

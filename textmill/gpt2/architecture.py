@@ -1,11 +1,11 @@
-"""GPT-2's shape, in plain numbers that need no framework to read."""
+"""GPT-2's sizes as plain numbers, without a framework."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """The sizes that fix every tensor of a GPT-2 (Radford et al. 2019, table 2)."""
+    """The sizes of a GPT-2 (Radford et al. 2019, table 2). They determine every tensor's shape."""
 
     vocabulary: int  # tokens
     window: int  # positions, in tokens
@@ -15,7 +15,7 @@ class Architecture:
 
     @property
     def parameters(self) -> int:
-        """Weights in all; the output matrix is the token embedding's, so it counts once."""
+        """The number of weights. The output matrix is the token embedding and counts once."""
         per_layer = 12 * self.width**2 + 13 * self.width
         return (self.vocabulary + self.window) * self.width + self.layers * per_layer + 2 * self.width
 
@@ -32,6 +32,6 @@ OLD_NAMES = {"117M": "124M", "345M": "355M"}
 
 
 def of_size(name: str, vocabulary: int = GPT2_VOCABULARY, window: int = 1024) -> Architecture:
-    """The architecture of one of OpenAI's published sizes, by its present or its former name."""
+    """The architecture of one of OpenAI's published sizes, by its current or old name."""
     layers, heads, width = SIZES[OLD_NAMES.get(name, name)]
     return Architecture(vocabulary, window, layers, heads, width)

@@ -1,4 +1,4 @@
-"""The form of a document: its title, an empty line, its text, then the end token. One writes what one has read."""
+"""The form of a document in training and generation: title, empty line, text, end token."""
 
 import re
 
@@ -9,16 +9,16 @@ _SENTENCE_END = re.compile(r"""[.!?…]+["'”’»)\]]*(?=\s|$)|[。！？]+[�
 
 
 def document(title: str, text: str) -> str:
-    """The document as a model reads it; the end token follows."""
+    """The document as the model reads it, without the end token."""
     return f"{title}\n\n{text}"
 
 
 def topic_prompt(tokenizer: Tokenizer, topic: str) -> list[int]:
-    """The tokens after which a model writes an article on a topic.
+    """The prompt's tokens for an article on a topic.
 
-    An end token stands before them, as one stands before every document in training. GPT-2's tokenizer makes one
-    token of two line ends at the end of a text but two tokens of them before a word, so the prompt is cut out of a
-    longer text: the model then sees the tokens that it saw in training.
+    They start with an end token, like every document in training. GPT-2's tokenizer encodes two line breaks as one
+    token at the end of a text but as two tokens before a word. So the prompt is cut from a longer text: the model
+    then gets the same tokens as in training.
     """
     start = document(topic, "")
     tokens = tokenizer.encode(document(topic, "A"))[:-1]
@@ -28,6 +28,6 @@ def topic_prompt(tokenizer: Tokenizer, topic: str) -> list[int]:
 
 
 def whole_sentences(text: str) -> str:
-    """The text up to its last sentence's end; all of it where no sentence ends."""
+    """The text up to the end of its last whole sentence; all of it if no sentence ends."""
     ends = [match.end() for match in _SENTENCE_END.finditer(text)]
     return text[: ends[-1]] if ends else text

@@ -1,8 +1,8 @@
-"""Text to token numbers and back: GPT-2's own BPE, a byte-level BPE trained on the corpus, or characters.
+"""Tokenizers: GPT-2's own BPE, a byte-level BPE trained on the corpus, or characters.
 
-All three are one class over Hugging Face's `tokenizers`, and one file, `tokenizer.json`, in its format. The end token
-`<|endoftext|>` stands between documents. It never comes out of text: a page that contains these characters is
-encoded as ordinary ones.
+All three are one class over Hugging Face's `tokenizers`, stored in its format as `tokenizer.json`. The end token
+`<|endoftext|>` separates documents. Text never encodes to it: these characters in a page are encoded as ordinary
+text.
 """
 
 import json
@@ -34,7 +34,7 @@ class Tokenizer:
     """A tokenizer with an end token."""
 
     def __init__(self, tokenizer: tokenizers.Tokenizer) -> None:
-        """Wrap a tokenizer that has the end token among its special tokens."""
+        """Wrap a tokenizer whose special tokens include the end token."""
         # read text that looks like the end token as ordinary characters; the file does not keep this
         tokenizer.encode_special_tokens = True
         self._tokenizer = tokenizer
@@ -55,11 +55,11 @@ class Tokenizer:
         try:
             found = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise UserError(f"There is no tokenizer at {path}; name a folder that has a tokenizer.json.") from None
+            raise UserError(f"{path} does not exist; name a folder with a tokenizer.json.") from None
         except Exception as error:  # `tokenizers` raises nothing narrower
-            raise UserError(f"{path} is no tokenizer ({_first_line(error)}); make or fetch it again.") from error
+            raise UserError(f"{path} is not a tokenizer ({_first_line(error)}); create or fetch it again.") from error
         if found.token_to_id(END) is None:
-            raise UserError(f"The tokenizer at {path} has no token {END}; use one of a GPT-2.")
+            raise UserError(f"The tokenizer at {path} has no token {END}; use a GPT-2's tokenizer.")
         if not any(token.special and token.content == END for token in found.get_added_tokens_decoder().values()):
             found.add_special_tokens([END])
         # transformers keeps there how a batch was last cut and filled up
@@ -68,31 +68,31 @@ class Tokenizer:
         return cls(found)
 
     def save(self, path: Path) -> None:
-        """Write a `tokenizer.json`; equal tokenizers give equal bytes."""
+        """Write a `tokenizer.json`. Equal tokenizers give equal bytes."""
         write_beside(path, self._tokenizer.to_str())
 
     def encode(self, text: str) -> list[int]:
-        """The text's tokens; never the end token."""
+        """Encode a text. The result never has the end token."""
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def encode_with_spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """The text's tokens, and each one's first character and the one after its last."""
+        """Encode a text, with each token's start and stop as character offsets."""
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
         return list(encoding.ids), list(encoding.offsets)
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Each text's tokens: what `encode` gives, and faster."""
+        """Encode several texts: the tokens of `encode`, faster."""
         return [tokens.tolist() for tokens in self.encode_arrays(texts)]
 
     def encode_arrays(self, texts: Sequence[str]) -> list[NDArray[np.uint32]]:
-        """Each text's tokens, shape (tokens,), on all cores."""
+        """Encode several texts on all cores; each result has shape (tokens,)."""
         if fast := self._byte_pairs():
             return fast.encode(texts)
         encoded = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         return [np.array(encoding.ids, np.uint32) for encoding in encoded]
 
     def _byte_pairs(self) -> BytePairs | None:
-        """The same tokenizer by tiktoken, where it is one; made when first needed, as GPT-2's merges take a second."""
+        """The same tokenizer by tiktoken, if possible. Created on first use, because GPT-2's merges take 1 second."""
         if not self._asked:
             self._asked = True
             pairs = self.byte_pairs()
@@ -102,35 +102,35 @@ class Tokenizer:
         return self._fast
 
     def _is_plain(self) -> bool:
-        """Whether nothing but vocabulary and merges decides on this byte-level BPE's tokens."""
+        """Whether vocabulary and merges alone determine this byte-level BPE's tokens."""
         kinds = json.loads(self._tokenizer.to_str())
         odd = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "ignore_merges")
         added = [token.content for token in self._tokenizer.get_added_tokens_decoder().values()]
         return added == [END] and not any(kinds["model"].get(name) for name in odd)
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """The tokens' text, without end tokens; bytes that are no UTF-8 become U+FFFD."""
+        """Decode tokens, without end tokens. Bytes that are not UTF-8 become U+FFFD."""
         return str(self._tokenizer.decode(tokens, skip_special_tokens=True))
 
     def symbol(self, token: int) -> str | None:
-        """The token as the vocabulary writes it, where a character of GPT-2's stands for a byte; None for no token."""
+        """The token in the vocabulary's spelling (GPT-2's characters for bytes); None for an unknown number."""
         found = self._tokenizer.id_to_token(token)
         return None if found is None else str(found)
 
     @property
     def breaks(self) -> bool:
-        """Whether a run of line ends is a piece of its own, as in the tokenizers that are trained here."""
+        """Whether a run of line breaks is a separate piece, as in tokenizers trained by Textmill."""
         return bool(_parts(json.loads(self._tokenizer.to_str()))[:-1] == [_BREAKS])
 
     @property
     def is_gpt2s(self) -> bool:
-        """Whether GPT-2's pattern, a vocabulary and merges are all there is to it."""
+        """Whether GPT-2's pattern, vocabulary and merges fully define this tokenizer."""
         return not self.breaks and self.byte_pairs() is not None
 
     def byte_pairs(self) -> tuple[dict[str, int], list[tuple[str, str]]] | None:
-        """Vocabulary and merges, as GPT-2's two files hold them; None where this is no byte-level BPE.
+        """Vocabulary and merges in the form of GPT-2's two files; None if this is not a byte-level BPE.
 
-        The files do not say whether `breaks` holds.
+        The files do not record `breaks`.
         """
         kinds = json.loads(self._tokenizer.to_str())
         model, (*before, split) = kinds["model"], _parts(kinds)
@@ -143,13 +143,13 @@ class Tokenizer:
 
 
 def train_bpe(texts: Iterable[str], vocabulary: int) -> Tokenizer:
-    """Train a byte-level BPE (Radford et al. 2019, section 2.2) with GPT-2's pattern for words.
+    """Train a byte-level BPE (Radford et al. 2019, section 2.2) with GPT-2's word pattern.
 
-    A run of line ends is one piece, which can become one token: GPT-2's pattern splits the two before a word into two
-    equal tokens, and a small model that writes them cannot count.
+    A run of line breaks is one piece and can become one token. GPT-2's pattern splits two line breaks before a word
+    into two equal tokens, which a small model often miscounts.
 
-    The same texts give the same tokenizer, in whatever order they come. A small corpus may give fewer tokens than
-    `vocabulary`; it is at least 257, every byte and the end token.
+    The same texts in any order give the same tokenizer. A small corpus can give fewer tokens than `vocabulary`, but at
+    least 257: all bytes and the end token.
     """
     tokenizer = _byte_level(models.BPE(), breaks=True)
     trainer = trainers.BpeTrainer(
@@ -163,7 +163,7 @@ def train_bpe(texts: Iterable[str], vocabulary: int) -> Tokenizer:
 
 
 def characters(texts: Iterable[str]) -> Tokenizer:
-    """One token for each character that the texts contain; any other character becomes U+FFFD."""
+    """A tokenizer with one token per character of the texts. Other characters become U+FFFD."""
     found: set[str] = {_UNKNOWN}
     for text in texts:
         found.update(text)
@@ -176,7 +176,7 @@ def characters(texts: Iterable[str]) -> Tokenizer:
 
 
 def gpt2(directory: Path) -> Tokenizer:
-    """GPT-2's tokenizer from its two files, in Hugging Face's names or OpenAI's.
+    """Read GPT-2's tokenizer from its two files, with Hugging Face's names or OpenAI's.
 
     Raises:
         UserError: the files are absent or damaged, or have no end token.
@@ -190,7 +190,7 @@ def gpt2(directory: Path) -> Tokenizer:
         model = models.BPE.from_file(str(vocabulary), str(merges))
     except Exception as error:  # `tokenizers` raises nothing narrower
         raise UserError(
-            f"{vocabulary} and {merges.name} are no BPE ({_first_line(error)}); fetch both again."
+            f"{vocabulary} and {merges.name} are not a valid BPE ({_first_line(error)}); fetch both again."
         ) from error
     if model.token_to_id(END) is None:
         raise UserError(f"{vocabulary} has no token {END}; use the files of a GPT-2.")
@@ -200,7 +200,7 @@ def gpt2(directory: Path) -> Tokenizer:
 
 
 def of_directory(directory: Path) -> Tokenizer | None:
-    """The tokenizer that lies in a model's folder, in any of the forms that `load` and `gpt2` read, or None.
+    """Read the tokenizer in a model's folder, in any form that `load` or `gpt2` reads; None if there is none.
 
     Raises:
         UserError: its files are damaged, or have no end token.
@@ -213,15 +213,15 @@ def of_directory(directory: Path) -> Tokenizer | None:
 
 
 def choose(kind: str, vocabulary: int, base: Path | None, texts: Iterable[str]) -> Tokenizer:
-    """The tokenizer that a configuration asks for.
+    """Create the configured tokenizer.
 
     Args:
-        kind: `bpe`, `characters`, or `base`: that of the base model.
-        vocabulary: tokens of a BPE trained on the texts.
-        base: the base model's folder; None where training starts from scratch.
+        kind: `bpe`, `characters`, or `base` (the base model's).
+        vocabulary: number of tokens of a BPE trained on the texts.
+        base: the base model's folder; None for training from scratch.
 
     Raises:
-        UserError: `base`, and there is no base or it has no tokenizer.
+        UserError: kind is `base`, but there is no base or it has no tokenizer.
     """
     if kind == "bpe":
         return train_bpe(texts, vocabulary)
@@ -229,7 +229,9 @@ def choose(kind: str, vocabulary: int, base: Path | None, texts: Iterable[str]) 
         return characters(texts)
     found = of_directory(base) if base else None
     if found is None:
-        raise UserError(f"tokenizer.kind {kind} needs a base with a tokenizer; set model.base to one, or choose bpe.")
+        raise UserError(
+            f"tokenizer.kind {kind} needs a base with a tokenizer; set model.base to one, or tokenizer.kind to bpe."
+        )
     return found
 
 
@@ -243,7 +245,7 @@ def _byte_level(model: models.BPE, breaks: bool = False) -> tokenizers.Tokenizer
 
 
 def _parts(kinds: dict[str, Any]) -> list[dict[str, Any]]:
-    """The steps in which a `tokenizer.json` splits a text, at least one."""
+    """The splitting steps of a `tokenizer.json`, at least one."""
     split = kinds["pre_tokenizer"] or {}
     parts: list[dict[str, Any]] = split.get("pretokenizers") or [split]
     return parts

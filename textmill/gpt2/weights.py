@@ -1,7 +1,7 @@
-"""A GPT-2's tensors by name: which there are, their shapes, and their values before any training.
+"""A GPT-2's tensors: names, shapes and initial values.
 
-Names and layouts are those of Hugging Face's GPT2LMHeadModel. The output matrix is the token embedding's own, so it
-has no entry.
+Names and layouts are those of Hugging Face's GPT2LMHeadModel. The output matrix is the token embedding and has no
+entry of its own.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ Weights = dict[str, NDArray[np.float32]]
 
 
 def shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
-    """Every tensor's shape; matrices of linear layers are (inputs, outputs)."""
+    """Every tensor's shape. Matrices of linear layers are (inputs, outputs)."""
     width = architecture.width
     found: dict[str, tuple[int, ...]] = {
         "transformer.wte.weight": (architecture.vocabulary, width),
@@ -39,7 +39,7 @@ def shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
 
 
 def check(weights: Mapping[str, NDArray[np.float32]], architecture: Architecture) -> None:
-    """Raise TextmillError, naming the first tensor, unless all of them and no others are there in the right shape."""
+    """Raise TextmillError unless exactly these tensors have the right shapes. The message names the first wrong one."""
     expected = shapes(architecture)
     if wrong := sorted(expected.keys() ^ weights.keys()):
         problem = "is missing" if wrong[0] in expected else "is not one of this architecture's"
@@ -52,9 +52,9 @@ def check(weights: Mapping[str, NDArray[np.float32]], architecture: Architecture
 
 
 def initial(architecture: Architecture, seed: int = 1) -> Weights:
-    """GPT-2's random initialisation: normal with deviation 0.02, less where a layer adds to the residual stream.
+    """GPT-2's random initialisation: normal with deviation 0.02, lower for residual projections.
 
-    Radford et al. 2019, section 2.3: residual projections are scaled by 1/sqrt(residual layers), two in each block.
+    Radford et al. 2019, section 2.3: residual projections are scaled by 1/sqrt(residual layers), two per block.
     """
     generator = np.random.Generator(np.random.PCG64(seed))
     residual = 0.02 / np.sqrt(2 * architecture.layers)

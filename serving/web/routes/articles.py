@@ -1,4 +1,4 @@
-"""Articles: write one on a topic or from a template, look one up, list the templates."""
+"""Articles: generate one from a topic or a template, look one up, list the templates."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -26,17 +26,16 @@ from textmill.ground.errors import TextmillError
 
 
 def routes(desk: Desk, memory: Memory) -> APIRouter:
-    """The routes over one desk."""
+    """The article routes."""
     router = APIRouter(tags=["articles"])
 
     @router.post("/v1/articles", response_model=Article | ArticleList, responses=REFUSALS)
     async def write_article(order: ArticleRequest, request: Request) -> Any:
-        """Write an article on a topic, or from a template; with `n`, a list of so many.
+        """Generate an article on a topic or from a template; with `n`, a list of articles.
 
-        With `stream`, server-sent events while it is written: `start`, many `text`, then `done` with the whole
-        article, or `error`. `restart` means that the text so far is thrown away. `done` holds the article as it
-        stands, cut to whole sentences where it reached its limit, so it may be shorter than the texts before it. With
-        `n`, the data of each event has an `index`.
+        With `stream`, the response is server-sent events: `start`, many `text`, then `done` with the whole article,
+        or `error`. After `restart`, discard the text so far. `done` has the final article. At the length limit it is
+        cut to whole sentences, so it can be shorter than the streamed text. With `n`, each event has an `index`.
         """
         drafts: list[Draft] = []
         streaming = False
@@ -52,17 +51,17 @@ def routes(desk: Desk, memory: Memory) -> APIRouter:
 
     @router.get("/v1/articles/{article_id}", response_model=ArticleRecord, responses=REFUSALS)
     async def read_article(article_id: str, request: Request) -> Any:
-        """An article written lately, with what its model was made from: run, snapshot, sources."""
+        """A recent article, with the lineage of its model: run, snapshot, sources."""
         record = memory.find(article_id)
         if record is None:
             return error_answers.answer(
-                request.url.path, "not_found", f"There is no article '{article_id[:40]}' here, or not any more."
+                request.url.path, "not_found", f"Article '{article_id[:40]}' does not exist or has expired."
             )
         return record
 
     @router.get("/v1/templates", responses=REFUSALS)
     async def list_templates() -> TemplateList:
-        """The templates, with what each wants to know."""
+        """The templates and their parameters."""
         return TemplateList(templates=[_described(template) for template in desk.templates.values()])
 
     return router

@@ -1,4 +1,4 @@
-"""Answers that are written while they are sent, and clients that hang up before their answer's end."""
+"""Streamed responses, and clients that disconnect before the end."""
 
 import asyncio
 import json
@@ -15,13 +15,13 @@ T = TypeVar("T")
 
 
 class Closeable(Protocol):
-    """What holds a place at a worker."""
+    """An object that holds a slot at a worker."""
 
     async def close(self) -> None: ...
 
 
 class EventStream(StreamingResponse):
-    """Server-sent events about some texts, which are closed when the client leaves or all is said."""
+    """Server-sent events of some texts. The texts are closed when the client disconnects or the stream ends."""
 
     media_type = "text/event-stream"
 
@@ -38,7 +38,7 @@ class EventStream(StreamingResponse):
             await close_all(self._texts)
 
     async def stream_response(self, send: Send) -> None:
-        """Send the events, and a comment whenever none has come for a while."""
+        """Send the events, and a comment after a silence to keep the connection open."""
         loop = asyncio.get_running_loop()
 
         async def noted(message: Message) -> None:
@@ -65,18 +65,18 @@ class EventStream(StreamingResponse):
 
 
 async def close_all(texts: Sequence[Closeable]) -> None:
-    """Free the places of all, whatever happens to one."""
+    """Free all slots, even if one fails."""
     await asyncio.shield(asyncio.gather(*(text.close() for text in texts), return_exceptions=True))
 
 
 async def begin_all(begin: Callable[[int], Awaitable[T]], count: int, started: list[T]) -> None:
-    """Begin so many texts, each put into `started` at once, so that they can be closed if a later one is refused."""
+    """Start `n` texts. Each goes into `started` at once, so it can be closed if a later one is refused."""
     for number in range(count):
         started.append(await begin(number))
 
 
 async def unless_client_leaves(request: Request, work: Awaitable[T]) -> T | Response:
-    """The work's result; the work is cancelled when the client hangs up, whom no answer reaches any more."""
+    """The work's result. The work is cancelled when the client disconnects."""
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_disconnected(request.receive))
     try:
@@ -93,7 +93,7 @@ async def _disconnected(receive: Receive) -> None:
 
 
 async def merged(sources: Sequence[AsyncIterator[T]]) -> AsyncIterator[tuple[int, T]]:
-    """What several iterators give, as it comes, with each one's number."""
+    """Merge several iterators: each item as it arrives, with its iterator's number."""
     if len(sources) == 1:  # a task for each item costs more than all else that is done with it
         async for item in sources[0]:
             yield 0, item

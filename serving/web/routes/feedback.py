@@ -1,4 +1,4 @@
-"""What readers think of an article."""
+"""Ratings of articles by readers."""
 
 from typing import Any
 
@@ -15,16 +15,16 @@ _REWARDS = {"up": 1.0, "down": 0.0}
 
 
 def routes(memory: Memory, ratings: Ratings) -> APIRouter:
-    """The route by which articles written lately are rated."""
+    """The route that rates recent articles."""
     router = APIRouter(tags=["feedback"])
 
     @router.post("/v1/articles/{article_id}/feedback", status_code=202, response_model=RatingAnswer, responses=REFUSALS)
     async def rate(article_id: str, asked: RatingRequest, request: Request) -> Any:
-        """Rate an article; a second rating by the same reader replaces the first."""
+        """Rate an article. A new rating by the same user replaces the old one."""
         record = memory.find(article_id)
         if record is None:
             return error_answers.answer(
-                request.url.path, "not_found", f"There is no article '{article_id[:40]}' here, or not any more."
+                request.url.path, "not_found", f"Article '{article_id[:40]}' does not exist or has expired."
             )
         reader = f"{key_name(request)}/{asked.user}"
         rating = await ratings.add(article_id, record.model, reader, _REWARDS[asked.rating], asked.comment)

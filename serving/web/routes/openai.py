@@ -1,4 +1,4 @@
-"""OpenAI's completions API, for clients that exist already."""
+"""OpenAI's completions API, for existing clients."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ _REASONS = {"end": "stop", "stop": "stop", "length": "length", "refused": "conte
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """What one request asks for: texts from one model."""
+    """One request: texts from one model."""
 
     desk: Desk
     asked: CompletionRequest
@@ -80,12 +80,12 @@ class _Job:
 
 
 def routes(desk: Desk) -> APIRouter:
-    """The routes over one desk."""
+    """The routes of OpenAI's API."""
     router = APIRouter(tags=["openai"])
 
     @router.post("/v1/completions", response_model=CompletionAnswer, responses=REFUSALS)
     async def complete(asked: CompletionRequest, request: Request) -> Any:
-        """Go on with a prompt, as OpenAI's completions do; with `stream`, as server-sent events."""
+        """Complete a prompt, like OpenAI's completions; with `stream`, as server-sent events."""
         texts: list[Text] = []
         streaming = False
         try:
@@ -100,12 +100,12 @@ def routes(desk: Desk) -> APIRouter:
 
     @router.get("/v1/models", responses=REFUSALS)
     async def list_models() -> ModelList:
-        """The models that answer, the one with the largest share of the traffic first."""
+        """The served models, largest traffic share first."""
         return ModelList(data=[_entry(served) for served in desk.router.models()])
 
     @router.get("/v1/models/{model:path}", response_model=ModelEntry, responses=REFUSALS)
     async def read_model(model: str) -> Any:
-        """One of them, by its name, version or stage."""
+        """One served model, by name, version or stage."""
         return _entry(desk.pick("", model))
 
     return router
@@ -119,7 +119,7 @@ def _entry(served: Served) -> ModelEntry:
 
 
 async def _begin(desk: Desk, asked: CompletionRequest, texts: list[Text]) -> _Job:
-    """Begin the request's texts, each put into `texts`."""
+    """Start the request's texts and add each to `texts`."""
     job = await _job(desk, asked)
     try:
         await begin_all(job.begin, job.texts, texts)
@@ -136,11 +136,13 @@ async def _begin(desk: Desk, asked: CompletionRequest, texts: list[Text]) -> _Jo
 async def _job(desk: Desk, asked: CompletionRequest) -> _Job:
     """Raises WrongParameters where the request contradicts itself, TooLong where a prompt fills the window."""
     if asked.best_of not in (None, asked.n or 1):
-        raise WrongParameters("best_of can only be what n is: every text that is written is answered.", "best_of")
+        raise WrongParameters(
+            "best_of must equal n, because every generated text is returned; set best_of to n.", "best_of"
+        )
     if asked.stream_options and not asked.stream:
-        raise WrongParameters("stream_options belong to a stream; set stream to true.", "stream_options")
+        raise WrongParameters("stream_options need a stream; set stream to true.", "stream_options")
     if asked.echo and asked.logprobs is not None:
-        raise WrongParameters("logprobs are of the written tokens alone; leave echo out, or logprobs.", "logprobs")
+        raise WrongParameters("logprobs cover generated tokens only; remove echo or logprobs.", "logprobs")
     served = desk.pick(asked.user or "", asked.model)
     prompts, shown = await asyncio.to_thread(_read, desk, served, asked)
     settings = desk.settings(served, asked.given_settings())
@@ -159,11 +161,11 @@ def _read(desk: Desk, served: Served, asked: CompletionRequest) -> tuple[list[st
     for each in tokens:
         if max(each) >= tokenizer.vocabulary:
             raise WrongParameters(
-                f"The prompt has token {max(each)}; this model's last is {tokenizer.vocabulary - 1}.", "prompt"
+                f"The prompt has token {max(each)}; this model's largest is {tokenizer.vocabulary - 1}.", "prompt"
             )
         if served.window and len(each) >= served.window:
             raise TooLong(
-                f"The prompt has {len(each)} tokens; this model reads {served.window - 1} at most. Shorten the prompt.",
+                f"The prompt has {len(each)} tokens; this model reads at most {served.window - 1}. Shorten the prompt.",
                 "prompt",
             )
     return list(tokens), [each if isinstance(each, str) else tokenizer.decode(each) for each in prompts]
@@ -190,7 +192,7 @@ async def _choice(job: _Job, index: int, text: Text) -> Choice:
 
 
 def _usage(job: _Job, texts: Sequence[Text]) -> Usage:
-    """OpenAI counts each prompt once, however many texts follow it."""
+    """OpenAI counts each prompt once, for any number of texts."""
     read = sum(text.prompt_tokens for text in texts[:: job.asked.n or 1])
     written = sum(text.tokens for text in texts)
     return Usage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)

@@ -1,4 +1,4 @@
-"""What OpenAI's completions routes take and give (platform.openai.com/docs/api-reference/completions)."""
+"""Schemas of OpenAI's completions (platform.openai.com/docs/api-reference/completions)."""
 
 from typing import Annotated, Any
 
@@ -24,24 +24,26 @@ Tokens = Annotated[
 
 
 class StreamOptions(Request):
-    """What a stream says besides text."""
+    """Options of a stream."""
 
     include_usage: bool = False
     include_obfuscation: bool = False  # accepted, and not done: it hides sizes from who listens on the line
 
 
 class CompletionRequest(Request):
-    """OpenAI's fields, and two as vLLM names them. A field that cannot be honoured is refused, not ignored."""
+    """OpenAI's fields and two of vLLM's. An unsupported field is refused, not ignored."""
 
-    model: Target = Field("", description="one of GET /v1/models; empty: the server chooses")
-    prompt: Text | list[Text] | Tokens | list[Tokens] = Field("", description="empty: a new document")
+    model: Target = Field("", description="a model from GET /v1/models; empty: the server chooses")
+    prompt: Text | list[Text] | Tokens | list[Tokens] = Field(
+        "", description="text or tokens to continue; empty: a new document"
+    )
     max_tokens: int | None = Field(16, ge=1)
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
     top_k: int | None = Field(None, ge=-1, le=100_000, description="-1 or 0: all")
     repetition_penalty: float | None = Field(None, ge=1, le=2)
     n: int | None = Field(1, ge=1, le=MOST_TEXTS)
-    best_of: int | None = Field(None, ge=1, le=MOST_TEXTS, description="as n, or nothing")
+    best_of: int | None = Field(None, ge=1, le=MOST_TEXTS, description="must equal n if set")
     seed: int | None = Field(None, ge=0, le=LARGEST_SEED)
     stop: Stop | list[Stop] | None = None
     stream: bool | None = False
@@ -50,8 +52,8 @@ class CompletionRequest(Request):
     echo: bool | None = False
     user: User | None = ""
     suffix: None = None
-    presence_penalty: float | None = Field(0, ge=0, le=0, description="only 0; see repetition_penalty")
-    frequency_penalty: float | None = Field(0, ge=0, le=0, description="only 0; see repetition_penalty")
+    presence_penalty: float | None = Field(0, ge=0, le=0, description="only 0; use repetition_penalty")
+    frequency_penalty: float | None = Field(0, ge=0, le=0, description="only 0; use repetition_penalty")
     logit_bias: dict[str, float] | None = Field(None, max_length=0)
 
     @field_validator("stop")
@@ -77,7 +79,7 @@ class CompletionRequest(Request):
         return list(self.prompt)
 
     def given_settings(self) -> dict[str, Any]:
-        """What the request says of how to write, as fields of `sampling.Settings`."""
+        """The request's sampling settings, as fields of `sampling.Settings`."""
         names = {"max_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "seed"}
         given = self.model_dump(include=names, exclude_none=True)
         if given.get("top_k") == -1:
@@ -91,12 +93,12 @@ class Choice(BaseModel):
 
     index: int
     text: str
-    finish_reason: str | None = Field(None, description="stop, length, or content_filter where the guard refused")
+    finish_reason: str | None = Field(None, description="stop, length, or content_filter if the guard refused the text")
     logprobs: Any = None
 
 
 class Usage(BaseModel):
-    """Tokens read and written."""
+    """Tokens read and generated."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -104,7 +106,7 @@ class Usage(BaseModel):
 
 
 class Provenance(BaseModel):
-    """Beyond OpenAI's fields: who wrote it and how, so that it can be written again."""
+    """An addition to OpenAI's fields: the model and settings, to reproduce the text."""
 
     model: ModelIdentity
     seed: int
@@ -112,7 +114,7 @@ class Provenance(BaseModel):
 
 
 class CompletionAnswer(BaseModel):
-    """OpenAI's answer, or one event of its stream."""
+    """OpenAI's response, or one event of its stream."""
 
     id: str
     object: str = "text_completion"
@@ -125,7 +127,7 @@ class CompletionAnswer(BaseModel):
 
 
 class ModelEntry(BaseModel):
-    """One model that answers."""
+    """One served model."""
 
     id: str
     object: str = "model"
@@ -137,7 +139,7 @@ class ModelEntry(BaseModel):
 
 
 class ModelList(BaseModel):
-    """The models that answer."""
+    """The served models."""
 
     object: str = "list"
     data: list[ModelEntry]

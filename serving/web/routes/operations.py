@@ -1,4 +1,4 @@
-"""The web page, and what operators and their probes ask."""
+"""The web page, health, readiness and metrics."""
 
 import asyncio
 from pathlib import Path
@@ -18,7 +18,7 @@ _SHOWN = ("max_tokens", "temperature", "top_p", "top_k", "repetition_penalty")
 
 
 def add_page(app: FastAPI) -> None:
-    """The page at `/`, with its files."""
+    """Serve the page at `/` and its files."""
 
     @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def page() -> FileResponse:
@@ -28,22 +28,22 @@ def add_page(app: FastAPI) -> None:
 
 
 def routes(desk: Desk, outbox: Path) -> APIRouter:
-    """Health, readiness, metrics."""
+    """The routes for health, readiness and metrics."""
     router = APIRouter(tags=["operations"])
 
     @router.get("/healthz")
     async def health() -> dict[str, str]:
-        """Whether the process answers at all; a server that fails here wants a restart."""
+        """Liveness: whether the process answers. Restart a server that fails here."""
         return {"status": "ok"}
 
     @router.get("/readyz")
     async def readiness(request: Request) -> Response:
-        """Whether articles can be asked for now, from which models, with which defaults and limits."""
+        """Readiness: whether the server accepts requests, with its models, defaults and limits."""
         now = desk.router.health()
         models = desk.router.models()
         if not now.ready or not models:
             return error_answers.answer(
-                request.url.path, "not_ready", now.reason or "The model is still being loaded; try again in a moment."
+                request.url.path, "not_ready", now.reason or "The model is still loading; try again in a moment."
             )
         if request.scope.get("textmill.key") == "":  # keys are asked for, and this request has none
             return JSONResponse({"status": "ready"})

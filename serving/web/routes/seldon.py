@@ -1,4 +1,4 @@
-"""Seldon's prediction protocol, for deployments and clients made for Seldon Core."""
+"""Seldon's prediction protocol, for clients of Seldon Core."""
 
 import asyncio
 import secrets
@@ -28,7 +28,7 @@ _DETAILS = {"id", "model", "seed", "settings", "finish_reason", "tokens", "guard
 
 
 class Predictions:
-    """Which articles belong to a prediction's id, for those made lately."""
+    """The articles of recent predictions, by prediction id."""
 
     def __init__(self, size: int = 1000) -> None:
         self._ids: OrderedDict[str, list[str]] = OrderedDict()
@@ -41,18 +41,18 @@ class Predictions:
             self._ids.popitem(last=False)
 
     def find(self, puid: str | None) -> list[str]:
-        """The ids of a prediction's articles; none where it is not known."""
+        """The ids of a prediction's articles; empty if it is unknown."""
         return self._ids.get(puid or "", [])
 
 
 def routes(desk: Desk, memory: Memory, ratings: Ratings) -> APIRouter:
-    """The routes over one desk."""
+    """The routes of Seldon's protocol."""
     router = APIRouter(tags=["seldon"])
     predictions = Predictions()
 
     @router.post("/predict", responses=REFUSALS)
     async def predict(asked: Prediction, request: Request) -> Any:
-        """An article for each row of `data.ndarray`, or for `strData`; `names` says what the columns are."""
+        """Generate an article for each row of `data.ndarray`, or for `strData`. `names` names the columns."""
         orders = _orders(asked)
         drafts: list[Draft] = []
         try:
@@ -68,7 +68,7 @@ def routes(desk: Desk, memory: Memory, ratings: Ratings) -> APIRouter:
 
     @router.post("/send-feedback", responses=REFUSALS)
     async def send_feedback(asked: Feedback, request: Request) -> Any:
-        """Reward a prediction, by the metadata of its answer."""
+        """Rate a prediction, identified by the metadata of its response."""
         meta = asked.response.meta
         rated = _rated(memory, predictions.find(meta.puid), meta.tags, meta.puid)
         for text_id, model in rated.items():
@@ -86,13 +86,13 @@ def _orders(asked: Prediction) -> list[ArticleRequest]:
     names = asked.data.names or ["topic"]
     if unknown := sorted(set(names) - _COLUMNS):
         raise WrongParameters(
-            f"data.names: '{unknown[0][:40]}' is no column; known are {', '.join(sorted(_COLUMNS))}.", "data.names"
+            f"data.names: '{unknown[0][:40]}' is not a column; use {', '.join(sorted(_COLUMNS))}.", "data.names"
         )
     rows = [[row] if isinstance(row, str) else row for row in asked.data.ndarray]
     for number, row in enumerate(rows):
         if len(row) != len(names):
             raise WrongParameters(
-                f"data.ndarray: row {number} has {len(row)} values for {len(names)} names.", "data.ndarray"
+                f"data.ndarray: row {number} has {len(row)} values, but data.names has {len(names)}.", "data.ndarray"
             )
     return [_order(dict(zip(names, row, strict=True)), number) for number, row in enumerate(rows)]
 
@@ -123,10 +123,10 @@ def _answer(asked: Prediction, puid: str, articles: Sequence[Article]) -> dict[s
 
 
 def _rated(memory: Memory, ids: Sequence[str], tags: Mapping[str, Any], puid: str | None) -> dict[str, ModelIdentity]:
-    """What is rated, with the model that wrote it: as this server remembers it, or else as the answer said.
+    """The rated articles and their model, from this server's memory or else from the metadata.
 
     Raises:
-        WrongParameters: the metadata do not say what is rated.
+        WrongParameters: the metadata do not identify a prediction.
     """
     records = [record for record in map(memory.find, ids) if record]
     if records:
@@ -138,6 +138,6 @@ def _rated(memory: Memory, ids: Sequence[str], tags: Mapping[str, Any], puid: st
         return {puid: ModelIdentity.model_validate(said, strict=True)}
     except ValueError:
         raise WrongParameters(
-            "response.meta does not say what is rated; send it as /predict had answered it, with puid and tags.",
+            "response.meta does not identify a prediction; send the meta of /predict's response, with puid and tags.",
             "response.meta",
         ) from None

@@ -1,4 +1,4 @@
-"""Seldon's prediction protocol, version 1 (docs.seldon.io, "Seldon protocol"), as far as text needs it."""
+"""Schemas of Seldon's prediction protocol, version 1, for text (docs.seldon.io, "Seldon protocol")."""
 
 from typing import Annotated, Any
 
@@ -11,11 +11,11 @@ Cell = str | int | float | bool | None
 
 
 class Meta(Request):
-    """Seldon's metadata; what is not named here is taken and ignored, as Seldon's own servers do."""
+    """Seldon's metadata. Other fields are accepted and ignored, as in Seldon's own servers."""
 
     model_config = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
 
-    puid: Puid | None = Field(None, description="the prediction's id; made where it is left out")
+    puid: Puid | None = Field(None, description="the prediction's id; generated if omitted")
     tags: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -23,13 +23,13 @@ class NdArray(Request):
     """A table: one article for each row."""
 
     names: list[str] = Field(
-        default_factory=list, max_length=16, description="the columns: topic and any setting of POST /v1/articles"
+        default_factory=list, max_length=16, description="column names: topic and any setting of POST /v1/articles"
     )
     ndarray: list[str | list[Cell]] = Field(min_length=1, max_length=MOST_TEXTS)
 
 
 class Prediction(Request):
-    """Topics in: a table, or one text."""
+    """A prediction request: a table of topics, or one topic."""
 
     meta: Meta = Field(default_factory=Meta)
     data: NdArray | None = None
@@ -37,7 +37,7 @@ class Prediction(Request):
 
 
 class FormerAnswer(Request):
-    """What /predict had answered; its metadata say what is rated."""
+    """The response of /predict. Its metadata identify the rated prediction."""
 
     model_config = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
 
@@ -45,9 +45,9 @@ class FormerAnswer(Request):
 
 
 class Feedback(Request):
-    """Seldon's feedback: a reward, and perhaps what should have been answered."""
+    """Seldon's feedback: a reward and, optionally, the expected response."""
 
     request: dict[str, Any] | None = None
     response: FormerAnswer
-    reward: float = Field(ge=-1e9, le=1e9, description="0.5 and more counts as approval")
+    reward: float = Field(ge=-1e9, le=1e9, description="0.5 or more counts as approval")
     truth: dict[str, Any] | None = None

@@ -52,4 +52,4 @@ def test_a_name_that_leads_to_this_machine_is_resolved_only_where_the_configurat
     )
     allowed, refused = done.stdout.splitlines()
     assert allowed == "127.0.0.1"
-    assert refused.endswith("localhost leads to the private address 127.0.0.1.")
+    assert refused.endswith("localhost resolves to the private address 127.0.0.1.")

@@ -10,8 +10,8 @@ USUAL = [{"articles": 40, "words": 600}, {"articles": 44, "words": 580}, {"artic
     [
         (USUAL, 41, [600] * 41, None),
         (USUAL, 14, [], None),  # few, but no collapse
-        (USUAL, 13, [], "13 articles where 40 are usual"),
-        (USUAL, 40, [90] * 40, "articles of 90 words where 600 are usual"),
+        (USUAL, 13, [], "13 articles instead of the usual 40"),
+        (USUAL, 40, [90] * 40, "articles of 90 words instead of the usual 600"),
         (USUAL, 40, [90] * 4, None),  # four short notes among what has not changed
         ([], 0, [], None),
         ([{"articles": 3, "words": 0}], 0, [], None),  # too few to tell

@@ -261,7 +261,7 @@ def test_a_rating_that_no_store_takes_is_put_aside_and_holds_up_no_other(
     stored = {each["_id"] for each in FeedbackStore.connect(mongodb_uri, database).all()}
     assert stored == {rating.id for rating in good}
     (said,) = problems(tmp_path)
-    assert said.startswith("1 ratings could not be stored and were put aside")
+    assert said.startswith("1 ratings could not be stored;")
     aside = json.loads((tmp_path / "put-aside.ndjson").read_text(encoding="utf-8"))
     assert (aside["rating"]["id"], "OverflowError" in aside["reason"]) == ("fb_bad", True)
     assert Undelivered(tmp_path).batch() == []

@@ -50,7 +50,7 @@ def test_a_baked_model_is_taken_without_asking_anyone(model: Path, tmp_path: Pat
 def test_a_model_that_cannot_be_named_is_said_at_once(tmp_path: Path) -> None:
     assert "TEXTMILL_MODEL_NAME" in _pull(tmp_path).stderr
     for wrong in ("Production", "version:seven", "stage:"):
-        with pytest.raises(UserError, match="names no model"):
+        with pytest.raises(UserError, match="is not a valid model"):
             pull.wait_for(ModelRegistry("http://127.0.0.1:9", "m"), wrong)
 
 

@@ -146,7 +146,7 @@ def test_promotion_and_rollback_under_load_lose_no_request_and_mix_no_versions(
 def test_while_mlflow_is_away_the_server_goes_on_and_says_so(server: Server, relay: Relay) -> None:
     relay.go_away()
     try:
-        assert "Version 1 goes on." in problem_of(server, "does not answer")
+        assert "Version 1 stays in service." in problem_of(server, "does not answer")
         assert server.post("/v1/articles", json={"topic": "abc", "max_tokens": 5}).status_code == 200
     finally:
         relay.come_back()
@@ -189,7 +189,9 @@ def test_a_damaged_artifact_never_answers(server: Server, registry: ModelRegistr
         file.write(b"\x7f\x7f")
     number = register(registry, damaged)
     registry.promote(number, "nobody has looked")
-    assert "Version 1 goes on." in problem_of(server, "is damaged: model.safetensors has other contents")
+    assert "Version 1 stays in service." in problem_of(
+        server, "is damaged: model.safetensors does not match its checksum"
+    )
     assert version_of(server.readiness()) == 1
     registry.rollback("it is damaged")
     server.wait_until(lambda said: not said["problems"])

@@ -145,7 +145,7 @@ def test_a_user_keeps_to_one_version_and_the_shares_are_kept() -> None:
 
 @pytest.mark.parametrize("label", ["production", "version:x", "None", "@Production", ""])
 def test_a_split_over_what_cannot_be_served_is_refused(label: str) -> None:
-    with pytest.raises(UserError, match="names nothing that can be served"):
+    with pytest.raises(UserError, match="is not a valid target"):
         Target.parse(label, 1, "tiny")
 
 

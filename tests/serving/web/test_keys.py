@@ -121,7 +121,7 @@ def test_a_password_with_a_slow_hash_is_a_key_too(file: Path) -> None:
 )
 def test_a_line_that_is_no_key_is_named(file: Path, line: str) -> None:
     file.write_text(f"\n{line}\n", encoding="utf-8")
-    with pytest.raises(UserError, match="line 2 is no API key"):
+    with pytest.raises(UserError, match="line 2 is not an API key"):
         api_keys.Keys(file)
 
 

@@ -83,7 +83,7 @@ def test_the_official_client_gets_logprobs_streamed_or_not(client: openai.OpenAI
     (only,) = client.completions.create(**{**asked, "logprobs": 0, "max_tokens": 1}).choices
     assert only.logprobs and only.logprobs.top_logprobs == [{found.tokens[0]: found.token_logprobs[0]}]
     assert client.completions.create(**{**asked, "logprobs": None}).choices[0].logprobs is None
-    with pytest.raises(openai.BadRequestError, match="leave echo out"):
+    with pytest.raises(openai.BadRequestError, match="remove echo"):
         client.completions.create(**asked, echo=True)
 
 

@@ -71,5 +71,5 @@ def test_a_cancelled_text_frees_its_place_and_a_full_queue_refuses(engine: CTran
 def test_what_it_cannot_do_is_refused(engine: CTranslate2Engine, model: Path) -> None:
     with pytest.raises(UserError, match="no logprobs"):
         engine.submit([5], Settings(), lambda chunk: None, logprobs=1)
-    with pytest.raises(UserError, match="does not compute in int4"):
+    with pytest.raises(UserError, match="does not support int4"):
         CTranslate2Engine(model, precision="int4")

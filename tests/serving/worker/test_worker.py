@@ -154,9 +154,9 @@ def test_a_worker_that_cannot_start_says_why(tmp_path: Path, model: Path, broken
         file.seek(-1, os.SEEK_END)
         file.write(b"\x7f")
     started = {
-        "model.safetensors has other contents": begin("--bundle", damaged),
+        "model.safetensors does not match its checksum": begin("--bundle", damaged),
         "scores are not finite numbers": begin("--bundle", broken_model),
-        "is not the one that was verified": begin("--bundle", model, "--checksum", "00"),
+        "changed after its verification": begin("--bundle", model, "--checksum", "00"),
         "install the package onnxruntime-gpu": begin("--bundle", model, "--device", "3"),
     }
     for sentence, process in started.items():

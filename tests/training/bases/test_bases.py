@@ -74,11 +74,11 @@ def test_a_folder_beside_the_configuration_brings_its_sizes_and_its_tokenizer(
 @pytest.mark.parametrize(
     ("model", "said"),
     [
-        ("base: nowhere", r"There is no .*nowhere to start from; correct model\.base"),
+        ("base: nowhere", r"nowhere does not exist; set model\.base"),
         ("base: small, window: 64", r"model\.window is 64, but the base has only 32 positions"),
         ("base: small, layers: 4", r"model\.layers is 4, but the base has 2"),
         ("base: small, size: 124M", r"model\.size 124M \(its layers\) is 12, but the base has 2"),
-        ("base: .", r"holds no model itself, but bare in it does"),
+        ("base: .", r"has no model, but its subfolder bare has one"),
         ("base: bare", r"bare has no tokenizer; put its tokenizer\.json"),
         ("base: narrow", r"heads is 4 wide, and serving wants a multiple of 8"),
     ],
@@ -101,7 +101,7 @@ def test_run_says_at_once_that_the_base_is_wrong(tmp_path: Path) -> None:
     command = [Path(sys.executable).with_name("textmill"), "run"]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=180)
     assert ran.returncode == 2
-    assert ran.stderr.startswith(f"textmill: There is no {tmp_path / 'checkpoint' / 'run1'} to start from;")
+    assert ran.stderr.startswith(f"textmill: {tmp_path / 'checkpoint' / 'run1'} does not exist;")
     assert ran.stderr.count("\n") == 1
 
 
@@ -265,7 +265,7 @@ def test_a_version_is_downloaded_in_every_form(
         assert (read.form, read.architecture) == (form, SMALL)
         expected = weights.initial(SMALL)
         assert all(np.array_equal(read.weights[name], expected[name]) for name in expected)
-        with pytest.raises(UserError, match="holds something already"):
+        with pytest.raises(UserError, match="is not empty"):
             download.write_version(project, 1, tmp_path / form, form)
     assert (tmp_path / "gpt-2-simple" / "model-12.index").is_file()
     with pytest.raises(UserError, match="There is no form 'gguf'"):

@@ -1,18 +1,18 @@
-"""The directory that serving loads, Evaluate judges and MLflow registers: a model with all that belongs to it.
+"""The model bundle: one directory that Evaluate evaluates, MLflow registers and serving loads.
 
-    model.onnx          the graph; its weights are read from model.safetensors, so they are on disk once
+    model.onnx          the graph; it reads its weights from model.safetensors
     model.safetensors   the weights in Hugging Face's names and layouts
-    model.float16.onnx  the graph that casts these weights to float16 when it is loaded, for GPUs
-    model.int8.onnx     the graph with matrices of eight bits, which stand in model.int8.safetensors; int4 likewise
+    model.float16.onnx  the graph for GPUs, which casts these weights to float16 on loading
+    model.int8.onnx     the graph with 8-bit matrices from model.int8.safetensors; int4 likewise
     config.json         the architecture, as Hugging Face's GPT2LMHeadModel reads it
     tokenizer.json      the tokenizer, as Hugging Face's `tokenizers` reads it; tokenizer_config.json is transformers'
-    generation.json     how texts are written where a request does not say: fields of `sampling.Settings`
-    lineage.json        what the model was made from
+    generation.json     default sampling settings: fields of `sampling.Settings`
+    lineage.json        the run, snapshot and sources of the model
     README.md           the model card
-    verbatim/           an index of the training text's passages and their addresses; bundles of other origin have none
+    verbatim/           the index of the training text's passages; bundles from other tools have none
     manifest.json       size and SHA-256 of every other file, and one checksum over them all
 
-Reading a bundle needs neither the `onnx` package nor `safetensors`; only writing does. Equal inputs give equal bytes.
+Only writing needs the packages `onnx` and `safetensors`. Equal inputs give equal bytes.
 """
 
 import hashlib
@@ -62,19 +62,19 @@ def write_bundle(
     precisions: Iterable[str] = (),
     verbatim: Path | None = None,
 ) -> str:
-    """Write a bundle beside its place, move it there, and return its checksum.
+    """Write a bundle in a temporary directory, move it into place, and return its checksum.
 
     Args:
-        directory: absent, empty, or a bundle, which is then replaced.
-        generation: fields of `sampling.Settings` that shall differ from its own defaults.
+        directory: absent, empty, or a bundle, which is replaced.
+        generation: fields of `sampling.Settings` with other values than their defaults.
         card: the model card, Markdown.
-        precisions: graphs to write beside the float32 one: `float16`, `int8`, `int4`. With any of them comes the one
-            in float16: it holds no weights of its own, and a GPU runs no other.
-        verbatim: the folder that `verbatim_index.build` wrote, which is copied.
+        precisions: graphs to write besides float32: `float16`, `int8`, `int4`. Any of them adds float16, which has no
+        weights of its own and is the only one for GPUs.
+        verbatim: the folder written by `verbatim_index.build`; it is copied.
 
     Raises:
-        TextmillError: a tensor is missing or of the wrong shape, the tokenizer has more tokens than the model, or
-            `directory` holds something else.
+        TextmillError: a tensor is missing or has the wrong shape, the tokenizer has more tokens than the model, or
+        `directory` has other files.
     """
     _check(directory, weights, architecture, tokenizer)
     with folder_beside(directory, replace=True) as partial:
@@ -100,10 +100,10 @@ def _check(
     tensors.check(weights, architecture)
     if tokenizer.vocabulary > architecture.vocabulary:
         raise TextmillError(
-            f"The tokenizer has {tokenizer.vocabulary} tokens, the model only {architecture.vocabulary}."
+            f"The tokenizer has {tokenizer.vocabulary} tokens, but the model only {architecture.vocabulary}."
         )
     if directory.exists() and any(directory.iterdir()) and not (directory / MANIFEST).exists():
-        raise TextmillError(f"{directory} holds files that are no bundle; name another directory.")
+        raise TextmillError(f"{directory} has files of something other than a bundle; name another directory.")
 
 
 def _write_model(
@@ -139,12 +139,12 @@ def _write_model(
 
 
 def graph_name(precision: str) -> str:
-    """The file of the graph of a precision."""
+    """The graph's file for a precision."""
     return GRAPH if precision == "float32" else f"model.{precision}.onnx"
 
 
 def precisions(directory: Path) -> list[str]:
-    """The precisions in which a bundle can be run, the one that it is meant to be served in on CPUs last."""
+    """The precisions of a bundle. The last is the one for serving on CPUs."""
     listed = _manifest(directory)  # another file in the folder is none of its graphs
     return [name for name in ("float32", "float16", *quantisation.PRECISIONS) if graph_name(name) in listed]
 
@@ -163,7 +163,7 @@ def _write_graph(path: Path, model: Any) -> None:
 
 
 def _stored_tensors(path: Path) -> dict[str, "onnx_graph.StoredTensor"]:
-    """Where each tensor stands in a safetensors file (huggingface.co/docs/safetensors, "Format")."""
+    """The position of each tensor in a safetensors file (huggingface.co/docs/safetensors, "Format")."""
     from textmill.gpt2.formats import onnx_graph
 
     with path.open("rb") as file:
@@ -179,7 +179,7 @@ def _stored_tensors(path: Path) -> dict[str, "onnx_graph.StoredTensor"]:
 
 
 def hugging_face_config(architecture: Architecture, end: int) -> dict[str, Any]:
-    """The config.json that Hugging Face's GPT2LMHeadModel reads; `end` is the end token's number."""
+    """The config.json for Hugging Face's GPT2LMHeadModel; `end` is the end token's number."""
     return {
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
@@ -201,9 +201,9 @@ def hugging_face_config(architecture: Architecture, end: int) -> dict[str, Any]:
 
 
 def tokenizer_config(architecture: Architecture, tokenizer: Tokenizer) -> dict[str, Any]:
-    """The tokenizer_config.json with which transformers takes tokenizer.json as it is.
+    """The tokenizer_config.json that makes transformers use tokenizer.json unchanged.
 
-    Its GPT2Tokenizer splits with GPT-2's pattern alone, so only tokenizers that do have that class.
+    transformers' GPT2Tokenizer supports only GPT-2's pattern, so only tokenizers with that pattern use this class.
     """
     own = tokenizer.is_gpt2s
     about: dict[str, Any] = {"tokenizer_class": "GPT2Tokenizer" if own else "PreTrainedTokenizerFast"}
@@ -217,7 +217,7 @@ def _write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def write_manifest(directory: Path) -> str:
-    """Write manifest.json over every other file in the directory, and return the checksum."""
+    """Write manifest.json for all other files in the directory, and return the checksum."""
     names = sorted(p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_file())
     files = {
         name: {"sha256": _sha256(directory / name), "bytes": (directory / name).stat().st_size}
@@ -230,10 +230,10 @@ def write_manifest(directory: Path) -> str:
 
 
 def verify(directory: Path) -> str:
-    """Check every file against the manifest and return the bundle's checksum.
+    """Verify every file against the manifest and return the bundle's checksum.
 
     Raises:
-        UserError: the manifest is absent or unreadable, or a file is missing or damaged; the file is named.
+        UserError: the manifest is absent or unreadable, or a file is missing or damaged. The message names it.
     """
     files = _manifest(directory)
     for name, entry in files.items():
@@ -241,14 +241,14 @@ def verify(directory: Path) -> str:
         if not path.is_file():
             raise _damaged(directory, f"{name} is missing")
         if (size := path.stat().st_size) != entry["bytes"]:
-            raise _damaged(directory, f"{name} has {size:,} bytes where the manifest says {entry['bytes']:,}")
+            raise _damaged(directory, f"{name} has {size:,} bytes instead of the manifest's {entry['bytes']:,}")
         if _sha256(path) != entry["sha256"]:
-            raise _damaged(directory, f"{name} has other contents than the manifest says")
+            raise _damaged(directory, f"{name} does not match its checksum")
     return _checksum(files)
 
 
 def names(directory: Path) -> list[str]:
-    """The files that belong to a bundle, by their paths in it; others may lie beside them.
+    """The files of a bundle, by relative path. The directory may have others.
 
     Raises:
         UserError: as `verify`.
@@ -259,7 +259,9 @@ def names(directory: Path) -> list[str]:
 def _manifest(directory: Path) -> dict[str, dict[str, Any]]:
     path = directory / MANIFEST
     if not path.is_file():
-        raise UserError(f"{directory} is no model bundle: it has no {MANIFEST}; name a directory that FineTune wrote.")
+        raise UserError(
+            f"{directory} is not a model bundle: it has no {MANIFEST}; name a directory that FineTune wrote."
+        )
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         files = {
@@ -269,16 +271,18 @@ def _manifest(directory: Path) -> dict[str, dict[str, Any]]:
     except (ValueError, TypeError, KeyError, AttributeError):
         raise _damaged(directory, f"{MANIFEST} cannot be read") from None
     if absent := [name for name in FILES if name not in files]:
-        raise _damaged(directory, f"{MANIFEST} does not name {absent[0]}")
+        raise _damaged(directory, f"{MANIFEST} does not list {absent[0]}")
     if any(PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts for name in files):
-        raise _damaged(directory, f"{MANIFEST} names files outside the directory")
+        raise _damaged(directory, f"{MANIFEST} lists files outside the directory")
     if checksum != _checksum(files):
-        raise _damaged(directory, f"{MANIFEST} contradicts its own checksum")
+        raise _damaged(directory, f"{MANIFEST} does not match its own checksum")
     return files
 
 
 def _damaged(directory: Path, problem: str) -> UserError:
-    return UserError(f"The model bundle at {directory} is damaged: {problem}; delete it and fetch or make it again.")
+    return UserError(
+        f"The model bundle at {directory} is damaged: {problem}; delete it, then fetch or create it again."
+    )
 
 
 def _checksum(files: Mapping[str, Mapping[str, Any]]) -> str:
@@ -292,19 +296,19 @@ def _sha256(path: Path) -> str:
 
 
 def read_architecture(directory: Path) -> Architecture:
-    """The model's shape, from config.json."""
+    """The model's architecture, from config.json."""
     config = read_json(directory, CONFIG)
     names = ("vocab_size", "n_positions", "n_layer", "n_head", "n_embd")
     return Architecture(*(int(config[name]) for name in names))
 
 
 def read_json(directory: Path, name: str) -> dict[str, Any]:
-    """One of the bundle's JSON files, by its name."""
+    """Read one of the bundle's JSON files by name."""
     return dict(json.loads((directory / name).read_text(encoding="utf-8")))
 
 
 def read_weights(directory: Path) -> tensors.Weights:
-    """The weights, for tools that change or compare them; serving reads the graph instead."""
+    """The weights, for tools that change or compare them. Serving reads the graph instead."""
     from safetensors.numpy import load_file
 
     return dict(load_file(directory / WEIGHTS))

@@ -1,13 +1,13 @@
-"""A GPT-2 in a directory, in whichever form it was left there: recognised, read, and written for others.
+"""Recognise, read and convert a GPT-2 in a directory of any of four forms.
 
-| form | what the directory holds |
+| form | contents of the directory |
 |---|---|
 | `openai` | OpenAI's TensorFlow checkpoint: `model.ckpt.*`, `hparams.json`, `encoder.json`, `vocab.bpe` |
 | `gpt-2-simple` | a run of gpt-2-simple, such as `checkpoint/run1`: the same with `model-STEP.*` |
 | `hugging-face` | `config.json`, `model.safetensors` or its shards, and a tokenizer |
 | `bundle` | what FineTune writes and MLflow registers |
 
-Pickled weights run code when they are read; they are refused.
+Pickled weights are refused, because reading them can run any code.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ _PADDING = 1024  # rows of the embedding that may stand for no token: others rou
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A GPT-2 as it was read."""
+    """A GPT-2 read from a directory."""
 
     architecture: Architecture
     weights: Weights
@@ -48,10 +48,10 @@ class Checkpoint:
     form: str
 
     def with_window(self, window: int) -> "Checkpoint":
-        """The same model with its first `window` positions only.
+        """The same model with only its first `window` positions.
 
         Raises:
-            UserError: it has fewer.
+            UserError: the model has fewer positions.
         """
         architecture = with_window(self.architecture, window)
         name = "transformer.wpe.weight"
@@ -59,7 +59,7 @@ class Checkpoint:
 
 
 def with_window(architecture: Architecture, window: int) -> Architecture:
-    """The architecture with a shorter window; UserError where the positions do not reach."""
+    """The architecture with a shorter window. Raises UserError if it has fewer positions."""
     if window > architecture.window:
         raise UserError(
             f"model.window is {window}, but the base has only {architecture.window} positions; "
@@ -70,7 +70,7 @@ def with_window(architecture: Architecture, window: int) -> Architecture:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What can be said of a directory without reading its weights."""
+    """A directory's description, without its weights."""
 
     directory: Path
     form: str
@@ -78,7 +78,7 @@ class Description:
     weight_files: tuple[Path, ...]
 
     def digest(self) -> str:
-        """SHA-256 over the names and the contents of all files that matter; a bundle's is its checksum."""
+        """SHA-256 over the names and contents of all relevant files; for a bundle, its checksum."""
         if self.form == BUNDLE:
             return bundle.verify(self.directory)
         names = [tensorflow_checkpoint.HPARAMS, hugging_face.CONFIG, tokenizer.FILE, *sum(tokenizer.PAIRS, ())]
@@ -91,10 +91,10 @@ class Description:
 
 
 def describe(directory: Path) -> Description:
-    """Recognise what lies in a directory.
+    """Recognise the form of a directory.
 
     Raises:
-        UserError: it is absent, holds pickled weights or none of the forms, or its architecture cannot be read.
+        UserError: it is absent, has pickled weights or none of the forms, or its architecture cannot be read.
     """
     form = _form(directory)
     if form is None:
@@ -122,37 +122,37 @@ def _form(directory: Path) -> str | None:
 
 def _unrecognised(directory: Path) -> UserError:
     if not directory.exists():
-        return UserError(f"There is no {directory} to start from; correct model.base, or name a folder that exists.")
+        return UserError(f"{directory} does not exist; set model.base to an existing folder.")
     if directory.is_file():
         return _pickle(directory) if directory.suffix in _PICKLES else _no_directory(directory)
     inside = sorted(directory.iterdir())
     if pickles := [path for path in inside if path.is_file() and path.suffix in _PICKLES]:
         return _pickle(pickles[0])
     if below := [path for path in inside if path.is_dir() and _form(path)]:
-        return UserError(f"{directory} holds no model itself, but {below[0].name} in it does; name {below[0]}.")
+        return UserError(f"{directory} has no model, but its subfolder {below[0].name} has one; name {below[0]}.")
     return UserError(
-        f"{directory} holds no model that can be read: no TensorFlow checkpoint with hparams.json, no config.json with "
-        "model.safetensors, and no bundle; name the folder in which these files lie."
+        f"{directory} has no readable model: no TensorFlow checkpoint with hparams.json, no config.json with "
+        "model.safetensors, and no bundle; name the folder with these files."
     )
 
 
 def _pickle(path: Path) -> UserError:
     return UserError(
-        f"{path} is a pickle, which could run any code when it is read; convert it to model.safetensors with "
-        "transformers' save_pretrained on a machine that you trust it with."
+        f"{path} is a pickle, which can run any code when read; convert it to model.safetensors with "
+        "transformers' save_pretrained on an isolated machine."
     )
 
 
 def _no_directory(path: Path) -> UserError:
-    return UserError(f"{path} is a file; name the folder in which it lies.")
+    return UserError(f"{path} is a file; name its folder.")
 
 
 def read(directory: Path) -> Checkpoint:
-    """Read a GPT-2, in any form.
+    """Read a GPT-2 of any form.
 
     Raises:
-        UserError: as `describe`; or a file is damaged, a tensor is missing, extra or of another shape (it is named), or
-            the vocabulary does not fit the tokenizer.
+        UserError: as `describe`; or a file is damaged, a tensor is missing, extra or has another shape (the message names
+        it), or the vocabulary does not fit the tokenizer.
     """
     found = describe(directory)
     if found.form == BUNDLE:
@@ -166,21 +166,21 @@ def read(directory: Path) -> Checkpoint:
 
 
 def check_vocabulary(own: Tokenizer, architecture: Architecture, directory: Path) -> None:
-    """Raise UserError unless the model has a row for each token, and hardly more than that."""
+    """Raise UserError unless the model has a row for each token and few more."""
     if not own.vocabulary <= architecture.vocabulary < own.vocabulary + _PADDING:
         raise UserError(
-            f"The tokenizer in {directory} has {own.vocabulary:,} tokens, the model {architecture.vocabulary:,}; "
-            "put the tokenizer there that the model was trained with."
+            f"The tokenizer in {directory} has {own.vocabulary:,} tokens, but the model {architecture.vocabulary:,}; "
+            "replace it with the model's own tokenizer."
         )
 
 
 def write_hugging_face(
     directory: Path, weights: Mapping[str, NDArray[np.float32]], architecture: Architecture, own: Tokenizer
 ) -> None:
-    """Write a directory that transformers' `from_pretrained` reads, model and tokenizer.
+    """Write model and tokenizer for transformers' `from_pretrained`.
 
     Raises:
-        UserError: `directory` holds something.
+        UserError: `directory` is not empty.
     """
     tensors.check(weights, architecture)
     with _new_directory(directory) as partial:
@@ -202,14 +202,14 @@ def write_gpt_2_simple(
     """Write a run directory of gpt-2-simple, for its `load_gpt2` and `generate`.
 
     Raises:
-        UserError: `directory` holds something, or the tokenizer is no byte-level BPE.
+        UserError: `directory` is not empty, or the tokenizer is not a byte-level BPE.
     """
     tensors.check(weights, architecture)
     pairs = own.byte_pairs()
     if pairs is None:
         raise UserError(
-            "gpt-2-simple knows only byte-level BPE tokenizers, which this model's is not; "
-            "take the form hugging-face instead."
+            "gpt-2-simple supports only byte-level BPE, but this model has another tokenizer; "
+            "use the form hugging-face instead."
         )
     with _new_directory(directory) as partial:
         tensorflow_checkpoint.write_weights(partial / f"model-{step}", weights, architecture)
@@ -222,16 +222,16 @@ def write_gpt_2_simple(
 
 @contextmanager
 def _new_directory(directory: Path) -> Iterator[Path]:
-    """A folder to write into that takes its place when the block ends well."""
+    """Context manager: a temporary folder that is moved into place on success."""
     check_free(directory)
     with folder_beside(directory) as partial:
         yield partial
 
 
 def check_free(directory: Path) -> None:
-    """Raise UserError where a directory that is to be written holds something already."""
+    """Raise UserError if the target directory is not empty."""
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise UserError(f"{directory} holds something already; name a new folder.")
+        raise UserError(f"{directory} is not empty; name a new folder.")
 
 
 def _write_pairs(

@@ -1,8 +1,8 @@
-"""Hugging Face's directories of a GPT-2: config.json and safetensors, in one file or in shards.
+"""Read and write Hugging Face's GPT-2 directories: config.json and safetensors.
 
-Tensors may have the prefix `transformer.` or not, and be float32, float16 or bfloat16 (read as float32). The output
-matrix `lm_head.weight` may be there if it is the token embedding's, and the causal masks that older versions of
-transformers stored (`h.0.attn.bias`) are passed over.
+The weights are in one file or in shards. Tensors may have the prefix `transformer.`, and may be float32, float16 or
+bfloat16 (read as float32). The output matrix `lm_head.weight` is accepted if it equals the token embedding. Causal masks
+from older versions of transformers (`h.0.attn.bias`) are ignored.
 """
 
 import json
@@ -40,10 +40,10 @@ _KINDS = {"F32", "F16", "BF16"}
 
 
 def read_architecture(directory: Path) -> Architecture:
-    """The architecture that config.json describes.
+    """Read the architecture from config.json.
 
     Raises:
-        UserError: the file cannot be read, or describes no GPT-2.
+        UserError: the file cannot be read, or does not describe a GPT-2.
     """
     path = directory / CONFIG
     try:
@@ -58,17 +58,17 @@ def read_architecture(directory: Path) -> Architecture:
     for name, value, values in [*given, ("n_inner", inner, (4 * architecture.width,))]:
         if value not in values:
             raise UserError(
-                f"{path} describes a model that is not GPT-2's own: {name} is {value!r}, not {values[0]!r}; "
+                f"{path} does not describe a standard GPT-2: {name} is {value!r}, not {values[0]!r}; "
                 "choose another base."
             )
     return architecture
 
 
 def weight_files(directory: Path) -> list[Path]:
-    """The safetensors files, of which there are several where the weights are in shards.
+    """The safetensors files: one, or several shards.
 
     Raises:
-        UserError: the index cannot be read, or names a file that is not there.
+        UserError: the index cannot be read, or lists a missing file.
     """
     if (directory / WEIGHTS).is_file():
         return [directory / WEIGHTS]
@@ -76,19 +76,19 @@ def weight_files(directory: Path) -> list[Path]:
     try:
         names = sorted({str(name) for name in json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()})
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{path} names no files ({type(error).__name__}: {error}); fetch it again.") from None
+        raise UserError(f"{path} cannot be read ({type(error).__name__}: {error}); fetch it again.") from None
     for name in names:
         if Path(name).name != name or not (directory / name).is_file():
-            raise UserError(f"{directory} has no {name}, which {INDEX} names; fetch it again.")
+            raise UserError(f"{directory} has no {name}, but {INDEX} lists it; fetch it again.")
     return [directory / name for name in names]
 
 
 def read_weights(directory: Path, architecture: Architecture) -> Weights:
-    """The weights, widened to float32.
+    """The weights, converted to float32.
 
     Raises:
-        UserError: a file is damaged, or a tensor is missing, extra, of another shape or of a kind that is no float of
-            at most 32 bits; it is named.
+        UserError: a file is damaged, or a tensor is missing, extra, of another shape, or not a float of at most 32
+        bits. The message names it.
     """
     files: dict[str, tuple[Path, tensor_shapes.Shape]] = {}  # where each tensor lies, by its name in the file
     for path in weight_files(directory):
@@ -113,12 +113,12 @@ def read_weights(directory: Path, architecture: Architecture) -> Weights:
 def _check_output(
     directory: Path, files: Mapping[str, tuple[Path, tensor_shapes.Shape]], embedding: NDArray[np.float32]
 ) -> None:
-    """GPT-2 has no output matrix of its own: one that is stored must be the embedding's copy."""
+    """GPT-2's output matrix is the token embedding: a stored one must be equal to it."""
     if _OUTPUT in files:
         ((_, output),) = _tensors({_OUTPUT: files[_OUTPUT]})
         if not np.array_equal(output, embedding):
             raise UserError(
-                f"The tensor {_OUTPUT} in {files[_OUTPUT][0]} is not the token embedding's copy, as GPT-2's is; "
+                f"The tensor {_OUTPUT} in {files[_OUTPUT][0]} differs from the token embedding, unlike GPT-2's; "
                 f"choose another base than {directory}."
             )
 
@@ -139,11 +139,11 @@ def _opened(path: Path) -> Iterator[Any]:
         with safe_open(path, "numpy") as file:
             yield file
     except SafetensorError as error:
-        raise UserError(f"{path} is truncated or damaged ({error}); fetch or make it again.") from error
+        raise UserError(f"{path} is truncated or damaged ({error}); fetch or create it again.") from error
 
 
 def write_weights(path: Path, weights: Mapping[str, NDArray[np.float32]]) -> None:
-    """Write a safetensors file that transformers reads; equal weights give equal bytes."""
+    """Write a safetensors file for transformers. Equal weights give equal bytes."""
     from safetensors.numpy import save_file
 
     contiguous = {name: np.ascontiguousarray(value) for name, value in weights.items()}

@@ -1,21 +1,21 @@
-"""A GPT-2 as an ONNX graph whose weights stay in safetensors files.
+"""Build a GPT-2 as an ONNX graph whose weights stay in safetensors files.
 
-One graph does it all: a prompt, a piece of a prompt, one further token of several texts at once, or the scores of a
-whole document. Attention is ONNX Runtime's GroupQueryAttention (com.microsoft), which reads and writes one buffer of
-keys and values for each text and takes each text's own length.
+One graph handles all cases: a prompt, a chunk of a prompt, one more token of several texts, or the scores of a whole
+document. Attention is ONNX Runtime's GroupQueryAttention (com.microsoft), which has one buffer of keys and values per
+text and each text's own length.
 
-Inputs (B texts, T tokens of each, M positions asked for, P the window):
+Inputs (B texts, T tokens each, M requested positions, P the window):
     input_ids, position_ids    int64 [B, T]
-    seqlens_k                  int32 [B], the text's length after these tokens, less one
+    seqlens_k                  int32 [B], the text's length after these tokens, minus one
     total_sequence_length      int32 [], the longest text's length after these tokens
-    logit_positions            int64 [M], which of the T positions' logits are wanted; one or more
+    logit_positions            int64 [M], the requested positions among the T; one or more
     past_key_values.I.key, .value   float32 or float16 [B, heads, P, width / heads]
 Outputs:
     logits                     float32 [B, M, vocabulary]
-    present.I.key, .value      as the past; bound to the same memory
+    present.I.key, .value      like the past; bound to the same memory
 
-In float16 the layers' weights, activations, keys and values are so; embeddings, the last normalisation and the logits
-stay float32. The weights are cast by nodes of the graph, which ONNX Runtime computes once, when it loads it.
+With float16, the layers' weights, activations, keys and values are float16; embeddings, the last normalisation and the
+logits stay float32. Nodes of the graph cast the weights; ONNX Runtime runs them once, on loading.
 """
 
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ _LINEAR = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """Where a tensor's little-endian values stand in a weights file."""
+    """The position of a tensor's little-endian values in a weights file."""
 
     shape: tuple[int, ...]
     offset: int  # bytes from the file's start
@@ -48,7 +48,7 @@ class StoredTensor:
 
 
 class _Nodes:
-    """The nodes of a graph under construction; every method returns the name of the value it adds."""
+    """Builds a graph's nodes. Every method returns the name of its new value."""
 
     def __init__(self, precision: str) -> None:
         self.all: list[onnx.NodeProto] = []
@@ -62,7 +62,7 @@ class _Nodes:
         return outputs[0]
 
     def to_layers(self, value: str) -> str:
-        """A value in the layers' precision."""
+        """Cast a value to the layers' precision."""
         return self.add("Cast", [value], f"{value}.half", to=TensorProto.FLOAT16) if self._half else value
 
     def from_layers(self, value: str) -> str:
@@ -77,7 +77,7 @@ class _Nodes:
         return self.add("Add", [product, self.to_layers(f"{weights}.bias")], output)
 
     def quantised(self, value: str, weights: str, output: str, inputs: int, outputs: int) -> str:
-        """A product with weights of few bits; activations are rounded to eight on the way."""
+        """Multiply by quantised weights; activations are rounded to 8 bits."""
         if self._precision == "int4":
             sizes = {"K": inputs, "N": outputs, "bits": 4, "block_size": BLOCK, "accuracy_level": 4}
             tensors = [value, f"{weights}.values", f"{weights}.scales"]
@@ -91,7 +91,7 @@ class _Nodes:
         return self.add("Add", [scaled, shift], output)
 
     def _rounded_rows(self, value: str, width: int) -> tuple[str, str, str]:
-        """A value's last dimension in eight bits: whole numbers from 0, the step between them, and what 0 stands for."""
+        """Quantise a value's last dimension to 8 bits: integers, scale and zero point."""
         last = self.constant([-1], TensorProto.INT64)
         least = self.add("ReduceMin", [value, last], f"{value}.least", keepdims=1)
         above = self.add("Sub", [value, least], f"{value}.above")
@@ -116,10 +116,10 @@ class _Nodes:
 def build(
     architecture: Architecture, tensors: Mapping[str, StoredTensor], precision: str = "float32"
 ) -> onnx.ModelProto:
-    """The graph of this architecture over stored tensors.
+    """Build the graph of an architecture over stored tensors.
 
     Args:
-        tensors: by name; with few bits, the matrices of `quantised_names` as `quantisation.stored` has them.
+        tensors: by name; for int8 and int4, the matrices of `quantised_names` in the form of `quantisation.stored`.
         precision: float32, float16, int8 or int4.
     """
     nodes = _Nodes(precision)
@@ -141,7 +141,7 @@ def build(
 
 
 def copying() -> onnx.ModelProto:
-    """A graph that copies `source` to `target`, float16 of shape (N,), on whatever device both are."""
+    """A graph that copies `source` to `target`, both float16 of shape (N,) on one device."""
     value = helper.make_tensor_value_info
     ends = value("source", TensorProto.FLOAT16, ["N"]), value("target", TensorProto.FLOAT16, ["N"])
     node = helper.make_node("Identity", ["source"], ["target"], name="target")
@@ -154,7 +154,7 @@ def _model(graph: onnx.GraphProto) -> onnx.ModelProto:
 
 
 def quantised_names(architecture: Architecture) -> list[str]:
-    """The matrices that a graph of few bits holds so; the token embedding is there for the logits alone."""
+    """The matrices that int8 and int4 graphs quantise; of the token embedding, only the copy for the logits."""
     layers = range(architecture.layers)
     inner = [f"transformer.h.{layer}.{name}.weight" for layer in layers for name in _LINEAR]
     return ["transformer.wte.weight", *inner]
@@ -186,7 +186,7 @@ def _block(nodes: _Nodes, value: str, layer: int, architecture: Architecture) ->
 
 
 def _values(architecture: Architecture, kind: int) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
-    """The graph's inputs and outputs; `kind` is that of keys and values."""
+    """The graph's inputs and outputs; `kind` is the type of keys and values."""
     describe = helper.make_tensor_value_info
     inputs = [
         describe("input_ids", TensorProto.INT64, ["B", "T"]),
@@ -210,7 +210,7 @@ def _values(architecture: Architecture, kind: int) -> tuple[list[onnx.ValueInfoP
 
 
 def _initializer(name: str, tensor: StoredTensor) -> onnx.TensorProto:
-    """A tensor whose values are read from its file (ONNX's external data)."""
+    """A tensor with its values in a file (ONNX's external data)."""
     found = TensorProto(name=name, data_type=tensor.kind, dims=tensor.shape, data_location=TensorProto.EXTERNAL)
     for key, value in (("location", tensor.file), ("offset", tensor.offset), ("length", tensor.length)):
         found.external_data.add(key=key, value=str(value))

@@ -1,10 +1,10 @@
-"""Weights in eight or four bits, in the layouts that ONNX Runtime reads.
+"""Quantise weights to 8 or 4 bits, in ONNX Runtime's layouts.
 
-Of eight bits, each output has one scale, and a product is one of whole numbers: activations are rounded to eight bits as
-well, each row by its own least and largest value ("zero-point vector-wise", Dettmers et al. 2022, arXiv 2208.07339).
-Weights go from -64 to 64, because AVX2 adds two products of bytes in 16 bits: 255 * 64 * 2 fits, and so every processor
-finds the same sums, whatever other rows are there. Of four bits, a matrix is cut into blocks of 32 along its inputs, each
-with a scale (github.com/microsoft/onnxruntime, docs/ContribOperators.md, MatMulNBits).
+8 bits: each output has one scale, and products use integers. Activations are rounded to 8 bits too, each row by its own
+minimum and maximum ("zero-point vector-wise", Dettmers et al. 2022, arXiv 2208.07339). Weights go from -64 to 64: AVX2
+adds two byte products in 16 bits, and 255 * 64 * 2 fits, so every processor computes the same sums for any batch.
+4 bits: a matrix is split into blocks of 32 along its inputs, each with one scale
+(github.com/microsoft/onnxruntime, docs/ContribOperators.md, MatMulNBits).
 """
 
 from dataclasses import dataclass
@@ -20,33 +20,33 @@ _MIDDLE = 8  # what stands for zero in four bits
 
 @dataclass(frozen=True, slots=True)
 class Bytes:
-    """A linear layer's matrix in eight bits, with K inputs and N outputs."""
+    """A linear layer's matrix in 8 bits, with K inputs and N outputs."""
 
     values: NDArray[np.int8]  # (K, N)
     scales: NDArray[np.float32]  # (N,)
     sums: NDArray[np.float32]  # (N,), of each output's weights, as a product with them sees them
 
     def restored(self) -> NDArray[np.float32]:
-        """The matrix, (inputs, outputs), as a product with it sees it."""
+        """The dequantised matrix, (inputs, outputs)."""
         return self.values * self.scales
 
 
 @dataclass(frozen=True, slots=True)
 class Nibbles:
-    """A linear layer's matrix in four bits, with N outputs and B blocks of inputs."""
+    """A linear layer's matrix in 4 bits, with N outputs and B blocks of inputs."""
 
     values: NDArray[np.uint8]  # (N, B, BLOCK / 2); the even input stands in the lower half
     scales: NDArray[np.float32]  # (N, B)
 
     def restored(self) -> NDArray[np.float32]:
-        """The matrix, (inputs, outputs), as a product with it sees it; inputs are whole blocks."""
+        """The dequantised matrix, (inputs, outputs), with inputs padded to whole blocks."""
         halves = np.stack([self.values & 15, self.values >> 4], axis=-1).reshape(*self.scales.shape, BLOCK)
         whole = (halves.astype(np.float32) - _MIDDLE) * self.scales[..., None]
         return np.asarray(whole.reshape(len(whole), -1).T, np.float32)
 
 
 def to_bytes(matrix: NDArray[np.float32]) -> Bytes:
-    """Round a matrix of shape (inputs, outputs) to eight bits."""
+    """Quantise a matrix of shape (inputs, outputs) to 8 bits."""
     scales = np.asarray(np.abs(matrix).max(axis=0) / _LARGEST, np.float32)
     rounded = np.rint(matrix * _inverse(scales))
     sums = np.asarray(rounded.sum(axis=0, dtype=np.float64) * scales, np.float32)
@@ -55,7 +55,7 @@ def to_bytes(matrix: NDArray[np.float32]) -> Bytes:
 
 
 def to_nibbles(matrix: NDArray[np.float32]) -> Nibbles:
-    """Round a matrix of shape (inputs, outputs) to four bits; inputs are filled up to whole blocks with zeros."""
+    """Quantise a matrix of shape (inputs, outputs) to 4 bits. Inputs are zero-padded to whole blocks."""
     inputs, outputs = matrix.shape
     blocks = -(-inputs // BLOCK)
     padded = np.pad(matrix.T, ((0, 0), (0, blocks * BLOCK - inputs))).reshape(outputs, blocks, BLOCK)
@@ -73,7 +73,7 @@ def _inverse(scales: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def stored(matrix: NDArray[np.float32], precision: str) -> dict[str, NDArray[np.generic]]:
-    """The arrays that stand for a matrix of shape (inputs, outputs) in a bundle, by the ends of their names."""
+    """The arrays stored in a bundle for a matrix of shape (inputs, outputs), by name suffix."""
     if precision == "int4":
         few = to_nibbles(matrix)
         return {"values": few.values, "scales": few.scales}

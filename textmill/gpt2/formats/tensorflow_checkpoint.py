@@ -1,12 +1,12 @@
-"""OpenAI's GPT-2 checkpoints and gpt-2-simple's runs: TensorFlow 1's format, read and written.
+"""Read and write TensorFlow 1 checkpoints: OpenAI's GPT-2 and gpt-2-simple's runs.
 
     checkpoint          names the latest step
     model-500.index     and model-500.data-00000-of-00001: the tensors (OpenAI: model.ckpt.*)
     hparams.json        the architecture
     encoder.json        and vocab.bpe: the tokenizer
 
-Reading goes through TensorFlow's C++ reader and writing through a graph and a session of its own on the CPU, so that
-neither touches what else a process does with TensorFlow, eagerly or not.
+Reading uses TensorFlow's C++ reader; writing uses a separate graph and session on the CPU. Neither affects other uses of
+TensorFlow in the process.
 """
 
 import json
@@ -30,10 +30,10 @@ _OPTIMISER = re.compile(r"(/Adam(_1)?|^beta[12]_power(_1)?|^global_step)$")
 
 
 def read_architecture(directory: Path) -> Architecture:
-    """The architecture that hparams.json describes.
+    """Read the architecture from hparams.json.
 
     Raises:
-        UserError: the file cannot be read, or lacks a number.
+        UserError: the file cannot be read or lacks a field.
     """
     path = directory / HPARAMS
     try:
@@ -46,10 +46,10 @@ def read_architecture(directory: Path) -> Architecture:
 
 
 def latest(directory: Path) -> Path:
-    """The prefix of the latest step's files: the one that the file `checkpoint` names, else that of the highest step.
+    """The prefix of the latest step's files: as named in the file `checkpoint`, else the highest step.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no checkpoint.
     """
     state = directory / STATE
     said = state.read_text(encoding="utf-8", errors="replace") if state.is_file() else ""
@@ -62,7 +62,7 @@ def latest(directory: Path) -> Path:
     if not (directory / f"{name}.index").is_file() or not data_files(directory / name):
         raise UserError(
             f"{directory} has no checkpoint yet: {name}.index or its data file is missing; "
-            "name a run in which a step was saved."
+            "name a run with a saved step."
         )
     return directory / name
 
@@ -73,7 +73,7 @@ def _step(path: Path) -> int:
 
 
 def data_files(prefix: Path) -> list[Path]:
-    """The files beside the index that hold the tensors."""
+    """The data files next to the index."""
     return sorted(path for path in prefix.parent.glob("*.data-*-of-*") if path.name.startswith(f"{prefix.name}.data-"))
 
 
@@ -81,7 +81,7 @@ def read_weights(directory: Path, architecture: Architecture) -> Weights:
     """The weights of the latest step.
 
     Raises:
-        UserError: a file is damaged, or a tensor is missing, extra or of another shape; it is named.
+        UserError: a file is damaged, or a tensor is missing, extra or has another shape. The message names it.
     """
     import tensorflow as tf
 
@@ -99,11 +99,11 @@ def read_weights(directory: Path, architecture: Architecture) -> Weights:
         }
     except (tf.errors.OpError, RuntimeError, ValueError, IndexError) as error:
         said = (str(error).splitlines() or [""])[0]
-        raise UserError(f"{prefix}.* is truncated or damaged ({said}); fetch or make it again.") from error
+        raise UserError(f"{prefix}.* is truncated or damaged ({said}); fetch or create it again.") from error
 
 
 def write_weights(prefix: Path, weights: Mapping[str, NDArray[np.float32]], architecture: Architecture) -> None:
-    """Write `prefix.index` and its data file, and name them as the latest in `checkpoint`."""
+    """Write `prefix.index` and its data file, and set them as latest in `checkpoint`."""
     import tensorflow as tf
 
     names = _names(architecture)
@@ -137,7 +137,7 @@ def write_hparams(directory: Path, architecture: Architecture) -> None:
 
 
 def _names(architecture: Architecture) -> dict[str, tuple[str, tensor_shapes.Shape]]:
-    """OpenAI's name of each tensor -> our name, and OpenAI's shape: linear layers are convolutions of width one."""
+    """OpenAI's name of each tensor -> our name and OpenAI's shape. Linear layers are convolutions of width 1."""
     named: dict[str, tuple[str, tensor_shapes.Shape]] = {}
     for own, shape in shapes(architecture).items():
         *path, kind = own.removeprefix("transformer.").split(".")

@@ -1,13 +1,13 @@
-"""Which passages of a text stand word for word in the training text, and in which article.
+"""Index of the training text: find passages copied word for word, and their article.
 
-A passage is 30 tokens of the model's own tokenizer. The index is made once, while the articles stream by, and is mapped
-from files when it is read, so neither needs more memory for more articles. It holds hashes, addresses and titles, no
-text. It takes about three bytes a token, where the text takes about four.
+A passage is 30 tokens of the model's tokenizer. The index is built from a stream of articles and read as mapped files, so
+memory use does not grow with the corpus. It has hashes, addresses and titles, but no text. It takes about 3 bytes per
+token; the text takes about 4.
 
-Candidates are found by winnowing (Schleimer, Wilkerson and Aiken 2003): of every 15 neighbouring hashes of 16 tokens the
-least is kept with its position, so two passages of 30 tokens that are equal have one kept hash in common, at the same
-place. A 16-bit hash of the 30 tokens from every position on then decides. A passage that is in the training text is
-always found; at each place where only the 16 tokens agree, one in 65,535 is found wrongly.
+Candidates are found by winnowing (Schleimer, Wilkerson and Aiken 2003): of every 15 neighbouring hashes of 16 tokens, the
+index has the lowest with its position. Two equal passages of 30 tokens therefore share one hash at the same place. A
+16-bit hash of the 30 tokens at each position then decides. Copied passages are always found. Where only the 16 tokens
+match, the false positive rate is 1 in 65,535.
 """
 
 import json
@@ -43,7 +43,7 @@ Hashes = NDArray[np.uint64]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A stretch that stands in one article; neighbouring runs from different articles may overlap."""
+    """A run of tokens copied from one article. Runs from different articles may overlap."""
 
     start: int  # the first token, or character
     stop: int  # the one after the last
@@ -55,17 +55,19 @@ class Verbatim:
     """The index of one training text."""
 
     def __init__(self, directory: Path, tokenizer: Tokenizer) -> None:
-        """Map an index; `open` does so for a bundle's.
+        """Map an index. For a bundle's index, use `open`.
 
         Raises:
-            UserError: there is none, or it has another format.
+            UserError: it is absent or has another format.
         """
         try:
             index: dict[str, Any] = json.loads((directory / INDEX).read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise UserError(f"There is no index of the training text at {directory}; train the model again.") from None
+            raise UserError(f"{directory} has no index of the training text; train the model again.") from None
         if (index["format"], index["passage"]) != (FORMAT, PASSAGE):
-            raise UserError(f"The index at {directory} has format {index['format']}; this Textmill reads {FORMAT}.")
+            raise UserError(
+                f"The index at {directory} has format {index['format']}, but this Textmill reads {FORMAT}; train the model again."
+            )
         self.tokens: int = index["tokens"]
         self.articles: int = index["articles"]
         self._tokenizer = tokenizer
@@ -79,19 +81,19 @@ class Verbatim:
 
     @classmethod
     def open(cls, directory: Path) -> "Verbatim | None":
-        """The index in a bundle's folder; None where the bundle has none, as older ones."""
+        """Open the index in a bundle's folder; None for older bundles without one."""
         folder = directory / bundle.VERBATIM
         return cls(folder, Tokenizer.load(directory / bundle.TOKENIZER)) if folder.is_dir() else None
 
     def passages(self, tokens: Sequence[int]) -> NDArray[np.bool_]:
-        """Which of the passages that begin at each token stand in the training text, shape (len(tokens) - 29,)."""
+        """Whether the passage at each token is in the training text, shape (len(tokens) - 29,)."""
         found = np.zeros(max(0, len(tokens) - PASSAGE + 1), np.bool_)
         for place, _ in self._matches(tokens):
             found[place] = True
         return found
 
     def copied(self, tokens: Sequence[int]) -> list[Run]:
-        """The stretches of at least 30 tokens that stand in the training text, each as long as one article has it."""
+        """The copied runs of at least 30 tokens, each as long as in one article."""
         runs: list[Run] = []
         start, last = 0, -2
         shifts: NDArray[np.int64] = np.empty(0, np.int64)  # from the text's positions to the articles'
@@ -105,24 +107,24 @@ class Verbatim:
         return [*runs, self._run(start, last, int(shifts[0]))] if last >= 0 else runs
 
     def copied_text(self, text: str) -> list[Run]:
-        """The same for text; starts and stops are characters."""
+        """The same for text; starts and stops are character offsets."""
         tokens, spans = self._tokenizer.encode_with_spans(text)
         return [replace(run, start=spans[run.start][0], stop=spans[run.stop - 1][1]) for run in self.copied(tokens)]
 
     def share(self, texts: Iterable[str]) -> tuple[int, int]:
-        """How many passages of these texts stand in the training text, and how many passages there are."""
+        """The number of copied passages in these texts, and of all their passages."""
         found = [self.passages(self._tokenizer.encode(text)) for text in texts]
         return sum(int(each.sum()) for each in found), sum(len(each) for each in found)
 
     def article_at(self, position: int) -> tuple[int, int, int]:
-        """The number of the article that a position of the training text is in, its first token and the one after its last."""
+        """The article at a position of the training text: its number, first token and end."""
         number = int(np.searchsorted(self._places[:, 0], position, side="right")) - 1
         return number, int(self._places[number, 0]), int(self._places[number + 1, 0])
 
     def repeated(self, count: int, apart: int) -> list[int]:
-        """Where passages begin that stand in several articles, those in most articles first, at most `count`.
+        """Up to `count` positions of passages shared by several articles, those in most articles first.
 
-        Each is named once, where it stands first, and they begin at least `apart` tokens from one another.
+        Each passage is listed once, at its first position; positions are at least `apart` tokens apart.
         """
         found: list[int] = []
         for position in self._repetitions(50 * count):
@@ -133,7 +135,7 @@ class Verbatim:
         return found
 
     def _repetitions(self, most: int) -> list[int]:
-        """First positions of fingerprints at which the same passage begins in several articles, by their number."""
+        """First positions of passages shared by several articles, by number of articles."""
         best: list[tuple[int, int]] = []  # how often, negative; position
         for first in range(0, len(self._hashes), _BLOCK):
             hashes = self._hashes[first : first + _BLOCK]
@@ -161,7 +163,7 @@ class Verbatim:
         return _mapped(self._directory / NAMES, "u1")
 
     def _matches(self, tokens: Sequence[int]) -> Iterator[tuple[int, NDArray[np.int64]]]:
-        """Each passage of the training text that begins in `tokens`, with the shifts to where the articles have it."""
+        """Each copied passage in `tokens`, with the shifts to its positions in the articles."""
         if len(tokens) < PASSAGE or not len(self._hashes):
             return
         mixed = mix(tokens)
@@ -182,7 +184,7 @@ class Verbatim:
                 yield place, matched
 
     def _lookup(self, fingerprint: int) -> NDArray[np.int64]:
-        """The positions in the training text at which this fingerprint was kept, the least first."""
+        """The positions of this fingerprint in the training text, in ascending order."""
         bucket = fingerprint >> (64 - self._bits)
         first, end = (int(each) for each in self._buckets[bucket : bucket + 2])
         low = np.uint32(fingerprint & 0xFFFFFFFF)
@@ -192,7 +194,7 @@ class Verbatim:
 
 
 def position_kind(tokens: int) -> str:
-    """The type of positions in a training text of so many tokens."""
+    """The integer type of positions in a training text of this length."""
     return "<u4" if tokens <= 1 << 32 else "<u8"
 
 
@@ -202,19 +204,19 @@ def _mapped(path: Path, kind: str) -> NDArray[Any]:
 
 
 def _spread_bits(values: Hashes) -> Hashes:
-    """Spread every bit of the input over the output (the finaliser of SplitMix64, Steele, Lea and Flood 2014)."""
+    """Hash integers so that each input bit affects all output bits (the finaliser of SplitMix64, Steele, Lea and Flood 2014)."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))
 
 
 def mix(tokens: Sequence[int] | Hashes) -> Hashes:
-    """Each token's number turned into one that looks random."""
+    """A pseudorandom number for each token."""
     return _spread_bits(np.asarray(tokens, np.uint64) + np.uint64(0x9E3779B97F4A7C15))
 
 
 def grams_of(mixed: Hashes, length: int) -> Hashes:
-    """A hash of the `length` tokens that begin at each position, shape (len(mixed) - length + 1,)."""
+    """A hash of the `length` tokens at each position, shape (len(mixed) - length + 1,)."""
     count = len(mixed) - length + 1
     total = np.zeros(count, np.uint64)
     for offset in range(length):
@@ -223,11 +225,11 @@ def grams_of(mixed: Hashes, length: int) -> Hashes:
 
 
 def checks_of(mixed: Hashes) -> NDArray[np.uint16]:
-    """A hash of the passage that begins at each position, never 0."""
+    """A hash of the passage at each position, never 0."""
     return (grams_of(mixed, PASSAGE) % np.uint64(0xFFFF) + np.uint64(1)).astype(np.uint16)
 
 
 def least_of(grams: Hashes) -> NDArray[np.int64]:
-    """The place of the least hash, of equal ones the last, among each 15 neighbours."""
+    """The position of the lowest hash in each window of 15; of equal ones, the last."""
     windows = np.lib.stride_tricks.sliding_window_view(grams, _WINDOW)[:, ::-1]
     return np.arange(len(windows)) + _WINDOW - 1 - windows.argmin(axis=1)

@@ -1,4 +1,4 @@
-"""Making the index that `textmill.gpt2.verbatim.index` reads, while the articles stream by."""
+"""Build the verbatim index from a stream of articles."""
 
 import json
 import tempfile
@@ -23,7 +23,7 @@ _ENTRY = np.dtype([("hash", "<u8"), ("position", "<u8")])
 
 @contextmanager
 def built(articles: Iterable[tuple[str, str, str]], tokenizer: Tokenizer, folder: Path) -> Iterator[Path]:
-    """An index that is built in a folder of its own below `folder`, and gone afterwards."""
+    """Context manager: build an index in a temporary subfolder, deleted afterwards."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".verbatim-", dir=folder) as place:
         build(Path(place), articles, tokenizer)
@@ -31,9 +31,9 @@ def built(articles: Iterable[tuple[str, str, str]], tokenizer: Tokenizer, folder
 
 
 def build(directory: Path, articles: Iterable[tuple[str, str, str]], tokenizer: Tokenizer) -> None:
-    """Write the index of articles, given as address, title and text, into a folder that is absent or empty.
+    """Write the index of articles (address, title, text) into an absent or empty folder.
 
-    Memory is bounded by the longest article and a sixty-fourth of the fingerprints.
+    Memory is bounded by the longest article and 1/64 of the fingerprints.
     """
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".shards-", dir=directory) as shards:
@@ -74,7 +74,7 @@ def _write_articles(
 def _tokenised(
     articles: Iterable[tuple[str, str, str]], tokenizer: Tokenizer
 ) -> Iterator[tuple[str, str, NDArray[np.uint64]]]:
-    """Address, title and tokens of each article; a few are tokenised at once, on all cores."""
+    """Address, title and tokens of each article, tokenised in small batches on all cores."""
     batch: list[tuple[str, str, str]] = []
 
     def tokens() -> Iterator[tuple[str, str, NDArray[np.uint64]]]:
@@ -91,7 +91,7 @@ def _tokenised(
 
 
 class _Spread:
-    """Fingerprints on their way to being sorted: in files by their first bits, so that one at a time is in memory."""
+    """Fingerprints in files by their first bits, so that sorting needs one file in memory."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -122,7 +122,7 @@ class _Spread:
         self._held, self._count = [], 0
 
     def write_sorted(self, directory: Path, kind: str) -> tuple[int, int]:
-        """Write the fingerprints in order of hash and position; returns how many, and the bits that choose a bucket."""
+        """Write the fingerprints sorted by hash and position. Returns their number and the bits of a bucket."""
         self._flush()
         bits = max(6, (self._total // _BUCKET).bit_length())
         per_shard = 1 << (bits - 6)
