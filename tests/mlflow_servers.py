@@ -12,7 +12,7 @@ from pathlib import Path
 import requests
 from local_servers import free_port, stop
 
-PATIENCE_S = 300  # a server makes its database first, on a machine that runs other tests meanwhile
+PATIENCE_S = 900  # a server makes its database first, on a machine that runs other tests meanwhile
 ADMIN, PASSWORD = "admin", "a-long-password"
 QUIET = {
     "DO_NOT_TRACK": "true",
@@ -26,6 +26,7 @@ LOGINS = """
 default_permission = READ
 database_uri = sqlite:///{}
 admin_username = admin
+auth_cache_ttl_seconds = 60
 authorization_function = mlflow.server.auth:authenticate_request_basic_auth
 """
 

@@ -26,7 +26,8 @@ from textmill.registry.model_registry import ModelRegistry
 from textmill.tracking.live_run import RUN_FILE, LiveRun
 from textmill.training.log import Point
 
-PATIENCE_S = 120
+pytestmark = pytest.mark.timeout(1800)  # two servers start, which takes minutes on a busy machine
+PATIENCE_S = 300
 TEXTMILL = [sys.executable, "-c", "from textmill.cli import main; main()"]
 
 
