@@ -6,7 +6,7 @@ unexport PYTHONDONTWRITEBYTECODE
 LOCK := requirements.lock
 INSTALLED := .venv/.installed
 
-.PHONY: demo test check install peers airflow lock locks images push bake clean
+.PHONY: demo test check install peers airflow starter lock locks images push bake clean
 
 demo: $(INSTALLED)
 	@$(BIN)/python examples/demo.py $(if $(CI),--check)
@@ -47,6 +47,15 @@ airflow: .venv-airflow/.installed
 	@PATH="$$PATH:$(BIN)" uv pip sync --quiet --python .venv-airflow/bin/python $<
 	@PATH="$$PATH:$(BIN)" uv pip install --quiet --python .venv-airflow/bin/python --no-deps --editable .
 	@touch $@
+
+# a small model to start from, of free texts: fetches them from Debian's packages, sees that none of them is the demo's, trains;
+# for another language TEXTS names another list and STARTER another folder
+TEXTS ?= examples/starter/packages.yaml
+STARTER ?= .textmill/starter
+starter: $(INSTALLED)
+	$(BIN)/python examples/starter/build_pool.py --packages $(TEXTS) --out $(STARTER)/pool
+	$(BIN)/python examples/starter/check_pool.py --pool $(STARTER)/pool examples/site
+	$(BIN)/python examples/starter/pretrain.py --pool $(STARTER)/pool --out $(STARTER)
 
 # resolve the dependencies afresh; the lock records no download addresses
 lock:

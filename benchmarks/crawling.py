@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
+from cpu import last_line
 from pymongo import MongoClient
 
 from textmill.articles.store import ArticleStore
@@ -172,7 +173,7 @@ def compare(start: str, uri: str, folder: Path, rounds: int) -> None:
         "vs_bare_scrapy": round(statistics.median(against_bare), 3),
         "vs_fetch_and_extraction": round(statistics.median(against_both), 3),
     }
-    print(json.dumps(figures))
+    last_line(figures)
 
 
 def show_profile(file: Path) -> None:

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import requests
+from cpu import last_line
 
 from textmill.gpt2 import weights
 from textmill.gpt2.architecture import Architecture, of_size
@@ -308,17 +309,15 @@ def report(precision: str, ready_s: float, rates: dict[tuple[str, int], float]) 
     def ratio(streams: int, peer: Sequence[Any]) -> float:
         return round(rates["server", streams] / rates[peer[0], peer[1]], 3)
 
-    print(
-        json.dumps(
-            {
-                "vs_gpt2_simple_1": ratio(1, ("gpt-2-simple", 1)),
-                "vs_gpt2_simple_16": ratio(STREAMS, ("gpt-2-simple", 1)),
-                "vs_gpt2_simple_batch_16": ratio(STREAMS, ("gpt-2-simple", STREAMS)),
-                "vs_engine_1": ratio(1, ("engine", 1)),
-                "vs_engine_16": ratio(STREAMS, ("engine", STREAMS)),
-                "precision": precision,
-            }
-        )
+    last_line(
+        {
+            "vs_gpt2_simple_1": ratio(1, ("gpt-2-simple", 1)),
+            "vs_gpt2_simple_16": ratio(STREAMS, ("gpt-2-simple", 1)),
+            "vs_gpt2_simple_batch_16": ratio(STREAMS, ("gpt-2-simple", STREAMS)),
+            "vs_engine_1": ratio(1, ("engine", 1)),
+            "vs_engine_16": ratio(STREAMS, ("engine", STREAMS)),
+            "precision": precision,
+        }
     )
 
 

@@ -16,7 +16,6 @@ its matrix products by what the GPU can do (`mfu`), and how many times as many t
 
 import argparse
 import contextlib
-import json
 import os
 import statistics
 import subprocess
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import peers
+from cpu import last_line
 from peers import Contestant
 from training import SIZES, TRAIN
 
@@ -55,7 +55,7 @@ def main() -> int:
         except SystemExit as error:  # of a contestant; what it said is on standard error
             print(f"{part.__name__} gave no figures: {error}\n", flush=True)
             failed = 1
-    print(json.dumps(found))
+    last_line(found)
     return failed
 
 

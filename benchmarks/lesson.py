@@ -13,12 +13,12 @@ the same time (`loss_same_time`). Names that end in `_sampled` are nanoGPT's est
 """
 
 import argparse
-import json
 import statistics
 from pathlib import Path
 from typing import Any
 
 import peers
+from cpu import last_line
 from peers import Contestant
 
 STEPS = 2000
@@ -26,6 +26,7 @@ SIZE = {"window": 64, "layers": 4, "heads": 4, "width": 128}
 LESSON = {
     "steps": STEPS,
     "batch": 12,
+    "optimiser": "adamw",
     "learning_rate": 1e-3,
     "final_learning_rate": 1e-4,
     "warmup_steps": 100,
@@ -98,7 +99,7 @@ def race(ours: Contestant, nano: Contestant, own: Contestant, steps: int, rounds
         "loss_same_time_sampled": round(losses[OWN][1], 4),
         "share_of_nanogpt_time": round(times[OWN] / times[NANO], 3),
     }
-    print(json.dumps(result))
+    last_line(result)
 
 
 def fitted(nano: Contestant, own: Contestant, steps: int) -> int:

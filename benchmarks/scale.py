@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+from cpu import last_line
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -246,7 +247,8 @@ def main() -> None:
     if not asked.once:
         result["again_vs_first"] = round(last["again_cpu_s"] / last["cpu_s"], 3)
         result["preprocess_again_vs_first"] = round(last["again"] / last["preprocess_s"], 3)
-    print(f"\n{json.dumps(result)}")
+    print()
+    last_line(result)
 
 
 def row(size: int, folder: Path, engine: Engine, once: bool) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from typing import Any
 
 import psutil
 import requests
+from cpu import last_line
 from generation import Server, Work, write_model
 
 from textmill.gpt2.architecture import Architecture, of_size
@@ -53,7 +54,7 @@ def main() -> None:
             found |= memory(server, work, MANY // 5 if asked.quick else MANY)
         finally:
             server.close()
-    print(json.dumps({**found, "ready_s": round(server.ready_s, 2), "precision": asked.precision}))
+    last_line({**found, "ready_s": round(server.ready_s, 2), "precision": asked.precision})
 
 
 def order(work: Work, number: int, **fields: Any) -> dict[str, Any]:

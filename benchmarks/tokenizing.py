@@ -8,11 +8,11 @@ medians of the rounds' ratios) and how many `tokens` ours and gpt-2-simple's mak
 """
 
 import argparse
-import json
 import statistics
 from pathlib import Path
 
 import peers
+from cpu import last_line
 from peers import Contestant
 
 OURS, SIMPLE, FACE = "textmill", "gpt-2-simple", "tokenizers"
@@ -55,7 +55,7 @@ def main() -> None:
         "vs_tokenizers": round(peers.ratio(seconds, OURS, FACE), 1),
         "tokens": made[OURS]["tokens"],
     }
-    print(json.dumps(result))
+    last_line(result)
 
 
 if __name__ == "__main__":

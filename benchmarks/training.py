@@ -7,13 +7,13 @@ Window 256, batch 1, float32, dropout 0. The last line is JSON: how many times a
 """
 
 import argparse
-import json
 import statistics
 import time
 from pathlib import Path
 
 import numpy as np
 import peers
+from cpu import last_line
 from peers import Contestant
 
 WINDOW = 256
@@ -24,6 +24,7 @@ SIZES = {
 TRAIN = {
     "steps": 1000,
     "batch": 1,
+    "optimiser": "adamw",
     "learning_rate": 1e-4,
     "final_learning_rate": 1e-5,
     "warmup_steps": 10,
@@ -94,7 +95,7 @@ def race(size: dict[str, int], nanogpt: Path, python: Path, rounds: int, steps: 
         "of_matmul_peak": round(rates[OURS] / peak, 3),
         "memory_vs_gpt2_simple": round(memory[OURS] / memory[SIMPLE], 3),
     }
-    print(json.dumps(result))
+    last_line(result)
 
 
 def flops(size: dict[str, int]) -> float:

@@ -7,9 +7,12 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
 from textmill.console import progress
+from textmill.corpus import shards
 from textmill.evaluation import evaluate
 from textmill.ground import environment
+from textmill.ground.files import emptied
 from textmill.registry.model_registry import ModelRegistry
+from textmill.settings.evaluation import Evaluate as Settings  # the component has the name
 from textmill.training.bases.base import Base
 
 
@@ -35,14 +38,14 @@ def Evaluate(
     progress.step("Evaluate")
     verdict = evaluate.evaluate(
         model=Path(model.uri),
-        articles=Path(examples.uri),
+        articles=shards.check_facts(Path(examples.uri), examples.get_string_custom_property("facts")),
         logs=Path(run.uri),
         registry=ModelRegistry(environment.address(environment.MLFLOW), name),
         production=production,
         base=Base.from_json(base),
-        settings=evaluation.Evaluate.model_validate_json(settings),
-        out=Path(evaluation.uri),
-        blessing=Path(blessing.uri),
+        settings=Settings.model_validate_json(settings),
+        out=emptied(Path(evaluation.uri)),
+        blessing=emptied(Path(blessing.uri)),
     )
     blessing.set_int_custom_property("blessed", int(verdict.blessed))
     progress.result(f"{verdict.outcome}: {'; '.join([*verdict.reasons, *verdict.warnings])}")

@@ -14,8 +14,10 @@ from textmill.articles import store
 from textmill.articles.selection import Selection
 from textmill.articles.snapshot import Snapshot
 from textmill.console import progress
-from textmill.corpus import content_cache, export
+from textmill.corpus import content_cache, export, shards
+from textmill.ground import environment
 from textmill.ground.errors import UserError
+from textmill.ground.files import emptied
 
 
 @component(use_beam=True)
@@ -27,7 +29,6 @@ def ExportArticles(
     selection: Parameter[str],
     sources: Parameter[str],
     cache: Parameter[str],
-    cache_bytes: Parameter[int],
     code: Parameter[str],
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
@@ -43,11 +44,12 @@ def ExportArticles(
         beam_pipeline,
         open_store,
         taken,
-        Path(examples.uri),
+        emptied(Path(examples.uri)),
         replace(Selection.from_json(selection), sources=_named(sources, taken)),
-        content_cache.Cache(cache, cache_bytes),
+        content_cache.Cache(cache, environment.how("signature_bytes", 0)),
     )
     examples.split_names = json.dumps(export.SPLITS)
+    examples.set_string_custom_property("facts", shards.facts_digest(Path(examples.uri)))
     examples.set_int_custom_property("snapshot", facts.snapshot)
     examples.set_int_custom_property("articles", sum(facts.articles.values()))
     progress.result(

@@ -9,8 +9,10 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
 from textmill.console import progress
-from textmill.corpus import content_cache, preprocess
+from textmill.corpus import content_cache, preprocess, shards
 from textmill.gpt2 import tokenizer
+from textmill.ground import environment
+from textmill.ground.files import emptied
 from textmill.training.bases.base import Base
 
 
@@ -23,7 +25,6 @@ def Preprocess(
     base: Parameter[str],
     window: Parameter[int],
     cache: Parameter[str],
-    cache_bytes: Parameter[int],
     code: Parameter[str],
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
@@ -32,12 +33,15 @@ def Preprocess(
     `base` is the JSON of what the run starts from; `cache` a folder that keeps articles' tokens from run to run.
     """
     progress.step("Preprocess")
-    source, out = Path(examples.uri), Path(windows.uri)
+    source = shards.check_facts(Path(examples.uri), examples.get_string_custom_property("facts"))
+    out = emptied(Path(windows.uri))
     start = Base.from_json(base)
     folder = None if start.from_scratch else Path(start.directory)
     chosen = tokenizer.choose(kind, vocabulary, folder, preprocess.tokenizer_sample(source / "Split-train"))
-    facts = preprocess.preprocess(beam_pipeline, source, out, chosen, window, content_cache.Cache(cache, cache_bytes))
+    kept = content_cache.Cache(cache, environment.how("token_bytes", 0))
+    facts = preprocess.preprocess(beam_pipeline, source, out, chosen, window, kept)
     windows.split_names = json.dumps(preprocess.WINDOWED)
+    windows.set_string_custom_property("facts", shards.facts_digest(out))
     windows.set_int_custom_property("vocabulary", facts["vocabulary"])
     windows.set_int_custom_property("tokens", sum(facts["tokens"].values()))
     progress.result(

@@ -19,15 +19,17 @@ def Register(
     model: InputArtifact[standard_artifacts.Model],
     run: InputArtifact[standard_artifacts.ModelRun],
     evaluation: InputArtifact[standard_artifacts.ModelEvaluation],
-    blessing: InputArtifact[standard_artifacts.ModelBlessing],
     name: Parameter[str],
     registry: Parameter[str],
     stage: Parameter[str],
+    asked: Parameter[str],
     code: Parameter[str],
 ) -> None:
-    """Log, register and stage the model; `registry` names the server's identity, for caching to see another one.
+    """Log, register and stage the model, unless its version is there: MLflow is asked in every run.
 
-    `stage` is where a blessed model goes: Staging, to wait for a reviewer, or Production.
+    `registry` names the server's identity. `stage` is where a blessed model goes: Staging, to wait for a reviewer, or
+    Production. `asked` is the run's name, never twice the same, so that this step is never reused: somebody may have
+    deleted the version since.
     """
     progress.step("Register")
     if stage not in HELD_BY_ONE:
@@ -37,7 +39,6 @@ def Register(
         model=Path(model.uri),
         logs=Path(run.uri),
         evaluation=Path(evaluation.uri),
-        blessed=(Path(blessing.uri) / "BLESSED").exists(),
         promote="if-better" if stage == "Production" else "by-reviewer",
         run=environment.run_name(),
     )

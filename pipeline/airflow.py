@@ -17,13 +17,14 @@ from airflow.operators.python import PythonOperator, ShortCircuitOperator
 from tfx.orchestration.airflow.airflow_dag_runner import AirflowDagRunner, AirflowPipelineConfig
 
 from pipeline import sensors
-from pipeline.local import alone, assembled
-from pipeline.parameters import Resolved
+from pipeline.local import assembled
+from pipeline.parameters import Resolved, how
 from pipeline.resolving import resolve
 from textmill.commands.project import Project, take_snapshot
+from textmill.ground.files import alone
 from textmill.settings import yaml_file as configuration
 
-_NOT_YET = Resolved(snapshot=0, digest="", production=0, production_checksum="", registry="", code="")
+_NOT_YET = Resolved(snapshot=0, digest="", production=0, production_checksum="", registry="")
 _FIRST = datetime(2026, 1, 1, tzinfo=UTC)  # Airflow wants one; nothing is caught up on
 
 
@@ -79,7 +80,7 @@ def _parametrise(task: BaseOperator, file: Path) -> None:
 
     def run(ti: Any, **context: Any) -> None:
         project = Project.load(file)
-        os.environ.update(project.addresses.environment() | {"TEXTMILL_RUN": ti.run_id})
+        os.environ.update(project.addresses.environment() | how(project.config) | {"TEXTMILL_RUN": ti.run_id})
         parameters = ti.xcom_pull(task_ids="Resolve")[task.task_id]
         with alone(project.config.data_dir):
             launch(ti=ti, exec_properties=parameters, **context)

@@ -18,12 +18,12 @@ from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 from tfx.types.component_spec import ComponentSpec
 from tfx.utils import import_utils
 
-import textmill
 from pipeline.beam_package import package
 from pipeline.kubeflow_platform import MODEL_VARIABLE, VOLUME_VARIABLE
+from pipeline.parameters import code
 from textmill.ground import environment
 from textmill.ground.errors import UserError
-from textmill.ground.files import hash_of_sources, write_beside
+from textmill.ground.files import write_beside
 from textmill.registry.model_registry import ModelRegistry
 from textmill.settings.config import Config
 from textmill.settings.model import Model
@@ -105,7 +105,8 @@ def main() -> None:
     if MODEL_VARIABLE in os.environ and "base" in parameters:
         parameters["base"] = fetched(parameters["base"], os.environ[MODEL_VARIABLE], Path(os.environ[VOLUME_VARIABLE]))
     if "code" in parameters:  # the lineage is to name the code that runs, whatever compiled the pipeline
-        parameters["code"] = hash_of_sources(Path(textmill.__file__).parent)
+        step = arguments.executor_class_path.split(".")[-2]
+        parameters["code"] = code(step, os.environ.get("KERAS_BACKEND", "tensorflow"))
     arguments.json_serialized_invocation_args = json.dumps(invocation)
     kubeflow_v2_run_executor.main((arguments, [*beam, *package(beam)]))
     output = Path(invocation["outputs"]["outputFile"])

@@ -11,9 +11,8 @@ from components.preprocess import Preprocess
 from components.register import Register
 from pipeline.parameters import Choices, Parameters, Resolved
 from pipeline.statistics import statistics_steps
+from textmill.commands.run import STEPS as STEPS
 from textmill.settings.config import Config
-
-STEPS = ("ExportArticles", "Preprocess", "FineTune", "Evaluate", "Register")
 
 
 def graph(config: Config, resolved: Resolved, checkpoints: Path, choices: Choices | None = None) -> list[BaseComponent]:
@@ -39,7 +38,6 @@ def graph(config: Config, resolved: Resolved, checkpoints: Path, choices: Choice
         model=fine_tune.outputs["model"],
         run=fine_tune.outputs["run"],
         evaluation=evaluate.outputs["evaluation"],
-        blessing=evaluate.outputs["blessing"],
         **given.register(),
     )
     statistics = statistics_steps(export.outputs["examples"]) if config.corpus.statistics else []

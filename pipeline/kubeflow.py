@@ -51,6 +51,8 @@ def compile_pipeline(config: Config, resolved: Resolved, file: Path) -> None:
     components = graph(config, resolved, Path(VOLUME), _parameters(defaults, resolved.base))
     specification = _specification(config, components)
     _set_defaults(specification, defaults)
+    # it looks in each run whether its version is still in MLflow
+    specification["root"]["dag"]["tasks"]["Register"]["cachingOptions"] = {"enableCache": False}
     equip(specification, config, resolved.base)
     documents = [specification, platform(specification, config, resolved.base)]
     write_beside(file, _heading(config, resolved) + yaml.safe_dump_all(documents, sort_keys=True, allow_unicode=True))
@@ -117,7 +119,7 @@ def _set_defaults(specification: dict[str, Any], defaults: Choices) -> None:
 def _heading(config: Config, resolved: Resolved) -> str:
     production = f"version {resolved.production}" if resolved.production else "none"
     return (
-        f"# {config.name}: snapshot {resolved.snapshot}, in Production {production}, code {resolved.code}.\n"
+        f"# {config.name}: snapshot {resolved.snapshot}, in Production {production}.\n"
         "# Compiled by 'textmill kubeflow compile'; compile afresh for another snapshot.\n"
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from kubernetes.utils.quantity import parse_quantity
 
+from pipeline.parameters import how
 from textmill.ground.environment import MLFLOW, MONGODB
 from textmill.settings.config import Config
 from textmill.settings.pipeline import Kubeflow
@@ -73,7 +74,7 @@ def _on_kubernetes(step: str, config: Config, base: Base) -> dict[str, Any]:
 
 
 def _environment(step: str, config: Config, base: Base) -> dict[str, str]:
-    environment: dict[str, str] = {}
+    environment = how(config) if step in _KEEPS else {}
     if step == "FineTune":
         environment["KERAS_BACKEND"] = config.train.backend  # TFX imports Keras, which reads it once
     if step in _READS_BASE and not base.from_scratch:

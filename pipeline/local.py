@@ -5,31 +5,40 @@ hundreds of lines.
 """
 
 import argparse
-import fcntl
+import os
+import sqlite3
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
+from tfx.dsl.compiler.compiler import Compiler
 from tfx.orchestration import metadata
 from tfx.orchestration.beam.beam_dag_runner import BeamDagRunner
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.pipeline import Pipeline
+from tfx.proto.orchestration import pipeline_pb2
 
 from pipeline.beam_package import package
 from pipeline.graph import STEPS, graph
-from pipeline.parameters import Resolved
+from pipeline.parameters import Resolved, how
 from pipeline.resolving import resolve
 from textmill.console import child_process, progress
 from textmill.ground.errors import UserError
+from textmill.ground.files import alone
 from textmill.settings import yaml_file as configuration
 from textmill.settings.config import Config
 
+METADATA = "metadata.sqlite"
 RUNNERS = {"local": LocalDagRunner, "beam": BeamDagRunner}
 
 
 def create_pipeline(config: Config, snapshot: int) -> Pipeline:
-    """The pipeline over a snapshot, with its metadata and artifacts below the data folder."""
+    """The pipeline over a snapshot, with its metadata and artifacts below the data folder.
+
+    The environment of this process then has what its steps look up there.
+    """
+    os.environ.update(how(config))
     return assembled(config, resolve(config, snapshot))
 
 
@@ -43,33 +52,81 @@ def assembled(config: Config, resolved: Resolved) -> Pipeline:
         pipeline_root=str(root / "artifacts"),
         components=graph(config, resolved, checkpoints),
         enable_cache=True,
-        metadata_connection_config=metadata.sqlite_metadata_connection_config(str(root / "metadata.sqlite")),
+        metadata_connection_config=metadata.sqlite_metadata_connection_config(str(root / METADATA)),
         beam_pipeline_args=[*config.beam.options, *package(config.beam.options)],
     )
 
 
-@contextmanager
-def alone(data: Path) -> Iterator[None]:
-    """Keep other runs out of this data folder: they would share its metadata and its checkpoints.
+def check_metadata(file: Path) -> None:
+    """Raise UserError where the pipeline's metadata is damaged; it is only what makes steps reusable."""
+    if not file.exists():
+        return
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as database:
+            (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.DatabaseError as error:
+        found = str(error)
+    if found != "ok":
+        raise UserError(
+            f"The pipeline's metadata {file} is damaged ({found.splitlines()[0]}). Move it away: "
+            f"mv {file} {file}.damaged; then run again. Nothing else is lost: every step runs once more, and a "
+            "training that was finished is taken from its checkpoints."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which steps run whatever was made before; the others are reused where nothing has changed."""
+
+    first: str = ""  # this step and those after it; what is before it is taken as the last run recorded it
+    only: str = ""  # this step alone, from its recorded inputs
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """Those that this run is about."""
+        if self.only:
+            return (self.only,)
+        return STEPS[STEPS.index(self.first) :] if self.first else STEPS
+
+    @property
+    def options(self) -> pipeline_pb2.RunOptions | None:
+        """How TFX calls that; None for all of the pipeline."""
+        if self.steps == STEPS:
+            return None
+        options = pipeline_pb2.RunOptions()
+        options.partial_run.from_nodes.append(self.steps[0])
+        options.partial_run.to_nodes.append(self.steps[-1])
+        options.partial_run.snapshot_settings.latest_pipeline_run_strategy.SetInParent()
+        return options
+
+
+def launch(runner: str, pipeline: Pipeline, part: Part) -> None:
+    """Run a pipeline or a part of it.
 
     Raises:
-        UserError: another run is under way.
+        UserError: what the part starts from was never recorded.
     """
-    data.mkdir(parents=True, exist_ok=True)
-    with (data / "run.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"Another run is under way in {data}; wait for its end, or stop it.") from None
-        yield
+    compiled = Compiler().compile(pipeline)
+    for node in compiled.nodes:
+        if part != Part() and node.pipeline_node.node_info.id in part.steps:
+            node.pipeline_node.execution_options.caching_options.enable_cache = False
+    try:
+        RUNNERS[runner]().run_with_ir(compiled, part.options)
+    except LookupError as error:
+        raise UserError(
+            f"No run has recorded what {part.steps[0]} starts from; run all of it once with 'textmill run'."
+        ) from error
 
 
-def run(file: Path, snapshot: int, runner: str) -> None:
+def run(file: Path, snapshot: int, runner: str, part: Part | None = None) -> None:
     """Run the pipeline of a configuration once, over a snapshot."""
-    progress.send(event="plan", steps=list(STEPS))
+    part = part or Part()
     config = configuration.load(file)
     with alone(config.data_dir):
-        RUNNERS[runner]().run(create_pipeline(config, snapshot))
+        check_metadata(config.data_dir / "pipeline" / METADATA)
+        pipeline = create_pipeline(config, snapshot)
+        progress.send(event="plan", steps=list(part.steps))
+        launch(runner, pipeline, part)
 
 
 def main() -> int:
@@ -78,8 +135,11 @@ def main() -> int:
     parser.add_argument("--config", type=Path, default=configuration.DEFAULT_FILE)
     parser.add_argument("--snapshot", type=int, required=True, help="number of the snapshot to learn from")
     parser.add_argument("--runner", choices=RUNNERS, default="local")
-    arguments = parser.parse_args()
-    return child_process.exit_code(lambda: run(arguments.config, arguments.snapshot, arguments.runner))
+    parser.add_argument("--from", dest="first", choices=STEPS, default="", help="run this step and those after it")
+    parser.add_argument("--again", dest="only", choices=STEPS, default="", help="run this step alone")
+    told = parser.parse_args()
+    part = Part(told.first, told.only)
+    return child_process.exit_code(lambda: run(told.config, told.snapshot, told.runner, part))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,56 @@
-"""What the pipeline's steps are given beside artifacts: parameters, which TFX records and by which it caches."""
+"""What the pipeline's steps are given beside artifacts: parameters, which TFX records and by which it caches.
 
+Settings that change nothing of what a step makes are no parameters: steps find them in the environment (`how`).
+"""
+
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from textmill.articles.selection import Selection
+from textmill.ground.environment import HOW
+from textmill.ground.sources import code_of
 from textmill.settings.config import Config
 from textmill.settings.model import Model
 from textmill.training.bases import resolving
 from textmill.training.bases.base import SCRATCH, Base
+
+# by a step's module: the libraries whose next version may make another result of the same input
+_LIBRARIES = {
+    "export_articles": ("datasketch", "isal", "numpy"),
+    "preprocess": ("tiktoken", "tokenizers"),
+    "fine_tune": ("keras", "keras-hub", "onnx", "tokenizers"),
+    "evaluate": ("onnxruntime", "tiktoken", "tokenizers"),
+    "register": (),
+}
+_KEPT_AND_SHOWN = ("checkpoint_every_s", "checkpoint_every", "keep_checkpoints")
+
+
+def code(step: str, backend: str) -> str:
+    """The hash of what a step runs: its modules, and the versions of the libraries that make its result.
+
+    Args:
+        step: the name of its module.
+        backend: what FineTune computes with, `tensorflow` or `jax`.
+    """
+    libraries = (*_LIBRARIES[step], backend) if step == "fine_tune" else _LIBRARIES[step]
+    return code_of(f"components.{step}", libraries)
+
+
+def how(config: Config) -> dict[str, str]:
+    """The variable of the environment in which steps find the settings that change nothing of what they make."""
+    settings = {
+        "signature_bytes": config.corpus.cache_bytes,
+        "token_bytes": config.tokenizer.cache_bytes,
+        "train": config.train.model_dump(include=_not_in_the_key(config)),
+    }
+    return {HOW: json.dumps(settings, sort_keys=True)}
+
+
+def _not_in_the_key(config: Config) -> set[str]:
+    # the memory decides how large a batch is where that is left to it
+    return {*_KEPT_AND_SHOWN} | ({"memory"} if config.train.batch != "auto" else set())
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +78,13 @@ class Resolved:
     production: int  # the version in Production, or 0
     production_checksum: str  # of that version's bundle
     registry: str  # which MLflow this is
-    code: str  # a hash of the library
     base: Base = SCRATCH  # what training starts from
+    run: str = ""  # the run's name
 
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """Each step's, by the names that its component gives them; all take the library's hash, so that a change is seen."""
+    """Each step's, by the names that its component gives them; all take a hash of their code, so that a change is seen."""
 
     config: Config
     resolved: Resolved
@@ -54,6 +96,10 @@ class Parameters:
         """The model's settings, with the base's sizes where there is one."""
         return resolving.shape(self.config.model, self.resolved.base)
 
+    def code(self, step: str) -> str:
+        """The hash of what a step runs."""
+        return code(step, self.config.train.backend)
+
     def export_articles(self) -> dict[str, Any]:
         return {
             "snapshot": self.resolved.snapshot,
@@ -62,8 +108,7 @@ class Parameters:
             "selection": Selection.of(self.config.corpus).to_json(),
             "sources": self.chosen.sources,
             "cache": str(self.config.data_dir / "signatures"),
-            "cache_bytes": self.config.corpus.cache_bytes,
-            "code": self.resolved.code,
+            "code": self.code("export_articles"),
         }
 
     def preprocess(self) -> dict[str, Any]:
@@ -74,8 +119,7 @@ class Parameters:
             "base": self.resolved.base.to_json(),
             "window": self.shape.window,
             "cache": tokenizer.cache_dir or str(self.config.data_dir / "tokens"),
-            "cache_bytes": tokenizer.cache_bytes,
-            "code": self.resolved.code,
+            "code": self.code("preprocess"),
         }
 
     def fine_tune(self) -> dict[str, Any]:
@@ -85,9 +129,11 @@ class Parameters:
             "size": self.chosen.size,
             "shape": self.shape.model_dump_json(),
             "base": self.resolved.base.to_json(),
-            "recipe": self.config.train.model_dump_json(exclude={"checkpoint_dir"}),
+            "recipe": self.config.train.model_dump_json(
+                exclude_unset=True, exclude={"checkpoint_dir", *_not_in_the_key(self.config)}
+            ),
             "checkpoints": str(self.checkpoints),
-            "code": self.resolved.code,
+            "code": self.code("fine_tune"),
         }
 
     def evaluate(self) -> dict[str, Any]:
@@ -97,7 +143,7 @@ class Parameters:
             "production_checksum": self.resolved.production_checksum,
             "base": self.resolved.base.to_json(),
             "settings": self.config.evaluate.model_dump_json(),
-            "code": self.resolved.code,
+            "code": self.code("evaluate"),
         }
 
     def register(self) -> dict[str, Any]:
@@ -105,5 +151,6 @@ class Parameters:
             "name": self.config.name,
             "registry": self.resolved.registry,
             "stage": self.chosen.stage,
-            "code": self.resolved.code,
+            "asked": self.resolved.run,
+            "code": self.code("register"),
         }

@@ -1,19 +1,17 @@
 """What a run depends on, looked up once when it starts."""
 
-from pathlib import Path
+import secrets
 
-import textmill
 from pipeline.parameters import Resolved
 from textmill.articles import store
 from textmill.ground import environment
-from textmill.ground.files import hash_of_sources
 from textmill.registry.model_registry import ModelRegistry
 from textmill.settings.config import Config
 from textmill.training.bases import resolving
 
 
 def resolve(config: Config, snapshot: int) -> Resolved:
-    """Look up what the run depends on: the snapshot, the Production version, the registry, the code and the base.
+    """Look up what the run depends on: the snapshot, the Production version, the registry and the base.
 
     A base that is not on this machine is fetched.
     """
@@ -26,6 +24,6 @@ def resolve(config: Config, snapshot: int) -> Resolved:
         production=production.number if production else 0,
         production_checksum=production.checksum if production else "",
         registry=registry.identity(),
-        code=hash_of_sources(Path(textmill.__file__).parent),
         base=resolving.resolve(config, registry),
+        run=f"{environment.run_name()} {secrets.token_hex(4)}",
     )

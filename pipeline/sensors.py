@@ -24,5 +24,8 @@ def training_failed(file: Path) -> None:
 def deploy_if_better(file: Path) -> str:
     """Promote the version in Staging where the configuration lets watching do so; says what was done, or is to be."""
     watcher = Watcher(Project.load(file))
-    _, decisions = watcher.look(about={DEPLOY})
-    return "; ".join(f"{each.what}: {each.why}; {watcher.act(each)}" for each in decisions) or "nothing to deploy"
+    _, decisions = watcher.look(about={DEPLOY}, act=True)
+    for decision in decisions:
+        with watcher.acting(decision):
+            return f"{decision.what}: {decision.why}; {watcher.act(decision)}"
+    return "nothing to deploy"

@@ -60,7 +60,7 @@ def create_app(router: Router, config: Config) -> FastAPI:
         openai.routes(desk),
         seldon.routes(desk, memory, taken),
         feedback.routes(memory, taken),
-        operations.routes(desk),
+        operations.routes(desk, outbox),
     ):
         app.include_router(each)
     operations.add_page(app)

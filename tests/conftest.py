@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -84,3 +85,15 @@ def site(millpond: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def _no_watcher() -> None:
     """Tests report progress to nobody, even when something that watches started them."""
     os.environ.pop("TEXTMILL_PROGRESS_FD", None)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name what was skipped, and what each wants: a line a reason."""
+    reasons: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        reasons[reason.removeprefix("Skipped: ")] += 1
+    if reasons:
+        terminalreporter.section("not run here", sep="-")
+        for reason, count in reasons.most_common():
+            terminalreporter.write_line(f"{count:3}  {reason}")

@@ -11,6 +11,7 @@ import pytest
 # last: a benchmark has the name of the package that it measures
 sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
+import cpu
 import peers
 import training
 
@@ -49,3 +50,24 @@ def test_contestants_see_the_same_batches(tmp_path: Path) -> None:
 def test_missing_peer_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="run 'make peers' first"):
         peers.need(tmp_path / "python", "run 'make peers' first.")
+
+
+@pytest.mark.parametrize(
+    ("flags", "kind"),
+    [
+        ("fpu avx avx2 avx512f avx512_vnni avx512_bf16", "AVX-512 BF16"),
+        ("fpu avx avx2 avx512f avx512_vnni", "AVX-512 VNNI"),
+        ("fpu avx avx2", "AVX2"),
+        ("fpu sse2", "unknown"),
+    ],
+)
+def test_a_benchmark_says_which_kind_of_cpu_it_ran_on(tmp_path: Path, flags: str, kind: str) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags\t\t: {flags}\n", encoding="utf-8")
+    assert cpu.kind(tmp_path / "cpuinfo") == kind
+    assert cpu.kind(tmp_path / "absent") == "unknown"
+
+
+def test_every_benchmark_ends_with_the_kind_of_cpu() -> None:
+    programs = [file for file in Path(training.__file__).parent.glob("*.py") if "argparse" in file.read_text("utf-8")]
+    assert len(programs) >= 8
+    assert not [file.name for file in programs if "last_line(" not in file.read_text("utf-8")]

@@ -3,10 +3,12 @@
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from textmill import __version__
 from textmill.commands import (
     corpus,
     crawl,
@@ -27,42 +29,73 @@ from textmill.commands import (
     watch,
 )
 
+
+class _Help(TyperGroup):
+    """Help with the commands in groups, and their descriptions whole."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write each group under its title."""
+        for title, commands in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, _first_line(self.commands[name])) for name in commands])
+
+
+def _first_line(command: Any) -> str:
+    return str(command.help or "").strip().split("\n", 1)[0]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"textmill {__version__}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     name="textmill",
+    cls=_Help,
     help="From a list of web sites to a served GPT-2 that writes in their voice.",
+    epilog="'textmill COMMAND --help' describes one command.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
-_COMMANDS: dict[str, Callable[..., None]] = {
-    "init": project.init,
-    "up": servers.up,
-    "down": servers.down,
-    "crawl": crawl.crawl,
-    "sources": sources.sources,
-    "forget": sources.forget,
-    "snapshots": corpus.snapshots,
-    "diff": corpus.diff,
-    "export": corpus.export,
-    "import": corpus.import_,
-    "run": run.run,
-    "watch": watch.watch,
-    "train": train.train,
-    "status": status.status,
-    "promote": promote.promote,
-    "rollback": promote.rollback,
-    "history": history.history,
-    "mirror": servers.mirror,
-    "serve": serve.serve,
-    "download": download.download,
-    "key": keys.key,
-    "generate": generate.generate,
-    "doctor": doctor.doctor,
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """From a list of web sites to a served GPT-2 that writes in their voice."""
+
+
+GROUPS: dict[str, dict[str, Callable[..., None] | None]] = {
+    "Start": {"init": project.init, "up": servers.up, "down": servers.down, "doctor": doctor.doctor},
+    "Corpus": {
+        "crawl": crawl.crawl,
+        "sources": sources.sources,
+        "forget": sources.forget,
+        "snapshots": corpus.snapshots,
+        "diff": corpus.diff,
+        "export": corpus.export,
+        "import": corpus.import_,
+    },
+    "Train": {"run": run.run, "watch": watch.watch, "train": train.train, "kubeflow": None},
+    "Review": {
+        "status": status.status,
+        "promote": promote.promote,
+        "rollback": promote.rollback,
+        "history": history.history,
+        "mirror": servers.mirror,
+        "download": download.download,
+    },
+    "Write": {"serve": serve.serve, "key": keys.key, "generate": generate.generate},
 }
-for _name, _command in _COMMANDS.items():
-    app.command(_name)(_command)
+for _commands in GROUPS.values():
+    for _name, _command in _commands.items():
+        if _command is not None:
+            app.command(_name)(_command)
 
 _on_kubeflow = typer.Typer(name="kubeflow", help="Run the pipeline on Kubeflow Pipelines 2.", no_args_is_help=True)
 _on_kubeflow.command("compile")(kubeflow.kubeflow_compile)
@@ -95,10 +128,20 @@ def _exit_code(command: Callable[..., Any]) -> int:
             print(message)
             return 2
         end = "" if message.endswith((".", "?")) else "."
-        print(f"textmill: {message}{end} See 'textmill --help'.", file=sys.stderr)
+        print(f"textmill: {message}{end} See '{_help_of(error)}'.", file=sys.stderr)
         return 2
     if code in (0, 2):
         return code
     from textmill.console import output
 
     return output.exit_with(error)
+
+
+def _help_of(error: BaseException) -> str:
+    """The help of the command that was typed."""
+    context = getattr(error, "ctx", None)
+    names: list[str] = []
+    while context is not None and context.parent is not None:  # the outermost is the program
+        names.insert(0, str(context.info_name))
+        context = context.parent
+    return " ".join(["textmill", *names, "--help"])

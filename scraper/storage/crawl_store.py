@@ -10,7 +10,7 @@ from pymongo.errors import PyMongoError
 
 from scraper.items import Known
 from textmill.articles.article import Article, key_of, now
-from textmill.articles.store import ANSWER_WITHIN_S
+from textmill.articles.database import ANSWER_WITHIN_S
 from textmill.articles.writes import LATEST, UpsertCounts, forgotten_query, writes_for
 
 WAITS_S = (0.5, 1.0, 2.0)  # before a batch that failed is written again

@@ -16,18 +16,16 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import requests
-
 from serving.feedback.outbox import Undelivered
 from textmill.console import progress
 from textmill.ground.environment import MLFLOW, MONGODB, address
 from textmill.ground.errors import TextmillError
 from textmill.monitoring import feedback_store
+from textmill.registry.mlflow_client import MlflowRefusal, MlflowServer
 
 _log = logging.getLogger("serving.feedback.delivery")
 _LOOK_EVERY_S = 1.0
 _LONGEST_PAUSE_S = 30.0  # between two attempts at a silent store, or a silent MLflow
-_MLFLOW_WITHIN_S = 5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -82,6 +80,7 @@ class Delivery:
         self._store: feedback_store.FeedbackStore | None = None
         self._news: dict[tuple[str, int], feedback_store.Approval] = {}  # not told yet, by model and version
         self._told: dict[tuple[str, int], feedback_store.Approval] = {}
+        self._mlflow: MlflowServer | None = None
         self._tell_after = 0.0
         self._pause_s = _LOOK_EVERY_S
 
@@ -98,12 +97,33 @@ class Delivery:
             self._count(self._models)  # what a process before this one delivered and could not tell
         if ratings:
             assert self._store
-            self._store.put(ratings)
+            self._put(ratings)
             self._count(self._models & {rating.model for rating in ratings})
             _log.info("%d ratings delivered.", len(ratings))
         self._undelivered.done()
         self._tell_mlflow()
         return len(ratings)
+
+    def _put(self, ratings: Sequence[feedback_store.Rating]) -> None:
+        """Store a batch; where the store will not have it, each alone, so that one bad rating holds up no other.
+
+        Raises:
+            UserError: the store does not answer.
+        """
+        assert self._store
+        try:
+            self._store.put(ratings)
+        except TextmillError:
+            raise
+        except Exception:
+            for rating in ratings:
+                try:
+                    self._store.put([rating])
+                except TextmillError:
+                    raise
+                except Exception as error:
+                    self._undelivered.put_aside(rating, f"{type(error).__name__}: {error}")
+                    _log.warning("A rating cannot be stored and was put aside (%s).", type(error).__name__)
 
     def _count(self, models: Iterable[str]) -> None:
         assert self._store
@@ -118,29 +138,31 @@ class Delivery:
         if not uri or time.monotonic() < self._tell_after:
             return
         try:
+            server = self._mlflow = self._mlflow or MlflowServer(uri)
             for version, approval in list(self._news.items()):
-                self._tag(uri, *version, feedback_store.tags(approval))
+                self._tag(server, *version, feedback_store.tags(approval))
                 self._told[version] = self._news.pop(version)
                 self._pause_s = _LOOK_EVERY_S
-        except requests.RequestException as error:
+        except TextmillError as error:
             self._tell_after = time.monotonic() + self._pause_s
             self._pause_s = min(_LONGEST_PAUSE_S, 2 * self._pause_s)
-            _log.warning("MLflow was not told what readers think (%s); it will be.", type(error).__name__)
+            _log.warning("MLflow was not told what readers think; it will be. %s", error)
 
-    def _tag(self, uri: str, model: str, version: int, tags: Mapping[str, str]) -> None:
+    def _tag(self, server: MlflowServer, model: str, version: int, tags: Mapping[str, str]) -> None:
         """Set a version's tags, unless MLflow has no such version, or not any more.
 
         Raises:
-            requests.RequestException: MLflow does not answer, or cannot just now.
+            TextmillError: MLflow does not answer, or cannot just now.
         """
-        url = f"{uri.rstrip('/')}/api/2.0/mlflow/model-versions/set-tag"
         for key, value in tags.items():
             body = {"name": model, "version": str(version), "key": key, "value": value}
-            answer = requests.post(url, json=body, timeout=_MLFLOW_WITHIN_S)
-            if answer.status_code in (400, 404) and "error_code" in answer.text:  # MLflow's own words, no proxy's
-                _log.warning("MLflow takes no ratings of version %d of '%s': %s", version, model, answer.text)
+            try:
+                server.call("POST", "model-versions/set-tag", body)
+            except MlflowRefusal as refusal:
+                if refusal.status not in (400, 404) or not refusal.code:  # a proxy's words, not MLflow's own
+                    raise
+                _log.warning("MLflow takes no ratings of version %d of '%s': %s", version, model, refusal)
                 return
-            answer.raise_for_status()
 
 
 if __name__ == "__main__":

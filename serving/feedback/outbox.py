@@ -20,6 +20,8 @@ from textmill.monitoring.feedback_store import Rating
 _SEGMENT_BYTES = 1 << 20
 _BATCH = 500  # ratings
 _PROGRESS = "delivered.json"
+_ASIDE = "put-aside.ndjson"  # ratings that no store takes, each with the reason
+_LATE_S = 300  # a rating that has waited so long is a problem
 
 
 class Outbox:
@@ -85,7 +87,7 @@ class Undelivered:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._reached: dict[str, int] = self._read_progress()
+        self._reached: dict[str, int] = _progress(folder)
         self._pending: dict[str, int] = {}
 
     def batch(self) -> list[Rating]:
@@ -115,6 +117,12 @@ class Undelivered:
         self._reached = {name: end for name, end in self._reached.items() if name in present}
         write_beside(self._folder / _PROGRESS, json.dumps(self._reached))
 
+    def put_aside(self, rating: Rating, reason: str) -> None:
+        """Keep a rating that cannot be delivered, with the reason, where nothing waits behind it."""
+        line = json.dumps({"reason": reason[:300], "rating": asdict(rating)}, ensure_ascii=False)
+        with (self._folder / _ASIDE).open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
     def _segments(self) -> list[Path]:
         return sorted(self._folder.glob("*.jsonl"))
 
@@ -129,11 +137,13 @@ class Undelivered:
                 end += len(line)
                 yield _rating(line), end
 
-    def _read_progress(self) -> dict[str, int]:
-        try:
-            return {str(name): int(end) for name, end in json.loads((self._folder / _PROGRESS).read_text()).items()}
-        except (OSError, ValueError, AttributeError):
-            return {}  # then all is delivered again, which changes nothing
+
+def _progress(folder: Path) -> dict[str, int]:
+    """How far the delivery has come in each segment, in bytes."""
+    try:
+        return {str(name): int(end) for name, end in json.loads((folder / _PROGRESS).read_text()).items()}
+    except (OSError, ValueError, AttributeError):
+        return {}  # then all is delivered again, which changes nothing
 
 
 def _rating(line: bytes) -> Rating | None:
@@ -142,3 +152,20 @@ def _rating(line: bytes) -> Rating | None:
         return Rating(**fields)
     except (ValueError, TypeError):
         return None
+
+
+def problems(folder: Path) -> list[str]:
+    """What operators should know of the ratings in an outbox, a sentence each; nothing where all is well."""
+    found = []
+    reached = _progress(folder)
+    waiting = [each for each in sorted(folder.glob("*.jsonl")) if each.stat().st_size > reached.get(each.name, 0)]
+    if waiting:
+        age_s = time.time() - waiting[0].stat().st_mtime
+        if age_s > _LATE_S:
+            found.append(f"Ratings have waited for {age_s / 60:.0f} minutes to be delivered; see that MongoDB answers.")
+    aside = folder / _ASIDE
+    if aside.exists():
+        with aside.open("rb") as file:
+            count = sum(1 for _ in file)
+        found.append(f"{count} ratings could not be stored and were put aside, with the reasons, in {aside.name}.")
+    return found

@@ -75,10 +75,12 @@ class ArticleRequest(Request):
 class ModelIdentity(BaseModel):
     """Which model answers."""
 
-    name: str
-    version: int | None = Field(description="number in the registry; null for a bundle served from a directory")
-    stage: str | None = Field(description="the stage it was in when it was loaded")
-    checksum: str = Field(description="of the bundle's manifest")
+    name: str = Field(max_length=256)
+    version: int | None = Field(
+        ge=0, le=LARGEST_SEED, description="number in the registry; null for a bundle served from a directory"
+    )
+    stage: str | None = Field(max_length=256, description="the stage it was in when it was loaded")
+    checksum: str = Field(max_length=256, description="of the bundle's manifest")
 
 
 class WriteSettings(BaseModel):
@@ -193,6 +195,7 @@ ErrorKind = Literal[
     "authentication_error",
     "not_found",
     "too_many_requests",
+    "rate_limit_error",
     "not_ready",
     "deadline_passed",
     "server_error",

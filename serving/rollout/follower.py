@@ -47,11 +47,11 @@ def resolve_first(target: Target, registry: ModelRegistry, models: Path) -> Vers
         return resolve(target, registry)
     except EmptyStage:
         raise
-    except UserError:
+    except UserError as error:
         version = remembered(target, models)
         if version is None:
             raise
-        _log.warning("The registry does not answer; version %s was served last and is served again.", version.number)
+        _log.warning("%s Version %s was served last and is served again.", error, version.number)
         return version
 
 

@@ -20,6 +20,7 @@ from textmill.gpt2.formats import bundle
 from textmill.ground.environment import MLFLOW, address
 from textmill.ground.errors import TextmillError, UserError
 from textmill.registry.bundle_cache import prune
+from textmill.registry.mlflow_client import LoginRefused
 from textmill.registry.model_registry import ModelRegistry, Version
 
 _log = logging.getLogger(__name__)
@@ -82,7 +83,7 @@ def wait_for(registry: ModelRegistry, model: str, every_s: float = _AGAIN_S) -> 
     """The version that `stage:STAGE` or `version:NUMBER` names, as soon as there is one.
 
     Raises:
-        UserError: `model` is neither of them.
+        UserError: `model` is neither of them, or MLflow does not take the login, which waiting would not change.
     """
     kind, _, which = model.partition(":")
     if kind not in ("stage", "version") or not which or (kind == "version" and not which.isdecimal()):
@@ -92,6 +93,8 @@ def wait_for(registry: ModelRegistry, model: str, every_s: float = _AGAIN_S) -> 
         problem = f"No version of '{registry.name}' is in stage '{which}'."
         try:
             found = registry.resolve(which) if kind == "stage" else registry.version(int(which))
+        except LoginRefused:
+            raise
         except TextmillError as error:
             found, problem = None, str(error)
         if found is not None:

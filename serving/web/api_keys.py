@@ -152,22 +152,22 @@ class KeyRequired:
         # in a thread: a slow hash would hold up everybody else's answers
         name = await asyncio.to_thread(self._keys.name_of, _presented(Headers(scope=scope)))
         if name is None and scope["path"] not in OPEN_PATHS:
-            await self._refuse(401)(scope, receive, send)
+            await self._refuse(scope["path"], 401)(scope, receive, send)
             return
         # only what makes work is counted: the page's own files and a look at the metrics are free
         if name is not None and scope["method"] == "POST" and (wait_s := self._budget.wait_s(name)):
-            await self._refuse(429, wait_s)(scope, receive, send)
+            await self._refuse(scope["path"], 429, wait_s)(scope, receive, send)
             return
         await self._app({**scope, "textmill.key": name or ""}, receive, send)
 
-    def _refuse(self, status: int, wait_s: float = 0) -> JSONResponse:
+    def _refuse(self, path: str, status: int, wait_s: float = 0) -> JSONResponse:
         self._refused(status)
         if status == 429:
             message = "This API key has used up its requests for now; wait as long as Retry-After says."
-            answer = error_answers.answer(429, "too_many_requests", message, retry_after_s=int(wait_s) + 1)
+            answer = error_answers.answer(path, "too_many_requests", message, retry_after_s=int(wait_s) + 1)
         else:
             message = "This server wants an API key: send 'Authorization: Bearer KEY'."
-            answer = error_answers.answer(401, "authentication_error", message)
+            answer = error_answers.answer(path, "authentication_error", message)
             # a browser then asks for a name and a password: any name, and the key
             answer.headers["WWW-Authenticate"] = 'Basic realm="Textmill: the password is your API key", charset="UTF-8"'
         return answer

@@ -1,6 +1,7 @@
 """Every error as JSON of one shape, OpenAI's, with nothing of the request's text in it or in the log."""
 
 import logging
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -20,94 +21,118 @@ from serving.interface.errors import (
     WorkerRefused,
 )
 from serving.interface.metrics import Metrics
-from serving.interface.schemas import (
-    ErrorAnswer,
-    ErrorDetail,
-)
+from serving.interface.schemas import ErrorAnswer, ErrorKind
 from serving.writing.templates import WrongParameters
 from textmill.ground.errors import TextmillError
 
 _log = logging.getLogger(__name__)
 _RETRY_AFTER_S = 5  # about the time of one article
-_KINDS: dict[type[TextmillError], tuple[int, str]] = {
-    TooLong: (422, "invalid_request"),
-    WrongParameters: (422, "invalid_request"),
-    WorkerRefused: (422, "invalid_request"),
-    UnknownModel: (404, "not_found"),
-    QueueFull: (429, "too_many_requests"),
-    NotReady: (503, "not_ready"),
-    Interrupted: (503, "not_ready"),
-    NotTakenDown: (503, "not_ready"),
-    DeadlinePassed: (504, "deadline_passed"),
-}
-# OpenAI's clients know errors by these, and a wrong request by status 400
 _OPENAI_PATHS = ("/v1/completions", "/v1/models")
-_OPENAI_KINDS = {
-    "invalid_request": "invalid_request_error",
-    "not_found": "invalid_request_error",
-    "too_many_requests": "rate_limit_error",
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of error: its status and name, and what OpenAI's clients know it by."""
+
+    name: ErrorKind
+    status: int
+    openai_type: ErrorKind
+    openai_code: str | None = None
+    openai_status: int = 0  # 0: the same
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("invalid_request", 422, "invalid_request_error", openai_status=400),
+        Kind("authentication_error", 401, "invalid_request_error", "invalid_api_key"),
+        Kind("not_found", 404, "invalid_request_error", "model_not_found"),
+        Kind("too_many_requests", 429, "rate_limit_error", "rate_limit_exceeded"),
+        Kind("not_ready", 503, "not_ready"),
+        Kind("deadline_passed", 504, "deadline_passed"),
+        Kind("server_error", 500, "server_error"),
+    )
 }
-_OPENAI_CODES = {"not_found": "model_not_found", "too_many_requests": "rate_limit_exceeded"}
+_KIND_OF: dict[type[TextmillError], ErrorKind] = {
+    TooLong: "invalid_request",
+    WrongParameters: "invalid_request",
+    WorkerRefused: "invalid_request",
+    UnknownModel: "not_found",
+    QueueFull: "too_many_requests",
+    NotReady: "not_ready",
+    Interrupted: "not_ready",
+    NotTakenDown: "not_ready",
+    DeadlinePassed: "deadline_passed",
+}
 
 
 def body(kind: str, message: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:
-    """The JSON of an error."""
-    detail = ErrorDetail.model_validate({"type": kind, "message": message, "param": param, "code": code})
-    return ErrorAnswer(error=detail).model_dump()
+    """The JSON of an error, as `ErrorAnswer` describes it. It is not checked: saying what went wrong must not fail."""
+    return {"error": {"type": kind, "message": message, "param": param, "code": code}}
 
 
 def body_of(error: TextmillError) -> dict[str, Any]:
     """The JSON of an error that came while its answer was being streamed."""
-    _, kind = _KINDS.get(type(error), (500, "server_error"))
+    kind = _KIND_OF.get(type(error), "server_error")
     return body("server_error" if kind == "not_ready" else kind, str(error), getattr(error, "param", None))
 
 
 def answer(
-    status: int, kind: str, message: str, param: str | None = None, retry_after_s: int = _RETRY_AFTER_S
+    path: str,
+    name: ErrorKind,
+    message: str,
+    param: str | None = None,
+    retry_after_s: int = _RETRY_AFTER_S,
+    status: int = 0,
 ) -> JSONResponse:
-    """An error's response."""
+    """An error's response, in OpenAI's terms on OpenAI's routes.
+
+    Args:
+        path: that was asked for.
+        status: where it is not the kind's own.
+    """
+    kind = KINDS[name]
+    shown: str = kind.name
+    status, code = status or kind.status, None
+    if path.startswith(_OPENAI_PATHS):
+        shown, code = kind.openai_type, kind.openai_code
+        status = kind.openai_status if kind.openai_status and status == kind.status else status
     headers = {"Retry-After": str(retry_after_s)} if status in (429, 503) else None
-    return JSONResponse(body(kind, message, param), status, headers)
+    return JSONResponse(body(shown, message, param, code), status, headers)
 
 
 def handle(app: FastAPI, metrics: Metrics) -> None:
     """Answer every exception of the application, and count the answers."""
 
-    def refuse(
-        request: Request, status: int, kind: str, message: str, param: str | None = None, wait_s: int = _RETRY_AFTER_S
-    ) -> JSONResponse:
-        code = None
-        if request.url.path.startswith(_OPENAI_PATHS):
-            status = 400 if status == 422 else status
-            kind, code = _OPENAI_KINDS.get(kind, kind), _OPENAI_CODES.get(kind)
-        metrics.refused.labels(str(status)).inc()
-        headers = {"Retry-After": str(wait_s)} if status in (429, 503) else None
-        return JSONResponse(body(kind, message, param, code), status, headers)
+    def refuse(request: Request, name: ErrorKind, message: str, **more: Any) -> JSONResponse:
+        response = answer(request.url.path, name, message, **more)
+        metrics.refused.labels(str(response.status_code)).inc()
+        return response
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         param, message = _first_problem(error)
-        return refuse(request, 422, "invalid_request", message, param)
+        return refuse(request, "invalid_request", message, param=param)
 
     async def known(request: Request, error: Exception) -> JSONResponse:
-        status, kind = _KINDS[type(error)]  # type: ignore[index]
+        kind = _KIND_OF[type(error)]  # type: ignore[index]
         wait_s = getattr(error, "retry_after_s", _RETRY_AFTER_S)
-        return refuse(request, status, kind, str(error), getattr(error, "param", None), wait_s)
+        return refuse(request, kind, str(error), param=getattr(error, "param", None), retry_after_s=wait_s)
 
-    for each in _KINDS:
+    for each in _KIND_OF:
         app.add_exception_handler(each, known)
 
     @app.exception_handler(HTTPException)
     async def by_status(request: Request, error: HTTPException) -> JSONResponse:
-        kind = "not_found" if error.status_code == 404 else "invalid_request"
-        response = refuse(request, error.status_code, kind, _sentence(request, error))
+        kind: ErrorKind = "not_found" if error.status_code == 404 else "invalid_request"
+        response = refuse(request, kind, _sentence(request, error), status=error.status_code)
         response.headers.update(error.headers or {})
         return response
 
     @app.exception_handler(Exception)
     async def fault(request: Request, error: Exception) -> JSONResponse:
         _log.error("%s %s failed: %s", request.method, request.url.path, type(error).__name__, exc_info=error)
-        return refuse(request, 500, "server_error", "The server failed on this request; its log has the reason.")
+        return refuse(request, "server_error", "The server failed on this request; its log has the reason.")
 
 
 def _first_problem(error: RequestValidationError) -> tuple[str | None, str]:

@@ -28,7 +28,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from serving.interface.errors import WrongField
 from textmill.ground.errors import UserError
 
-SHIPPED = Path(__file__).parent / "article_templates"
+SHIPPED = Path(__file__).parents[1] / "article_templates"
 _LONGEST_TITLE = 300  # characters, as of a topic
 _LONGEST_OPENING = 2000
 _PRIVATE_TO_JINJA = {"range", "dict", "lipsum", "cycler", "joiner", "namespace"}

@@ -7,9 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer.main
 
+import textmill
+from textmill.cli import app
 from textmill.settings import yaml_file as configuration
 
+COMMANDS = typer.main.get_command(app)
 TEXTMILL = str(Path(sys.executable).with_name("textmill"))
 
 
@@ -117,3 +121,32 @@ def test_a_port_in_use_is_named(folder: Path, mongodb_uri: str, mlflow_uri: str)
         code, _, error = _type(folder, "serve", "--port", port, **environment)
     assert code == 2
     assert f"Port {port} on 127.0.0.1 cannot be used" in error
+
+
+def test_help_has_every_command_in_a_group_with_its_whole_sentence(tmp_path: Path) -> None:
+    code, printed, _ = _type(tmp_path, "--help", COLUMNS="80")
+    assert code == 0
+    assert "..." not in printed
+    for name in COMMANDS.commands:  # type: ignore[attr-defined]
+        assert f"\n  {name} " in printed, name
+    assert [line for line in printed.splitlines() if line in ("Start:", "Corpus:", "Train:", "Review:", "Write:")]
+
+
+def test_the_version_is_printed(tmp_path: Path) -> None:
+    assert _type(tmp_path, "--version") == (0, f"textmill {textmill.__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "help_"),
+    [
+        (["run", "--stpes"], "textmill run"),
+        (["kubeflow", "compile", "--x"], "textmill kubeflow compile"),
+        (["x"], "textmill"),
+    ],
+)
+def test_an_error_names_the_help_of_the_command_that_was_typed(
+    tmp_path: Path, arguments: list[str], help_: str
+) -> None:
+    code, _, error = _type(tmp_path, *arguments)
+    assert code == 2
+    assert error.endswith(f"See '{help_} --help'.\n")

@@ -1,8 +1,10 @@
 """Watching with the real parts: store, MLflow, ratings, and a model that reads what was crawled since it learned."""
 
 import json
+import re
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from threading import Event
 
@@ -17,6 +19,8 @@ from textmill.commands.project import Project
 from textmill.commands.watch import Watcher, keep_watching
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.tokenizer import characters
+from textmill.ground.errors import UserError
+from textmill.monitoring import decision_log
 from textmill.monitoring.feedback_store import FeedbackStore, Rating, rating_id
 from textmill.registry.model_registry import ModelRegistry
 
@@ -87,6 +91,98 @@ def test_a_change_of_topic_is_noticed_by_the_served_model_and_fires_once(world: 
     (kept,) = watcher.log.decisions(10)
     assert kept["figures"]["drift_articles"] == 10
     assert "bits per byte on 10 new articles" in kept["why"]
+
+
+def _stage_better(world: World, tmp_path: Path) -> int:
+    """Put a version into Staging that is better than the first, for a watcher that may deploy it."""
+    file = world.project.file
+    file.write_text(file.read_text("utf-8").replace("watch: {", "watch: {deploy: if-better, "), "utf-8")
+    world.project = Project.load(file)
+    tags = {"snapshot": "1", "bits_per_byte": "0.5000", "reference": "version 1 in Production 0.6000"}
+    number = register_bundle(world.registry, tmp_path / "parrot", tags)
+    world.registry.promote(number, "blessed", stage="Staging")
+    return number
+
+
+def test_a_deployment_and_a_training_due_at_once_end_with_the_newest_in_production(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _stage_better(world, tmp_path)
+    file = world.project.file
+    file.write_text(file.read_text("utf-8").replace("new_articles: 0", "new_articles: 3"), "utf-8")
+    world.crawl("a", range(20, 25))
+
+    def train(watcher: Watcher) -> str:
+        """As a run does: the new version is judged against what is in Production by now."""
+        present = world.registry.resolve("Production")
+        assert present
+        reference = f"version {present.number} in Production 0.5000"
+        snapshot = world.store.take_snapshot(["mill"]).number
+        tags = {"snapshot": str(snapshot), "bits_per_byte": "0.4000", "reference": reference}
+        number = register_bundle(world.registry, tmp_path / "parrot", tags)
+        world.registry.promote(number, "blessed", stage="Staging")
+        return f"version {number} is in Staging"
+
+    monkeypatch.setattr(Watcher, "_train", train)
+    said: list[str] = []
+    keep_watching(Project.load(file), Event(), once=True, say=said.append)
+    assert [line.split()[2] for line in said if not line.startswith("  ")] == ["deploy:", "train:", "deploy:"]
+    assert [version.stage for version in world.registry.versions()] == ["Production", "Archived", "Archived"]
+
+
+def test_a_deployment_that_failed_is_tried_again(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    number = _stage_better(world, tmp_path)
+    with monkeypatch.context() as failing:
+        failing.setattr(ModelRegistry, "promote", _refuse)
+        with pytest.raises(UserError, match="does not answer"):
+            keep_watching(world.project, Event(), once=True, say=lambda _: None)
+    keep_watching(world.project, Event(), once=True, say=lambda _: None)
+    assert world.registry.version(number).stage == "Production"
+
+
+def _refuse(*_: object) -> None:
+    raise UserError("MLflow does not answer")
+
+
+def test_what_a_killed_watcher_did_not_reach_is_done_by_the_next(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = _stage_better(world, tmp_path)
+    _, (decision,) = Watcher(world.project).look(act=True)  # and is killed here
+    assert decision.version == number
+    other = Watcher(world.project)
+    assert other.look(act=True)[1] == []  # it may be acting
+    monkeypatch.setattr(decision_log, "_SILENT", timedelta(0))  # two minutes later
+    _, (again,) = other.look(act=True)
+    assert again.version == number
+    with other.acting(again):
+        other.act(again)
+    assert other.look(act=True)[1] == []
+    assert world.registry.version(number).stage == "Production"
+
+
+def test_ctrl_c_in_a_training_leaves_it_due(world: World) -> None:
+    file = world.project.file
+    file.write_text(file.read_text("utf-8").replace("new_articles: 0", "new_articles: 3"), "utf-8")
+    world.crawl("a", range(20, 25))
+    watcher = Watcher(Project.load(file))
+    _, (decision,) = watcher.look(about={"train"}, act=True)
+    with pytest.raises(KeyboardInterrupt), watcher.acting(decision):
+        raise KeyboardInterrupt
+    assert watcher.look(about={"train"})[1][0].what == "train"
+
+
+def test_imported_articles_are_counted(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    file = world.project.file
+    settings = file.read_text("utf-8").replace('sources: [{name: mill, start: "http://127.0.0.1:9/"}]', "")
+    file.write_text(settings + "corpus: {imported: [mill]}\n", "utf-8")
+    project = Project.load(file)
+    figures, _ = Watcher(project).look()
+    assert (figures.articles, figures.new_articles) == (6, 0)
+    world.crawl("a", range(20, 25))
+    assert Watcher(project).look()[0].new_articles == 5
+    status.show(project)
+    assert re.search(r"^mill +11$", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_of_two_that_look_at_once_one_decides(world: World) -> None:

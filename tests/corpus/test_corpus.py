@@ -16,7 +16,7 @@ from textmill.articles.article import Article, key_of
 from textmill.articles.selection import Selection
 from textmill.articles.snapshot import Snapshot
 from textmill.articles.store import ArticleStore
-from textmill.corpus import export, exported_articles, preprocess, tfrecords
+from textmill.corpus import export, exported_articles, preprocess, shards, tfrecords
 from textmill.gpt2 import tokenizer
 from textmill.ground.errors import UserError
 
@@ -94,8 +94,8 @@ def test_windows_hold_every_token_of_every_document(store: ArticleStore, tmp_pat
         texts = texts_of[split]
         tokens = [
             token
-            for file in tfrecords.record_files(tmp_path / "windows" / f"Split-{split}")
-            for record in tfrecords.read_records(file)
+            for shard in shards.of_split(tmp_path / "windows" / f"Split-{split}")
+            for record in shard.read()
             for token in tfrecords.int_feature(record, "tokens")
         ]
         assert len(tokens) == facts["tokens"][split]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from named_shards import name_shards
 from parrots import write_parrot
 
 from textmill.corpus import exported_articles, tfrecords
@@ -35,7 +36,7 @@ HELD_OUT = [
     Exported("http://barn.example/eh", "barn", "c", "a" * 30),
     Exported("http://mill.example/uh", "mill", "d", "a" * 28),
 ]
-QUICK = Evaluate(samples=2, texts=3, sample_tokens=40, probes=10, max_copied_percent=100)
+QUICK = Evaluate(form="warn", samples=2, texts=3, sample_tokens=40, probes=10, max_copied_percent=100)
 NOWHERE = ModelRegistry("http://127.0.0.1:9", "parrot")  # nothing answers there
 
 
@@ -50,6 +51,7 @@ def articles(tmp_path: Path) -> Path:
     """What ExportArticles writes."""
     _split(tmp_path / "articles" / "Split-train", LEARNED)
     _split(tmp_path / "articles" / "Split-eval", HELD_OUT)
+    name_shards(tmp_path / "articles")
     assert list(exported_articles.read(tmp_path / "articles" / "Split-eval")) == HELD_OUT
     return tmp_path / "articles"
 
@@ -130,7 +132,7 @@ def test_production_is_judged_on_the_same_text_and_an_older_bundle_has_no_index(
     (logs / "history.json").write_text(json.dumps([{"step": 1, "loss": 5.0}, {"step": 2, "loss": 4.0}]))
     (logs / "samples.txt").write_text("b")
     _evaluate(older, articles)
-    first = register.register(registry, older, logs, out, True, "if-better", "a test")
+    first = register.register(registry, older, logs, out, "if-better", "a test")
     assert first.stage == "Production"
 
     verdict = _evaluate(_model(articles.parent, articles, "a"), articles, production=1, registry=registry)

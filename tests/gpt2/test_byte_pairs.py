@@ -1,6 +1,9 @@
 """The fast encoder gives, token for token, what `tokenizers` gives, or is not taken."""
 
+import json
+
 import pytest
+import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -9,6 +12,16 @@ from textmill.gpt2.tokenizer import END, Tokenizer
 
 TEXTS = [f"The miller's {noun}, which they've had since 18{i}0, isn't {noun}ed.\n\nÜber – 🌾" for i, noun in enumerate(["wheel", "stone", "weir"] * 9)]  # fmt: skip
 BPE = tokenizer.train_bpe(TEXTS, 400)
+
+
+def _of_gpt2s_pattern() -> Tokenizer:
+    """A tokenizer as those of GPT-2 and of older bundles, which split newlines apart."""
+    kinds = json.loads(BPE._tokenizer.to_str())
+    kinds["pre_tokenizer"] = kinds["pre_tokenizer"]["pretokenizers"][1]
+    return Tokenizer(tokenizers.Tokenizer.from_str(json.dumps(kinds)))
+
+
+FORMER = _of_gpt2s_pattern()
 _PARTS = st.sampled_from(
     [
         "the ",
@@ -24,6 +37,8 @@ _PARTS = st.sampled_from(
         "  ",
         "\n",
         "\n\n",
+        "\n\n\n",
+        " \n",
         "\t",
         "\u00a0",
         "\u2028",
@@ -33,32 +48,33 @@ _PARTS = st.sampled_from(
 )
 
 
-def _slow(text: str) -> list[int]:
-    return BPE.encode(text)
-
-
-def test_a_trained_bpe_is_encoded_fast() -> None:
+def test_a_trained_bpe_is_encoded_fast_and_so_is_one_of_gpt2s_pattern() -> None:
     assert BPE._byte_pairs() is not None
+    assert FORMER._byte_pairs() is not None
+    assert BPE.encode_batch(["a\n\nb"]) != FORMER.encode_batch(["a\n\nb"])
 
 
 @settings(max_examples=400)
 @given(st.lists(_PARTS | st.text(max_size=4), max_size=30).map("".join))
 def test_tokens_are_those_of_tokenizers(text: str) -> None:
-    assert BPE.encode_batch([text]) == [_slow(text)]
+    for each in (BPE, FORMER):
+        assert each.encode_batch([text]) == [each.encode(text)]
 
 
 @given(st.lists(st.lists(_PARTS, max_size=40).map("".join), max_size=6), st.integers(1, 20))
 def test_cutting_long_texts_and_sharing_them_out_changes_no_token(texts: list[str], piece: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(byte_pairs, "_PIECE", piece)
-        assert BPE.encode_batch(texts) == [_slow(text) for text in texts]
+        for each in (BPE, FORMER):
+            assert each.encode_batch(texts) == [each.encode(text) for text in texts]
 
 
 def test_every_character_is_classed_as_tokenizers_class_it() -> None:
     characters = [chr(code) for code in range(0, 0x30000) if not 0xD800 <= code < 0xE000]
-    texts = [f"a{c}a {c} {c}1{c}!{c}{c}a{c}" for c in characters[:: 1 if len(characters) < 9 else 7]]
-    expected = [list(each.ids) for each in BPE._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
-    assert BPE.encode_batch(texts) == expected
+    texts = [f"a{c}a {c} {c}1{c}!{c}{c}a{c}\n{c}\n\n {c}a" for c in characters[:: 1 if len(characters) < 9 else 7]]
+    for own in (BPE, FORMER):
+        expected = [list(each.ids) for each in own._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        assert own.encode_batch(texts) == expected
 
 
 def test_no_batch_and_empty_texts_have_no_tokens() -> None:

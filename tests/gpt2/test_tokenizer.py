@@ -6,6 +6,7 @@ import pytest
 import tokenizers
 
 from textmill.gpt2 import tokenizer
+from textmill.gpt2.document import topic_prompt
 from textmill.gpt2.tokenizer import END, Tokenizer
 from textmill.ground.errors import UserError
 
@@ -28,6 +29,28 @@ def test_bpe_round_trips_any_text(bpe: Tokenizer) -> None:
 def test_bpe_has_the_asked_vocabulary_and_fewer_tokens_than_bytes(bpe: Tokenizer) -> None:
     assert bpe.vocabulary == 320
     assert len(bpe.encode(TEXTS[0])) < len(TEXTS[0].encode()) / 2
+
+
+def test_a_run_of_newlines_is_one_token_where_the_texts_have_it(bpe: Tokenizer) -> None:
+    (empty_line,) = bpe.encode("\n\n")
+    assert bpe.encode("mill.\n\nThe mill") == [*bpe.encode("mill."), empty_line, *bpe.encode("The mill")]
+    assert bpe.encode("mill \n\n mill") == [*bpe.encode("mill "), empty_line, *bpe.encode(" mill")]
+    assert topic_prompt(bpe, "Weirs") == [bpe.end, *bpe.encode("Weirs"), empty_line]
+
+
+def test_a_tokenizer_that_splits_newlines_apart_still_does(tmp_path: Path) -> None:
+    former = tokenizer._byte_level(tokenizers.models.BPE())
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=320, special_tokens=[END], initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    )
+    former.train_from_iterator(TEXTS, trainer)
+    former.save(str(tmp_path / "tokenizer.json"))
+    loaded = Tokenizer.load(tmp_path / "tokenizer.json")
+    assert not loaded.breaks
+    (newline,) = loaded.encode("\n")
+    assert loaded.encode("\n\nThe")[:2] == [newline, newline]
+    assert loaded._byte_pairs() is not None
+    assert loaded.encode_batch(TEXTS) == [former.encode(text).ids for text in TEXTS]
 
 
 def test_training_a_bpe_twice_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -59,6 +82,7 @@ def test_the_end_token_never_comes_out_of_text(make: object, tmp_path: Path) -> 
 def test_saved_and_loaded_tokenizers_agree(bpe: Tokenizer, tmp_path: Path) -> None:
     bpe.save(tmp_path / "tokenizer.json")
     loaded = Tokenizer.load(tmp_path / "tokenizer.json")
+    assert loaded.breaks
     assert (loaded.vocabulary, loaded.end) == (bpe.vocabulary, bpe.end)
     assert loaded.encode_batch(TEXTS) == [bpe.encode(text) for text in TEXTS]
 
@@ -75,7 +99,7 @@ def test_gpt2_files_are_read_in_both_names(names: tuple[str, str], tmp_path: Pat
     _gpt2_files(tmp_path, names)
     read = tokenizer.gpt2(tmp_path)
     assert read.encode("ab abc") == [9, 10, 2]
-    assert (read.vocabulary, read.end) == (12, 11)
+    assert (read.vocabulary, read.end, read.breaks) == (12, 11, False)
     assert tokenizer.choose("base", 500, tmp_path, []).encode("ab abc") == [9, 10, 2]
 
 

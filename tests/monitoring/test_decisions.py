@@ -74,6 +74,23 @@ def test_a_failed_training_is_tried_again_after_a_while() -> None:
     assert _decided(replace(full, time=MONDAY + HOUR), state)
 
 
+def test_a_clock_that_was_ahead_holds_nothing_up() -> None:
+    full = replace(SERVED, new_articles=200)
+    ahead = State(started=MONDAY + 300 * DAY, newest=2)
+    assert _decided(full, ahead)  # version 3 has come since
+    failed = replace(ahead, failed=True)
+    decisions, bounded = decide(full, failed, WATCH)
+    assert not decisions
+    assert _decided(replace(full, time=MONDAY + HOUR), bounded)  # no later than after any other failure
+    decisions, bounded = decide(_drifted(9), ahead, WATCH)
+    assert not decisions
+    assert _decided(replace(_drifted(9), time=MONDAY + DAY), bounded)
+    made_ahead = replace(SERVED, trained=MONDAY + 300 * DAY, new_articles=1)
+    (decision,), state = decide(made_ahead, State(), WATCH)
+    assert "by a clock that was ahead" in decision.why
+    assert not _decided(replace(made_ahead, time=MONDAY + DAY), state)
+
+
 def test_an_alarm_is_silent_until_its_figure_has_come_back() -> None:
     state = State()
     trainings = []

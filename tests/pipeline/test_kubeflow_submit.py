@@ -33,7 +33,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("submit") / "handbook.yaml"
     sites = [Source(name="handbook", start="https://handbook.example/")]
     config = Config(name="handbook", sources=sites, kubeflow=Settings(image=IMAGE))
-    kubeflow.compile_pipeline(config, Resolved(3, "ab" * 32, 2, "cd" * 32, "http://mlflow#1", "0123"), file)
+    kubeflow.compile_pipeline(config, Resolved(3, "ab" * 32, 2, "cd" * 32, "http://mlflow#1"), file)
     return file
 
 

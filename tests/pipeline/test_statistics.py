@@ -12,7 +12,7 @@ from textmill.settings.corpus import Corpus
 from textmill.settings.sites import Source
 
 SITE = Source(name="mill", start="http://mill.example/")
-RESOLVED = Resolved(1, "0" * 64, 0, "", "registry", "code")
+RESOLVED = Resolved(1, "0" * 64, 0, "", "registry")
 
 
 def _steps(**corpus: bool) -> list[str]:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from empty_versions import assert_agreement, register_empty
+from judged_models import LINEAGE, register_judged
 
-from textmill.evaluation import result
 from textmill.gpt2 import weights
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.formats import bundle
@@ -23,24 +23,18 @@ from textmill.registry import promotion_log
 from textmill.registry.bundle_cache import prune
 from textmill.registry.model_registry import ModelRegistry
 from textmill.registry.promotion_log import Move
-from textmill.tracking import register
 
 ROUNDS = 12
 PROMOTER = """
 import sys
-from textmill.promotion_log import Move
-from textmill.registry import ModelRegistry
+from textmill.registry.promotion_log import Move
+from textmill.registry.model_registry import ModelRegistry
 uri, name, number = sys.argv[1:]
 registry = ModelRegistry(uri, name)
 for line in sys.stdin:
     registry.promote(int(number), line.strip(), "None" if int(line) % 3 == 2 else "Production")
     print(line.strip(), flush=True)
 """
-LINEAGE = {
-    "code": "0123",
-    "settings": {"train": {"steps": 3}},
-    "corpus": {"snapshot": 1, "digest": "ab" * 32, "time": "2026-01-01T00:00:00+00:00", "sources": {"mill": 12}},
-}
 
 
 def _register(
@@ -49,24 +43,9 @@ def _register(
     """Register a small random model as a pipeline run would, and return its version."""
     tokenizer = train_bpe(["the wheel turns"], 257)
     architecture = Architecture(tokenizer.vocabulary, 16, 1, 2, 8)
-    model, logs, evaluation = (folder / f"{seed}-{name}" for name in ("model", "logs", "evaluation"))
+    model = folder / f"{seed}-model"
     bundle.write_bundle(model, weights.initial(architecture, seed), architecture, tokenizer, {}, LINEAGE, "# A card\n")
-    logs.mkdir(parents=True)
-    (logs / "history.json").write_text(json.dumps([{"step": 1, "loss": 5.0}]), encoding="utf-8")
-    (logs / "samples.txt").write_text("The wheel turns.\n", encoding="utf-8")
-    evaluation.mkdir()
-    figures = {"bits_per_byte": 2.0, "perplexity": 9.0, "reference_bits_per_byte": 4.0, "reference_perplexity": 99.0}
-    verdict = {
-        "blessed": outcome == "blessed",
-        "outcome": outcome,
-        "warnings": [],
-        "reasons": ["a reason"],
-        "reference": "none",
-        "metrics": figures,
-        "samples": ["Ein Rad"],
-    }
-    (evaluation / result.EVALUATION_FILE).write_text(json.dumps(verdict), encoding="utf-8")
-    return register.register(registry, model, logs, evaluation, outcome == "blessed", promote, "a test").version
+    return register_judged(registry, model, folder / f"{seed}-logs", outcome, promote)
 
 
 @pytest.fixture

@@ -155,13 +155,13 @@ def test_a_running_reconciler_notices_within_fifteen_seconds_and_outlives_a_serv
     assert EVERY_S + _GRACE_S < NOTICED_WITHIN_S / 2  # what it waits for; the rest is for MLflow to answer in
     seen, stop = threading.Event(), threading.Event()
     running = Reconciler(registry, observe=lambda move: seen.set())
-    address, running._registry._server.uri = running._registry._server.uri, "http://127.0.0.1:9"
+    address, running._registry.server._base = running._registry.server._base, "http://127.0.0.1:9"
     thread = threading.Thread(target=running.run, args=(0.5, stop))
     thread.start()
     while not running.trouble:
         time.sleep(0.01)
     assert "does not answer" in running.trouble
-    running._registry._server.uri = address
+    running._registry.server._base = address
     _move_stage(registry, 2, "Production", True)
     assert seen.wait(PATIENCE_S)
     stop.set()

@@ -48,6 +48,14 @@ def test_an_existing_configuration_is_never_overwritten(tmp_path: Path) -> None:
     assert file.read_text(encoding="utf-8") == MINIMAL
 
 
+def test_sites_may_be_left_out_where_articles_were_imported(tmp_path: Path) -> None:
+    file = tmp_path / "textmill.yaml"
+    file.write_text("name: handbook\ncorpus: {imported: [books, letters]}\n", encoding="utf-8")
+    assert configuration.load(file).learned_sources == ["books", "letters"]
+    file.write_text(MINIMAL + "corpus: {imported: [books]}\n", encoding="utf-8")
+    assert configuration.load(file).learned_sources[1:] == ["books"]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -55,6 +63,10 @@ def test_an_existing_configuration_is_never_overwritten(tmp_path: Path) -> None:
         (MINIMAL + "train:\n  stesp: 5\n", "line 6: 'train.stesp' is not a setting; did you mean 'steps'?"),
         (MINIMAL + "train:\n  steps: many\n", "line 6: train.steps: 'many' does not fit"),
         (MINIMAL + "train:\n  steps: 0\n", "line 6: train.steps: 0 does not fit: input should be greater than"),
+        (
+            MINIMAL + "train:\n  optimiser: muon\n  lora_rank: 4\n",
+            "train: optimiser: 'muon' does not train the matrices",
+        ),
         (MINIMAL + "model:\n  heads: 3\n", "line 5: model: heads: 3 does not divide width: 128."),
         (MINIMAL + "model:\n  base: hf:gpt2\n", "line 6: model.base: 'hf:gpt2' is no base; write hf:OWNER/NAME"),
         (
@@ -81,3 +93,20 @@ def test_a_mistake_is_named_with_its_line_and_its_cure(tmp_path: Path, text: str
 def test_an_absent_file_says_how_to_write_one(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="textmill init"):
         configuration.load(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("model:\n  layers: 8\nmodel:\n", "lines 5 and 7: 'model' is given twice; put everything under one of them."),
+        ("train:\n  steps: 5\n  batch: 4\n  steps: 6\n", "lines 6 and 8: 'steps' is given twice"),
+        ("layers: 8\n", "line 5: 'layers' is not a setting; did you mean 'model.layers'?"),
+        ("train:\n  layers: 8\n", "line 6: 'train.layers' is not a setting; did you mean 'model.layers'?"),
+    ],
+)
+def test_a_key_given_twice_or_in_another_group_is_named(tmp_path: Path, more: str, said: str) -> None:
+    file = tmp_path / "textmill.yaml"
+    file.write_text(MINIMAL + more, encoding="utf-8")
+    with pytest.raises(UserError) as raised:
+        configuration.load(file)
+    assert said in str(raised.value)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from named_shards import name_shards
 from safetensors.numpy import load_file
 
 from textmill.corpus import tfrecords
@@ -67,7 +68,7 @@ def write_windows(folder: Path, tokenizer: Tokenizer, window: int) -> Path:
     facts = {"snapshot": 1, "digest": "d", "time": "t", "sources": {"mill": 2}, "articles": counts, "bytes": counts}
     facts |= {"tokens": counts, "vocabulary": tokenizer.vocabulary, "window": window, "topics": ["Über"]}
     (folder / "facts.json").write_text(json.dumps(facts), "utf-8")
-    return folder
+    return name_shards(folder)
 
 
 def fine_tune(folder: Path, windows: Path, base: Base, live: Seen | None = None) -> fine_tuning.FineTuned:
@@ -77,6 +78,7 @@ def fine_tune(folder: Path, windows: Path, base: Base, live: Seen | None = None)
     (articles / "Split-train" / "articles-00000-of-00001").write_bytes(
         tfrecords.frame(tfrecords.encode_example(values))
     )
+    name_shards(articles)
     model = Model(layers=1, heads=2, width=16, window=8)
     folders = fine_tuning.Folders(windows, articles, folder / "model", folder / "run", folder / "checkpoints")
     return fine_tuning.fine_tune(folders, "mill", model, TRAIN, "c", base, live)

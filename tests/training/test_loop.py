@@ -30,6 +30,7 @@ RECIPE = Train(
     eval_every=4,
     sample_every=6,
     dropout=0.1,
+    average=0.5,
     checkpoint_every=1,
 )
 
@@ -191,6 +192,17 @@ def test_the_learning_rate_rises_and_falls_along_a_cosine() -> None:
     assert learning_rate(Train(steps=1, warmup_steps=0, learning_rate=0.5), 0) == 0.5
 
 
+def test_the_learning_rate_stays_and_then_falls_linearly() -> None:
+    settings = Train(steps=100, warmup_steps=10, learning_rate=1.0, schedule="linear", decay_from=0.4)
+    rates = [learning_rate(settings, step) for step in range(101)]
+    assert rates[:10] == pytest.approx([step / 10 for step in range(1, 11)])
+    assert set(rates[10:41]) == {1}
+    assert rates[70] == pytest.approx((1 + 0.02) / 2)
+    assert rates[100] == pytest.approx(0.02)
+    to_zero = settings.model_copy(update={"final_learning_rate": 0, "warmup_steps": 80})
+    assert [learning_rate(to_zero, step) for step in (80, 90, 100)] == pytest.approx([1, 0.5, 0])
+
+
 def test_a_checkpoint_that_cannot_be_written_leaves_the_former_one(tmp_path: Path) -> None:
     path = tmp_path / "last.safetensors"
     checkpoint_file.save(path, {"a": np.ones((2, 3), np.float32).T}, {"step": 1})
@@ -249,7 +261,7 @@ def test_a_float16_step_that_overflows_is_no_reason_to_end(task: Task, tmp_path:
 
 
 def test_a_training_that_does_not_fit_is_refused_before_it_starts(task: Task, tmp_path: Path) -> None:
-    settings = RECIPE.model_copy(update={"memory": 0.00035})
+    settings = RECIPE.model_copy(update={"memory": 0.00035, "optimiser": "adamw", "average": 0})
     with pytest.raises(UserError, match=r"what would fit: train\.batch: 1 and train\.accumulate: 4"):
         train(replace(task, settings=settings), tmp_path, tmp_path / "logs")
 

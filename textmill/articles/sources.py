@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from statistics import median
 from typing import Any
 
@@ -28,10 +27,6 @@ class SourceState:
     last: dict[str, Any] | None
     usual: float | None
     quarantine: str | None
-
-    @property
-    def last_time(self) -> datetime | None:
-        return self.last["ended"] if self.last else None
 
 
 def states(store: ArticleStore, names: list[str]) -> Iterator[SourceState]:

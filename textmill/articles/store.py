@@ -6,23 +6,23 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from pymongo import ASCENDING, MongoClient
+from pymongo import ASCENDING, DESCENDING
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from textmill.articles.article import Article, now
+from textmill.articles.database import database as open_database
 from textmill.articles.snapshot import Snapshot, digest_of, digest_term
 from textmill.articles.writes import LATEST, UpsertCounts, forgotten_query, writes_for
 from textmill.ground.environment import MONGODB, address, without_password
 from textmill.ground.errors import UserError
-
-ANSWER_WITHIN_S = 3  # how long a store may take to answer; with the start of a command, a person waits five seconds
 
 
 class ArticleStore:
     """The articles of one MongoDB database."""
 
     def __init__(self, database: Database[dict[str, Any]]) -> None:
+        self.database = database
         self.articles = database["articles"]
         self.versions = database["article_versions"]
         self.snapshots = database["snapshots"]
@@ -38,12 +38,8 @@ class ArticleStore:
         Raises:
             UserError: nothing answers at `uri` within three seconds; the address is named without its password.
         """
-        wait_ms = ANSWER_WITHIN_S * 1000
         try:
-            client: MongoClient[dict[str, Any]] = MongoClient(
-                uri, tz_aware=True, serverSelectionTimeoutMS=wait_ms, connectTimeoutMS=wait_ms
-            )
-            store = cls(client[database])
+            store = cls(open_database(uri, database))
             store.create_indexes()
         except (PyMongoError, ValueError) as error:  # ValueError: the address itself is wrong
             raise UserError(
@@ -130,10 +126,15 @@ class ArticleStore:
         Raises:
             UserError: there is none.
         """
-        document = self.snapshots.find_one({"_id": number})
-        if document is None:
+        found = self.find_snapshot(number)
+        if found is None:
             raise UserError(f"There is no snapshot {number} in this store; 'textmill run' takes one when it starts.")
-        return Snapshot.of(document)
+        return found
+
+    def find_snapshot(self, number: int) -> Snapshot | None:
+        """The recorded snapshot with this number, or None."""
+        document = self.snapshots.find_one({"_id": number})
+        return Snapshot.of(document) if document else None
 
     def read(self, snapshot: Snapshot, keys: tuple[str, str] = ("0", "g")) -> Iterator[Article]:
         """Stream a snapshot's articles whose key lies in the half-open range, in the order of their keys.
@@ -189,9 +190,28 @@ class ArticleStore:
         )
         return {group["_id"]: group["articles"] for group in groups}
 
+    def count(self, sources: Sequence[str]) -> int:
+        """How many articles these sources have."""
+        return self.articles.count_documents({"source": {"$in": list(sources)}})
 
-def article_store(database: str) -> "ArticleStore":
+    def changed_since(self, sources: Sequence[str], time: datetime | None) -> int:
+        """How many articles of these sources are new or have another text since then; all where no time is given."""
+        query: dict[str, Any] = {"source": {"$in": list(sources)}, "valid_to": None}
+        if time is not None:
+            query["valid_from"] = {"$gt": time}
+        return self.versions.count_documents(query)
+
+    def newest(self, sources: Sequence[str], since: datetime | None, most: int) -> list[str]:
+        """The keys of the articles of these sources first seen after that time, the newest first."""
+        query = {"source": {"$in": list(sources)}, "first_fetched": {"$gt": since}}
+        found = self.articles.find(query, {"_id": 1}, sort=[("first_fetched", DESCENDING)], limit=most)
+        return [each["_id"] for each in found]
+
+    def current(self, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Stream the texts that hold now of these articles, with `url`, `source`, `title` and `text`."""
+        yield from self.versions.find({"key": {"$in": list(keys)}, "valid_to": None})
+
+
+def article_store(database: str) -> ArticleStore:
     """Open the article store that TEXTMILL_MONGODB_URI names; Beam's workers call this where they run."""
-    from textmill.articles.store import ArticleStore  # serving needs addresses, but no store
-
     return ArticleStore.connect(address(MONGODB), database)

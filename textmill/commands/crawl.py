@@ -39,10 +39,16 @@ def crawl(
 
 
 def crawl_sites(project: Project) -> dict[str, Any]:
-    """Crawl every configured site into the store; returns the counts of each."""
+    """Crawl every configured site into the store; returns the counts of each.
+
+    Raises:
+        UserError: none is configured, or the store does not answer.
+    """
     from textmill.console import child_process
     from textmill.local_servers import servers
 
+    if not project.config.sources:
+        raise UserError(f"{project.file} names no site to crawl; add one under 'sources'.")
     _ = project.store  # says within five seconds if it does not answer
     environment = {MONGODB: servers.store_address(project.config.data_dir)}
     command = [sys.executable, "-P", "-m", "scraper.crawl", "--config", str(project.file), "--log-file", "-"]

@@ -96,10 +96,7 @@ def take_snapshot(project: Project) -> Snapshot:
     Raises:
         UserError: it holds nothing.
     """
-    snapshot = project.store.take_snapshot(
-        project.config.corpus.sources
-        or [*(source.name for source in project.config.sources), *project.config.corpus.imported]
-    )
+    snapshot = project.store.take_snapshot(project.config.learned_sources)
     if not snapshot.articles:
         raise UserError("The store holds no article to learn from; crawl first with 'textmill crawl'.")
     return snapshot

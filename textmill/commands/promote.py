@@ -19,6 +19,7 @@ def promote(
     from textmill.ground.errors import UserError
     from textmill.registry.model_registry import STAGES
 
+    stage = next((known for known in STAGES if known.lower() == stage.lower()), stage)
     if stage not in STAGES:
         raise UserError(f"There is no stage '{stage}'; choose one of {', '.join(STAGES)}.")
     if force and not why:

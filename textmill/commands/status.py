@@ -35,16 +35,16 @@ def show(project: Project) -> None:
     found = project.addresses
     articles = project.store.count_by_source()
     versions = project.registry.versions()
-    table = Table("site", "articles", box=None, pad_edge=False)
-    for source in project.config.sources:
-        table.add_row(source.name, f"{articles.get(source.name, 0):,}")
+    table = Table("source", "articles", box=None, pad_edge=False)
+    for name in [*(source.name for source in project.config.sources), *project.config.corpus.imported]:
+        table.add_row(name, f"{articles.get(name, 0):,}")
     console.print(table)
     console.print()
     if versions:
         console.print(_versions(versions))
     else:
         say(f"No version of '{project.config.name}' yet; 'textmill run' makes the first.")
-    _watching(WatchLog(project.store.articles.database, project.config.name))
+    _watching(WatchLog(project.store.database, project.config.name))
     console.print()
     say(f"MLflow       {without_password(found.mlflow)}")
     say(f"TensorBoard  {found.tensorboard or 'not running'}")

@@ -20,7 +20,7 @@ import typer
 
 from textmill.commands.project import Verbose
 from textmill.ground.errors import UserError
-from textmill.ground.files import hash_of_sources
+from textmill.ground.sources import code_of
 
 if TYPE_CHECKING:
     from textmill.settings.config import Config
@@ -118,7 +118,7 @@ def from_store(config: Config, file: Path) -> Path:
     from textmill.local_servers import servers
 
     store = ArticleStore.connect(servers.store_address(config.data_dir), config.store.database)
-    snapshot = store.take_snapshot(config.corpus.sources or [source.name for source in config.sources])
+    snapshot = store.take_snapshot(config.learned_sources)
     if not snapshot.articles:
         raise UserError("The store holds no article to learn from; crawl first with 'textmill crawl'.")
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -137,7 +137,6 @@ def work(config: Config) -> dict[str, Any]:
     Raises:
         UserError: the text is too short, the base cannot be had, or as `training.train`.
     """
-    import textmill
     from textmill.console import progress
     from textmill.registry.model_registry import ModelRegistry
     from textmill.training.bases import resolving
@@ -152,8 +151,7 @@ def work(config: Config) -> dict[str, Any]:
         folders = Folders(Path(folder) / "windows", Path(folder) / "articles", out / MODEL, out / "logs", checkpoints)
         _prepare(config, base, model.window, folders)
         progress.step("Training")
-        code = hash_of_sources(Path(textmill.__file__).parent)
-        made = fine_tune(folders, config.name, model, config.train, code, base)
+        made = fine_tune(folders, config.name, model, config.train, code_of("textmill.training.fine_tune"), base)
     progress.result(made.sentence)
     return {"checksum": made.checksum, "parameters": made.parameters, "model": str(folders.model)}
 

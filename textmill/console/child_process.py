@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -46,34 +47,50 @@ class StepFailed(TextmillError):
 
 
 def run_child(
-    command: Sequence[str], log: Path, environment: dict[str, str], verbose: bool = False, first: str = ""
+    command: Sequence[str],
+    log: Path,
+    environment: dict[str, str],
+    verbose: bool = False,
+    first: str = "",
+    keep: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Run work in a child process, show its progress, and return the outcome it reports.
 
     Args:
         first: what it does before it can report: importing, mostly.
+        keep: descriptors that it is given beside its own.
 
     Raises:
         StepFailed: the child failed; its sentence, or else where its log is.
         KeyboardInterrupt: Ctrl-C, after the child has ended.
     """
-    child, events = start_child(command, log, environment, verbose)
+    child, events = start_child(command, log, environment, verbose, keep)
     try:
-        with events:
-            outcome, failure = _watch(events, first)
-        code = child.wait()
+        with events, Display() as display:
+            outcome, failure = _watch(events, first, display)
+            code, peak = _ended(child)
+            if failure is None and code == 0:
+                display.finish()
+            else:
+                display.abandon()
     except BaseException:
         stop(child)
         raise
     if failure is not None:
         raise failed(failure, log)
+    if code == -signal.SIGKILL:
+        raise StepFailed(
+            f"'{' '.join(command[1:4])}' was killed; was memory short? It had used {peak / 1e9:.1f} GB at its peak. "
+            f"The same command goes on from here; its log is {log}.",
+            1,
+        )
     if code:
         raise StepFailed(f"'{' '.join(command[1:4])}' ended with code {code}; its log is {log}.", 1)
     return outcome
 
 
 def start_child(
-    command: Sequence[str], log: Path, environment: dict[str, str], verbose: bool
+    command: Sequence[str], log: Path, environment: dict[str, str], verbose: bool, keep: Sequence[int] = ()
 ) -> tuple[subprocess.Popen[bytes], TextIO]:
     """Start work in a child process; gives it, and the events that it sends, one JSON object a line."""
     reading, writing = os.pipe()
@@ -85,7 +102,7 @@ def start_child(
             stdout=None if verbose else output,
             stderr=None if verbose else output,
             env={**os.environ, **environment, "TEXTMILL_PROGRESS_FD": str(writing), "PYTHONUNBUFFERED": "1"},
-            pass_fds=(writing,),
+            pass_fds=(writing, *keep),
             start_new_session=True,  # Ctrl-C reaches it through us, once
         )
     os.close(writing)
@@ -97,30 +114,32 @@ def failed(event: dict[str, Any], log: Path) -> StepFailed:
     return StepFailed(f"{event['sentence']} (log: {log})", event["exit_code"])
 
 
-def _watch(events: TextIO, first: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
+def _ended(child: subprocess.Popen[bytes]) -> tuple[int, int]:
+    """Wait for a child's end; its code, and the bytes of memory that it had at its peak."""
+    _, status, used = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    return child.returncode, used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _watch(events: TextIO, first: str, display: Display) -> tuple[dict[str, Any], dict[str, Any] | None]:
     outcome: dict[str, Any] = {}
     failure: dict[str, Any] | None = None
-    with Display() as display:
-        shown: dict[str, Callable[[dict[str, Any]], None]] = {
-            "plan": lambda event: display.plan.extend(event["steps"]),
-            "step": lambda event: display.begin(event["name"]),
-            "progress": lambda event: display.progress(event["done"], event["total"], event["text"]),
-            "note": lambda event: say(f"    {event['text']}"),
-            "result": lambda event: display.results.append(event["text"]),
-            "outcome": lambda event: outcome.update(event["values"]),
-        }
-        if first:
-            display.begin(first)
-        for line in events:
-            event = json.loads(line)
-            if event["event"] == "failed":
-                failure = event
-                display.step = None
-                display.plan.clear()
-            else:
-                shown[event["event"]](event)
-        if failure is None:
-            display.finish()
+    shown: dict[str, Callable[[dict[str, Any]], None]] = {
+        "plan": lambda event: display.plan.extend(event["steps"]),
+        "step": lambda event: display.begin(event["name"]),
+        "progress": lambda event: display.progress(event["done"], event["total"], event["text"]),
+        "note": lambda event: say(f"    {event['text']}"),
+        "result": lambda event: display.results.append(event["text"]),
+        "outcome": lambda event: outcome.update(event["values"]),
+    }
+    if first:
+        display.begin(first)
+    for line in events:
+        event = json.loads(line)
+        if event["event"] == "failed":
+            failure = event
+        else:
+            shown[event["event"]](event)
     return outcome, failure
 
 

@@ -4,7 +4,7 @@ import time
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
 
-from textmill.console.output import console, done, say
+from textmill.console.output import console, done, say, undone
 
 _LINE_EVERY_S = 10  # where output is no terminal
 
@@ -75,7 +75,19 @@ class Display:
             done(self.step, "\n  ".join([*self.results]) + (f" ({seconds:.0f} s)" if seconds >= 2 else ""))
         self.step, self.results = None, []
 
+    def abandon(self) -> None:
+        """The work broke off: the present step has not ended, and those after it have not run."""
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+            self._task = None
+        if self.step is not None:
+            undone(self.step, "broke off")
+        for step in self.plan:
+            undone(step, "not run")
+        self.step, self.results, self.plan = None, [], []
+
     def finish(self) -> None:
+        """The work has ended well: a step that said nothing was reused."""
         self.end()
         for step in self.plan:
             done(step, "nothing changed, reused")

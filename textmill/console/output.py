@@ -26,6 +26,11 @@ def done(title: str, text: str = "") -> None:
         console.print(text, markup=False, soft_wrap=True)
 
 
+def undone(title: str, text: str) -> None:
+    """Print that a step has no result, and why."""
+    console.print(f"[red]✗[/red] [bold]{title}[/bold]  {text}")
+
+
 @contextmanager
 def waiting(title: str) -> Iterator[None]:
     """Show that something is under way whose length is not known."""

@@ -69,7 +69,7 @@ def failed_with(error: BaseException) -> None:
         cause = cause.__cause__ or cause.__context__
     # Beam hands on an error of its workers as text, the traceback and all; the last line says what it was
     last = next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), "")
-    said = re.search(r"textmill\.errors\.UserError: (.*?)(?: \[while running .*)?$", last)
+    said = re.search(r"textmill\.ground\.errors\.UserError: (.*?)(?: \[while running .*)?$", last)
     if isinstance(cause, TextmillError):
         failed(str(cause), cause.exit_code)
     elif said:

@@ -24,12 +24,12 @@ from textmill.console import progress
 from textmill.corpus import minhash, near_duplicates, tfrecords
 from textmill.corpus.content_cache import Cache
 from textmill.corpus.near_duplicates import Bands
+from textmill.corpus.shards import FACTS_FILE, Listing, Shard, listing
 from textmill.gpt2.document import document
 from textmill.ground.errors import UserError
 from textmill.ground.files import write_beside
 
 SPLITS = ("train", "validation", "eval")
-FACTS_FILE = "facts.json"  # a step's facts, inside its artifact
 _ARTICLES_A_RANGE = 4096  # at most, on average
 _PLACES = 0x1_0000_0000
 _MOST_EVALUATED = 0.2  # of the articles, where eval_articles asks for more than eval_percent
@@ -56,6 +56,7 @@ class ExportFacts:
     bytes: dict[str, int]  # of UTF-8 text, per split
     sources: dict[str, int]  # articles written, per source
     left_out: dict[str, int]  # articles, per reason
+    shards: dict[str, Listing]  # the files of each split
 
 
 def split_of(key: str, eval_percent: float, validation_percent: float) -> str:
@@ -195,7 +196,11 @@ class WriteSplits(beam.DoFn):
                 counts[f"articles:{split}"] += 1
                 counts[f"bytes:{split}"] += aside.size
                 counts[f"source:{aside.source}"] += 1
-        write_beside(plan.work / f"written-{number}.json", json.dumps({**counts, "digest": read["digest"]}))
+        shards = {
+            split: listing([Shard.written(_shard(plan, split, number), counts[f"articles:{split}"])]) for split in files
+        }
+        written = {"counts": counts, "digest": read["digest"], "shards": shards}
+        write_beside(plan.work / f"written-{number}.json", json.dumps(written))
         progress.report(plan.ranges + number + 1, 2 * plan.ranges, "key ranges written")
         yield number
 
@@ -286,11 +291,14 @@ def _shard(plan: _Plan, split: str, number: int) -> Path:
 
 def _facts(plan: _Plan) -> ExportFacts:
     totals: Counter[str] = Counter()
+    shards: dict[str, Listing] = {split: {} for split in SPLITS}
     digest = 0
     for number in range(plan.ranges):
-        counts = json.loads((plan.work / f"written-{number}.json").read_text(encoding="utf-8"))
-        digest += int(counts.pop("digest"), 16)
-        totals.update(counts)
+        written = json.loads((plan.work / f"written-{number}.json").read_text(encoding="utf-8"))
+        digest += int(written["digest"], 16)
+        totals.update(written["counts"])
+        for split, listed in written["shards"].items():
+            shards[split] |= listed
     if digest_of([digest]) != plan.snapshot.digest:
         raise UserError(
             f"The store no longer holds what snapshot {plan.snapshot.number} recorded ({plan.snapshot.articles} "
@@ -312,6 +320,7 @@ def _facts(plan: _Plan) -> ExportFacts:
         bytes=group("bytes"),
         sources=group("source"),
         left_out=left_out,
+        shards=shards,
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from textmill.corpus import tfrecords
+from textmill.corpus import shards, tfrecords
 
 
 class Exported(NamedTuple):
@@ -22,9 +22,9 @@ def of_record(record: bytes) -> Exported:
 
 
 def read(split: Path) -> Iterator[Exported]:
-    """Stream the articles of one exported split, in the order of its files."""
-    for file in tfrecords.record_files(split):
-        yield from map(of_record, tfrecords.read_records(file))
+    """Stream the articles of one exported split, in the order of the files that its facts name."""
+    for shard in shards.of_split(split):
+        yield from map(of_record, shard.read())
 
 
 def read_articles(split: Path) -> Iterator[tuple[str, str]]:

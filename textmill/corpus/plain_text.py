@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from textmill.corpus import tfrecords
+from textmill.corpus.shards import FACTS_FILE, Listing, Shard, listing
 from textmill.gpt2 import tokenizer as tokenizers
 from textmill.gpt2.tokenizer import END, Tokenizer
 from textmill.ground.errors import UserError
+from textmill.ground.files import write_beside
 
 _PIECE = 1 << 18  # characters tokenised at once
 _TOKENIZER_SAMPLE = 200_000_000  # characters; enough text for any vocabulary
@@ -111,6 +113,8 @@ class _Counts:
     articles: dict[str, int] = field(default_factory=dict)
     bytes: dict[str, int] = field(default_factory=dict)
     tokens: dict[str, int] = field(default_factory=dict)
+    windows: dict[str, Listing] = field(default_factory=dict)  # their files
+    kept: dict[str, Listing] = field(default_factory=dict)  # the articles' files
 
 
 def prepare(text: TextFile, tokenizer: Tokenizer, window: int, windows: Path, articles: Path) -> int:
@@ -141,8 +145,10 @@ def prepare(text: TextFile, tokenizer: Tokenizer, window: int, windows: Path, ar
         "vocabulary": tokenizer.vocabulary,
         "window": window,
         "topics": _TOPICS,
+        "shards": counts.windows,
     }
-    (windows / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+    write_beside(windows / FACTS_FILE, json.dumps(facts))
+    write_beside(articles / FACTS_FILE, json.dumps({"shards": counts.kept}))
     return counts.tokens["train"]
 
 
@@ -168,6 +174,9 @@ def _write(
             counts.articles[split] += 1
             counts.bytes[split] += len(piece.encode())
             counts.tokens[split] += len(tokens)
+    written = counts.articles[split]  # one record a piece in each of the two
+    counts.windows[split] = listing([Shard.written(windows / "text", written)])
+    counts.kept[split] = listing([Shard.written(articles / "text.gz", written)])
 
 
 def _keep(file: BinaryIO | gzip.GzipFile, url: str, source: str, piece: str) -> None:

@@ -16,17 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textmill.console import progress
-from textmill.corpus import exported_articles, tfrecords, token_cache
+from textmill.corpus import exported_articles, shards, tfrecords, token_cache
 from textmill.corpus.content_cache import CONTENTS_AT_ONCE, Cache
-from textmill.corpus.export import FACTS_FILE
+from textmill.corpus.shards import FACTS_FILE, Listing, Shard
 from textmill.corpus.token_cache import TokenCache
+from textmill.gpt2 import tokenizer as tokenizers
 from textmill.gpt2.document import document
 from textmill.gpt2.tokenizer import Tokenizer
 from textmill.ground.errors import TextmillError, UserError
 from textmill.ground.files import write_beside
 
 WINDOWED = ("train", "validation")  # what FineTune reads; `eval` is for Evaluate alone, which reads its text
-TOKENIZER_FILE = "tokenizer.json"
 _SAMPLE_CHARACTERS = 50_000_000  # enough text for any vocabulary, and it bounds the memory of training one
 _BATCH_BYTES = 1 << 20  # of records whose texts are tokenised at once
 _TOPICS = 8  # titles of validation articles that sample texts are written on
@@ -84,20 +84,23 @@ class PackShard(beam.DoFn):
         if self._cache:
             self._cache.close()
 
-    def process(self, element: tuple[int, tuple[str, str]]) -> Iterator[int]:
-        number, (split, path) = element
+    def process(self, element: tuple[int, tuple[str, Shard]]) -> Iterator[int]:
+        number, (split, shard) = element
         counts: Counter[str] = Counter()
-        target = Path(self._out) / f"Split-{split}" / Path(path).name.replace("articles", "windows").removesuffix(".gz")
+        target = Path(self._out) / f"Split-{split}" / shard.path.name.replace("articles", "windows").removesuffix(".gz")
         with tfrecords.writing(target) as write:
-            for window in windows_of(self._documents(Path(path), counts), self._window, self._tokenizer.end):
+            for window in windows_of(self._documents(shard, counts), self._window, self._tokenizer.end):
                 write(tfrecords.encode_integers("tokens", window))
+                counts["windows"] += 1
                 counts[f"tokens:{split}"] += len(window)
-        write_beside(Path(self._work) / f"packed-{number}.json", json.dumps(counts))
+        listed = {split: shards.listing([Shard.written(target, counts["windows"])])}
+        packed = {"counts": counts, "shards": listed}
+        write_beside(Path(self._work) / f"packed-{number}.json", json.dumps(packed))
         progress.report(number + 1, self._files, "files tokenised")
         yield number
 
-    def _documents(self, path: Path, counts: Counter[str]) -> Iterator[Tokens]:
-        for batch in _batches(path):
+    def _documents(self, shard: Shard, counts: Counter[str]) -> Iterator[Tokens]:
+        for batch in _batches(shard):
             cached = self._cache.get(batch) if self._cache else {}
             missing = [content for content in batch if content not in cached]
             texts = [document(*tfrecords.text_features(batch[content], ("title", "text"))) for content in missing]
@@ -109,14 +112,14 @@ class PackShard(beam.DoFn):
             yield from (tokens[content] for content in batch)
 
 
-def _batches(shard: Path) -> Iterator[dict[str, bytes]]:
+def _batches(shard: Shard) -> Iterator[dict[str, bytes]]:
     """Articles' records by content hash, a bounded amount at a time; an export holds each content once."""
     batch: dict[str, bytes] = {}
     size = 0
-    for record in tfrecords.read_records(shard):
+    for record in shard.read():
         content = tfrecords.text_feature(record, "content_hash")
         if not content:
-            raise TextmillError(f"{shard} has an article without its content hash; run ExportArticles again.")
+            raise TextmillError(f"{shard.path} has an article without its content hash; run ExportArticles again.")
         batch[content] = record
         size += len(record)
         if size >= _BATCH_BYTES or len(batch) == CONTENTS_AT_ONCE:
@@ -138,25 +141,30 @@ def preprocess(
     work = out / "work"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    tokenizer.save(out / TOKENIZER_FILE)
+    tokenizer.save(out / tokenizers.FILE)
     for split in WINDOWED:
         (out / f"Split-{split}").mkdir(exist_ok=True)
-    files = [(split, str(f)) for split in WINDOWED for f in tfrecords.record_files(examples / f"Split-{split}")]
+    files = [(split, shard) for split in WINDOWED for shard in shards.of_split(examples / f"Split-{split}")]
     cache = cache or Cache()
-    pack = PackShard(str(out / TOKENIZER_FILE), window, str(out), str(work), len(files), cache)
+    pack = PackShard(str(out / tokenizers.FILE), window, str(out), str(work), len(files), cache)
     with pipeline:
         _ = pipeline | "Files" >> beam.Create(list(enumerate(files))) | "Spread" >> beam.Reshuffle() | beam.ParDo(pack)
     totals: Counter[str] = Counter()
+    listed: dict[str, Listing] = {split: {} for split in WINDOWED}
     for number in range(len(files)):
-        totals.update(json.loads((work / f"packed-{number}.json").read_text(encoding="utf-8")))
+        packed = json.loads((work / f"packed-{number}.json").read_text(encoding="utf-8"))
+        totals.update(packed["counts"])
+        for split, each in packed["shards"].items():
+            listed[split] |= each
     shutil.rmtree(work)
-    cache.prune(token_cache.way((out / TOKENIZER_FILE).read_text(encoding="utf-8")))
+    cache.prune(token_cache.way((out / tokenizers.FILE).read_text(encoding="utf-8")))
     facts = json.loads((examples / FACTS_FILE).read_text(encoding="utf-8")) | {
         "tokens": {split: totals[f"tokens:{split}"] for split in WINDOWED},
         "tokenised": totals["tokenised"],
         "vocabulary": tokenizer.vocabulary,
         "window": window,
         "topics": [article.title for article in islice(exported_articles.read(examples / "Split-validation"), _TOPICS)],
+        "shards": listed,
     }
     if facts["tokens"]["train"] <= window or facts["tokens"]["validation"] < 2:
         raise UserError(

@@ -194,8 +194,3 @@ def writing_frames(path: Path) -> Iterator[Callable[[bytes], object]]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def record_files(directory: Path) -> list[Path]:
-    """The TFRecord files of one split's directory, in name order."""
-    return sorted(p for p in directory.iterdir() if p.is_file() and not p.name.startswith("."))

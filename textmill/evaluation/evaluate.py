@@ -10,7 +10,7 @@ from textmill.evaluation import compressor, form, memorisation, page
 from textmill.evaluation import scores as evaluation
 from textmill.evaluation.form import FormReport
 from textmill.evaluation.gates import Verdict, decide
-from textmill.evaluation.result import EVALUATION_FILE, EVALUATION_PAGE, Judged, Judgement
+from textmill.evaluation.result import EVALUATION_FILE, EVALUATION_PAGE, EVALUATION_SAMPLES, Judged, Judgement
 from textmill.evaluation.scores import Scores
 from textmill.gpt2.formats import bundle
 from textmill.gpt2.tokenizer import Tokenizer
@@ -59,7 +59,7 @@ def evaluate(
     )
     write_beside(out / EVALUATION_FILE, json.dumps(judgement.record(), indent=1, ensure_ascii=False))
     write_beside(out / EVALUATION_PAGE, page.render(judgement))
-    write_beside(out / "samples.txt", "\n\n---\n\n".join(map(str, judged.scores.samples)) + "\n")
+    write_beside(out / EVALUATION_SAMPLES, "\n\n---\n\n".join(map(str, judged.scores.samples)) + "\n")
     write_beside(blessing / (BLESSED if verdict.blessed else NOT_BLESSED), "")
     return verdict
 

@@ -74,6 +74,7 @@ class Judgement:
         return {
             "blessed": self.verdict.blessed,
             "outcome": self.verdict.outcome,
+            "checksum": scores.checksum,
             "reasons": self.verdict.reasons,
             "warnings": self.verdict.warnings,
             "reference": self.reference.name,
@@ -91,3 +92,5 @@ class Judgement:
 EVALUATION_FILE = "evaluation.json"
 
 EVALUATION_PAGE = "evaluation.html"  # for a reviewer; MLflow shows it
+
+EVALUATION_SAMPLES = "samples.txt"

@@ -19,6 +19,10 @@ Tokens = NDArray[np.uint32]
 _WORDS = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s"
 _EVERYTHING = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
 _WIDE = re.compile(r"\s\s(?:\s|\Z)")  # the white space that the first of these reads otherwise than the second
+# the same where a run of line ends is a piece of its own, as a tokenizer's own splitting says
+_WORDS_AND_BREAKS = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\n+|\s"
+_EVERYTHING_AND_BREAKS = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\n++|[^\S\n]+(?!\S)|[^\S\n]"
+_WIDE_BESIDE_BREAKS = re.compile(r"[^\S\n][^\S\n](?:\s|\Z)")
 _BOUNDARY = re.compile(r"(?<=\S) (?=\S)")  # a token starts at such a space, whatever stands around it
 _PIECE = 1 << 16  # characters that a thread encodes at once, about
 
@@ -68,8 +72,11 @@ def _merged(text: bytes, order: Mapping[bytes, int]) -> list[bytes]:
 class BytePairs:
     """Encodes texts with the ranks that `ranks` gave."""
 
-    def __init__(self, ranks: Mapping[bytes, int]) -> None:
+    def __init__(self, ranks: Mapping[bytes, int], breaks: bool = False) -> None:
         """Make it.
+
+        Args:
+            breaks: whether a run of line ends is a piece of its own.
 
         Raises:
             ImportError: tiktoken is not installed.
@@ -79,7 +86,9 @@ class BytePairs:
         def encoding(pattern: str) -> tiktoken.Encoding:
             return tiktoken.Encoding("gpt2", pat_str=pattern, mergeable_ranks=dict(ranks), special_tokens={})
 
-        self._words, self._everything = encoding(_WORDS), encoding(_EVERYTHING)
+        patterns = (_WORDS_AND_BREAKS, _EVERYTHING_AND_BREAKS) if breaks else (_WORDS, _EVERYTHING)
+        self._words, self._everything = map(encoding, patterns)
+        self._wide = _WIDE_BESIDE_BREAKS if breaks else _WIDE
         self._threads = len(os.sched_getaffinity(0))
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
@@ -105,7 +114,7 @@ class BytePairs:
             return [tokens for group in done for tokens in group]
 
     def _tokens(self, piece: str) -> Tokens:
-        encoding = self._everything if _WIDE.search(piece) else self._words
+        encoding = self._everything if self._wide.search(piece) else self._words
         return np.array(encoding.encode_ordinary(piece), np.uint32)
 
 

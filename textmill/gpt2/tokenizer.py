@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tokenizers
@@ -23,6 +24,9 @@ from textmill.ground.files import write_beside
 END = "<|endoftext|>"
 _UNKNOWN = "\ufffd"  # stands for a character that a characters tokenizer has not seen
 FILE = "tokenizer.json"
+_RUNS = r"\n+"  # of line ends
+# how `tokenizer.json` writes that such a run is a piece
+_BREAKS = {"type": "Split", "pattern": {"Regex": _RUNS}, "behavior": "Isolated", "invert": False}
 PAIRS = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))  # Hugging Face's names, OpenAI's
 
 
@@ -94,7 +98,7 @@ class Tokenizer:
             pairs = self.byte_pairs()
             ranks = byte_pairs.ranks(*pairs) if pairs and self._is_plain() else None
             with suppress(ImportError):  # a server has no tiktoken, and encodes one prompt at a time
-                self._fast = BytePairs(ranks) if ranks else None
+                self._fast = BytePairs(ranks, self.breaks) if ranks else None
         return self._fast
 
     def _is_plain(self) -> bool:
@@ -113,12 +117,25 @@ class Tokenizer:
         found = self._tokenizer.id_to_token(token)
         return None if found is None else str(found)
 
+    @property
+    def breaks(self) -> bool:
+        """Whether a run of line ends is a piece of its own, as in the tokenizers that are trained here."""
+        return bool(_parts(json.loads(self._tokenizer.to_str()))[:-1] == [_BREAKS])
+
+    @property
+    def is_gpt2s(self) -> bool:
+        """Whether GPT-2's pattern, a vocabulary and merges are all there is to it."""
+        return not self.breaks and self.byte_pairs() is not None
+
     def byte_pairs(self) -> tuple[dict[str, int], list[tuple[str, str]]] | None:
-        """Vocabulary and merges, as GPT-2's two files hold them; None where this is no byte-level BPE."""
+        """Vocabulary and merges, as GPT-2's two files hold them; None where this is no byte-level BPE.
+
+        The files do not say whether `breaks` holds.
+        """
         kinds = json.loads(self._tokenizer.to_str())
-        model, split = kinds["model"], kinds["pre_tokenizer"] or {}
+        model, (*before, split) = kinds["model"], _parts(kinds)
         plain = not kinds["normalizer"] and not split.get("add_prefix_space") and split.get("use_regex", True)
-        if model["type"] != "BPE" or split.get("type") != "ByteLevel" or not plain:
+        if model["type"] != "BPE" or split.get("type") != "ByteLevel" or not plain or before not in ([], [_BREAKS]):
             return None
         symbols = sorted(self._tokenizer.get_vocab(with_added_tokens=True).items(), key=lambda item: item[1])
         pairs = (pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"])
@@ -128,10 +145,13 @@ class Tokenizer:
 def train_bpe(texts: Iterable[str], vocabulary: int) -> Tokenizer:
     """Train a byte-level BPE (Radford et al. 2019, section 2.2) with GPT-2's pattern for words.
 
+    A run of line ends is one piece, which can become one token: GPT-2's pattern splits the two before a word into two
+    equal tokens, and a small model that writes them cannot count.
+
     The same texts give the same tokenizer, in whatever order they come. A small corpus may give fewer tokens than
     `vocabulary`; it is at least 257, every byte and the end token.
     """
-    tokenizer = _byte_level(models.BPE())
+    tokenizer = _byte_level(models.BPE(), breaks=True)
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
         special_tokens=[END],
@@ -213,11 +233,20 @@ def choose(kind: str, vocabulary: int, base: Path | None, texts: Iterable[str]) 
     return found
 
 
-def _byte_level(model: models.BPE) -> tokenizers.Tokenizer:
+def _byte_level(model: models.BPE, breaks: bool = False) -> tokenizers.Tokenizer:
     tokenizer = tokenizers.Tokenizer(model)
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    words = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    runs = pre_tokenizers.Split(Regex(_RUNS), behavior="isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([runs, words]) if breaks else words
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
+
+
+def _parts(kinds: dict[str, Any]) -> list[dict[str, Any]]:
+    """The steps in which a `tokenizer.json` splits a text, at least one."""
+    split = kinds["pre_tokenizer"] or {}
+    parts: list[dict[str, Any]] = split.get("pretokenizers") or [split]
+    return parts
 
 
 def _first_line(error: Exception) -> str:

@@ -1,11 +1,14 @@
 """Addresses, with the passwords they may hold, come from the environment where they are used, and nowhere else."""
 
+import json
 import os
+from typing import Any
 
 from textmill.ground.errors import UserError
 
 MONGODB = "TEXTMILL_MONGODB_URI"
 MLFLOW = "MLFLOW_TRACKING_URI"
+HOW = "TEXTMILL_HOW"  # JSON: settings that change how a step works, and nothing of what it makes
 
 
 def address(variable: str) -> str:
@@ -18,6 +21,11 @@ def address(variable: str) -> str:
     if not value:
         raise UserError(f"{variable} is not set; start the local servers with 'textmill up' or set it to yours.")
     return value
+
+
+def how(name: str, default: Any) -> Any:
+    """One of the settings that change how a step works, and nothing of what it makes; so they are no parameters."""
+    return json.loads(os.environ.get(HOW) or "{}").get(name, default)
 
 
 def run_name() -> str:

@@ -16,6 +16,7 @@ from textmill.settings.watch import Watch
 TRAIN, DEPLOY, ASK = "train", "deploy", "ask"
 APPROVAL, DRIFT = "approval", "drift"
 _RETRY_AFTER = timedelta(hours=1)  # a training that failed
+_CLOCKS_DIFFER = timedelta(days=1)  # at most; a time further ahead says nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,8 @@ class State:
     started: datetime | None = None  # the last training that watching started
     failed: bool = False  # and whether it failed
     silent: tuple[str, ...] = ()  # alarms that went off, and are not armed again yet
-    asked: int = 0  # the version that a reviewer was last asked about
+    asked: int = 0  # the version that was last deployed, or a reviewer was last asked about
+    newest: int = 0  # the newest version when that training started
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +82,12 @@ def decide(
         first: this is the first look since watching started.
         about: which of training and deploying is asked about; of the other nothing is decided.
     """
-    state = rearmed(figures, state, settings)
+    state = rearmed(figures, _bounded(state, figures.time), settings)
     decisions = []
     if TRAIN in about and (training := should_train(figures, state, settings, first)):
         decisions.append(training)
         silent = {*state.silent, training.alarm} - {""}
-        state = replace(state, started=figures.time, failed=False, silent=tuple(sorted(silent)))
+        state = replace(state, started=figures.time, failed=False, silent=tuple(sorted(silent)), newest=figures.newest)
     if DEPLOY in about and (deployment := should_deploy(figures, state, settings)):
         decisions.append(deployment)
         state = replace(state, asked=deployment.version)
@@ -130,7 +132,12 @@ def _under_way(figures: Figures, state: State) -> bool:
     """Whether what watching started last has neither failed nor become a version yet."""
     if state.started is None or state.failed:
         return False
-    return figures.trained is None or figures.trained < state.started
+    return figures.newest <= state.newest  # no clock: MLflow's may differ from ours
+
+
+def _bounded(state: State, time: datetime) -> State:
+    """The state without times to come: a clock that was ahead holds nothing up for longer than a right one would."""
+    return replace(state, started=time) if state.started and state.started > time else state
 
 
 def _for_articles(figures: Figures, state: State, settings: Watch) -> Decision | None:
@@ -144,9 +151,12 @@ def _for_articles(figures: Figures, state: State, settings: Watch) -> Decision |
 
 
 def _by_time(figures: Figures, state: State, settings: Watch) -> Decision | None:
-    last = max(filter(None, (figures.trained, state.started)), default=None)
-    if not settings.at_most_days or last is None or not figures.new_articles:
+    times = [time for time in (figures.trained, state.started) if time]
+    if not settings.at_most_days or not times or not figures.new_articles:
         return None
+    last = max((time for time in times if time - figures.time < _CLOCKS_DIFFER), default=None)
+    if last is None:
+        return Decision(TRAIN, f"the last training is dated {max(times):%Y-%m-%d}, by a clock that was ahead")
     days = (figures.time - last) / timedelta(days=1)
     if days < settings.at_most_days:
         return None

@@ -15,7 +15,6 @@ from textmill.ground.errors import UserError
 if TYPE_CHECKING:
     from pymongo.collection import Collection
 
-_ANSWER_WITHIN_MS = 3000
 _LIKED = 0.5  # a reward from here on counts as approval
 
 
@@ -77,14 +76,13 @@ class FeedbackStore:
             UserError: nothing answers at `uri` within three seconds.
         """
         # imported here: the server makes ratings, and another process delivers them
-        from pymongo import ASCENDING, MongoClient
+        from pymongo import ASCENDING
         from pymongo.errors import PyMongoError
 
+        from textmill.articles.database import database as open_database
+
         try:
-            client: MongoClient[dict[str, Any]] = MongoClient(
-                uri, tz_aware=True, serverSelectionTimeoutMS=_ANSWER_WITHIN_MS, connectTimeoutMS=_ANSWER_WITHIN_MS
-            )
-            ratings = client[database]["feedback"]
+            ratings = open_database(uri, database)["feedback"]
             ratings.create_index([("model", ASCENDING), ("version", ASCENDING)])
         except (PyMongoError, ValueError) as error:  # ValueError: the address itself is wrong
             raise _silent(uri, error) from error
@@ -97,12 +95,14 @@ class FeedbackStore:
             UserError: the store does not answer.
         """
         from pymongo import ReplaceOne
-        from pymongo.errors import PyMongoError
+        from pymongo.errors import BulkWriteError, InvalidDocument, PyMongoError
 
         last = {rating.id: rating for rating in ratings}
         documents = [{"_id": rating.id, **_without_id(rating)} for rating in last.values()]
         try:
             self._ratings.bulk_write([ReplaceOne({"_id": each["_id"]}, each, upsert=True) for each in documents])
+        except (BulkWriteError, InvalidDocument):
+            raise  # the store answers, and will not have one of them
         except PyMongoError as error:
             raise _silent("", error) from error
 

@@ -4,11 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
-
-from pymongo import DESCENDING
 
 from textmill.articles.article import now
+from textmill.articles.snapshot import Snapshot
 from textmill.articles.store import ArticleStore
 from textmill.corpus.exported_articles import Exported
 from textmill.monitoring.decisions import Figures
@@ -37,7 +35,7 @@ class Observer:
         self._registry = registry
         self._ratings = ratings
         self._drift = Drift()
-        self._sources = config.corpus.sources or [source.name for source in config.sources]
+        self._sources = config.learned_sources
 
     def look(self) -> Figures:
         """The figures as they are now."""
@@ -48,8 +46,8 @@ class Observer:
         drift = self._measured(production) if production else Drift()
         return Figures(
             time=now(),
-            articles=self._store.articles.count_documents({"source": {"$in": self._sources}}),
-            new_articles=self._changed_since(self._learned(newest)),
+            articles=self._store.count(self._sources),
+            new_articles=self._new_to(newest),
             newest=newest.number if newest else 0,
             trained=newest.created if newest else None,
             production=production.number if production else 0,
@@ -68,24 +66,25 @@ class Observer:
         """The time of the snapshot that a version learned from; of a version without one, when it was made."""
         if version is None:
             return None
-        number = version.tags.get("snapshot", "")
-        known = self._store.snapshots.find_one({"_id": int(number)}) if number.isdecimal() else None
-        return known["time"] if known else version.created
+        known = self._snapshot(version)
+        return known.time if known else version.created
 
-    def _changed_since(self, time: datetime | None) -> int:
-        query: dict[str, Any] = {"source": {"$in": self._sources}, "valid_to": None}
-        if time is not None:
-            query["valid_from"] = {"$gt": time}
-        return self._store.versions.count_documents(query)
+    def _snapshot(self, version: Version) -> Snapshot | None:
+        number = version.tags.get("snapshot", "")
+        return self._store.find_snapshot(int(number)) if number.isdecimal() else None
+
+    def _new_to(self, version: Version | None) -> int:
+        """How many articles are new or changed since what a version learned from."""
+        learned = self._learned(version)
+        if version is None or learned is None or learned <= now():
+            return self._store.changed_since(self._sources, learned)
+        # a clock was ahead when that snapshot was taken: numbers tell, where times do not
+        known = self._snapshot(version)
+        return max(0, self._store.changed_since(self._sources, None) - (known.articles if known else 0))
 
     def _measured(self, version: Version) -> Drift:
         settings, learned = self._config.watch, self._learned(version)
-        query = {"source": {"$in": self._sources}, "first_fetched": {"$gt": learned}}
-        most = settings.drift_articles * _TIMES_MORE
-        keys = [
-            each["_id"]
-            for each in self._store.articles.find(query, {"_id": 1}, sort=[("first_fetched", DESCENDING)], limit=most)
-        ]
+        keys = self._store.newest(self._sources, learned, settings.drift_articles * _TIMES_MORE)
         if not settings.drift_percent or len(keys) < settings.drift_articles:
             return Drift(version.number, len(keys))
         known = self._drift
@@ -105,7 +104,7 @@ class Observer:
         return scores.judge(Path(directory), self._articles(keys)).bits_per_byte
 
     def _articles(self, keys: list[str]) -> Iterator[Exported]:
-        for each in self._store.versions.find({"key": {"$in": keys}, "valid_to": None}):
+        for each in self._store.current(keys):
             yield Exported(each["url"], each["source"], each["title"], each["text"])
 
 

@@ -2,14 +2,9 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
-
-import requests
 
 from textmill.gpt2.formats import bundle
-from textmill.ground.environment import without_password
 from textmill.ground.errors import UserError
 from textmill.registry.bundle_cache import Hold
 from textmill.registry.mlflow_client import MlflowServer
@@ -46,9 +41,11 @@ def _fetched(server: MlflowServer, version: Version, target: Path) -> Hold | Non
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     held = Hold(partial)
     try:
-        root = f"{_artifact_root(server, version)}/artifacts/{BUNDLE}"
-        for path in _files(server, root):
-            _fetch(server, version, f"{root}/{path}", partial, path)
+        parameters = {"name": version.name, "version": str(version.number)}
+        uri = str(server.call("GET", "model-versions/get-download-uri", parameters)["artifact_uri"])
+        root = f"{uri}/artifacts/{BUNDLE}"
+        for path in server.files(root):
+            _fetch(server, version, root, path, partial)
         _verify(version, partial)
         partial.rename(target)
         held.moved(target)
@@ -69,47 +66,11 @@ def _verify(version: Version, directory: Path) -> None:
         )
 
 
-def _artifact_root(server: MlflowServer, version: Version) -> str:
-    parameters = {"name": version.name, "version": str(version.number)}
-    uri = str(server.call("GET", "model-versions/get-download-uri", parameters)["artifact_uri"])
-    prefix = "mlflow-artifacts:/"
-    if not uri.startswith(prefix):
-        raise UserError(
-            f"Version {version.number} of '{version.name}' is stored at {without_password(uri)}, which its MLflow server does not "
-            "pass on; start the server with --serve-artifacts."
-        )
-    path = uri.removeprefix(prefix).lstrip("/")
-    # mlflow-artifacts://host/path names its server; this one is the server we speak to
-    return path if not uri.startswith(prefix + "/") else path.partition("/")[2]
-
-
-def _files(server: MlflowServer, root: str) -> Iterator[str]:
-    folders = [""]
-    while folders:
-        folder = folders.pop()
-        answer = server.call("GET", "mlflow-artifacts/artifacts", {"path": f"{root}/{folder}".rstrip("/")})
-        for entry in answer.get("files", []):
-            path = f"{folder}/{Path(entry['path']).name}".lstrip("/")
-            if entry.get("is_dir"):
-                folders.append(path)
-            else:
-                yield path
-
-
-def _fetch(server: MlflowServer, version: Version, source: str, into: Path, path: str) -> None:
+def _fetch(server: MlflowServer, version: Version, root: str, path: str, into: Path) -> None:
     target = into / path
     if not target.resolve().is_relative_to(into.resolve()):
         raise UserError(
             f"Version {version.number} of '{version.name}' names a file outside its folder: {path}; do not use it."
         )
     target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with server.stream(f"mlflow-artifacts/artifacts/{quote(source)}") as answer, target.open("wb") as file:
-            answer.raise_for_status()
-            for block in answer.iter_content(1 << 20):
-                file.write(block)
-    except requests.RequestException as error:
-        problem = f"status {answer.status_code}" if isinstance(error, requests.HTTPError) else type(error).__name__
-        raise UserError(
-            f"{path} of version {version.number} cannot be fetched from MLflow ({problem}); try again."
-        ) from error
+    server.get_file(root, path, target)

@@ -1,16 +1,28 @@
-"""MLflow's REST API, version 2.0: importing `mlflow` takes five seconds, and a reviewer's command should take one."""
+"""The only MLflow client, for its REST API 2.0 and the files that its server passes on.
 
+Importing `mlflow` takes five seconds, and a reviewer's command should take one.
+"""
+
+import math
 import random
 import time
+from collections.abc import Iterable, Iterator, Mapping
+from io import BufferedReader
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 import requests
+import urllib3
 
 from textmill.ground.environment import without_password
 from textmill.ground.errors import TextmillError, UserError
+from textmill.registry import mlflow_login
 
-_ANSWER_WITHIN_S = 5
-_SILENCE_S = 60  # of a server that sends a file
+_CONNECT_WITHIN_S = 5
+_ANSWER_WITHIN_S = 20  # with a login MLflow hashes the password at each request: 1.2 s on a busy machine
+_FILE_WITHIN_S = 60  # silence while a file is fetched
+_STORED_WITHIN_S = 600  # silence after a file was sent: the server passes it on to its own store first
 _TRIES = 4
 _BUSY = {429, 502, 503, 504}
 # what MLflow passes on of its database where two calls write the same row at once; one of them has done nothing
@@ -22,21 +34,33 @@ _COLLISIONS = (
     "expected to delete",
     "deadlock",
 )
+_AT_ONCE = {"metrics": 800, "params": 100, "tags": 100}  # in one request; MLflow takes 1,000 in all
+_ARTIFACTS = "mlflow-artifacts:/"
 
 
 class MlflowServer:
     """One MLflow tracking server."""
 
     def __init__(self, uri: str) -> None:
+        """Nothing is sent yet.
+
+        Args:
+            uri: with the path that the server may stand behind, such as `https://host/mlflow`.
+        """
         self.uri = uri.rstrip("/")
+        try:
+            parts = urlsplit(self.uri)
+        except ValueError as error:
+            raise UserError(
+                f"MLFLOW_TRACKING_URI is not an address ({error}); set it to one such as https://host/mlflow."
+            ) from None
+        self.shown = self._base = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         self._session = requests.Session()
+        self._session.auth = mlflow_login.login(parts)
+        # given with each request: where the session has it, the variable REQUESTS_CA_BUNDLE would win
+        self._verify = mlflow_login.certificates()
 
-    @property
-    def shown(self) -> str:
-        """Its address, fit for a message."""
-        return without_password(self.uri)
-
-    def call(self, method: str, path: str, values: dict[str, Any]) -> dict[str, Any]:
+    def call(self, method: str, path: str, values: Mapping[str, Any]) -> dict[str, Any]:
         """Call one endpoint and return its JSON; the values are the query of a GET, else the body.
 
         A server that is busy is asked again, and so is one whose database refused to write a row twice at once: such a
@@ -44,31 +68,134 @@ class MlflowServer:
 
         Raises:
             UserError: nothing answers there, or something that is not MLflow.
+            LoginRefused: it wants a login, or another one.
             MlflowRefusal: MLflow said no.
         """
+        body: dict[str, Any] = {"params": values} if method == "GET" else {"json": values}
         for attempt in range(1, _TRIES + 1):
-            answer = self._ask(method, path, values)
+            answer = self._ask(method, path, **body)
             if answer.ok:
                 return self._json(answer)
-            refusal = MlflowRefusal(path, answer)
+            refusal = self._refusal(path, answer)
             if not refusal.busy or attempt == _TRIES:
                 raise refusal
             time.sleep(random.uniform(0.05, 0.2) * attempt)
         raise AssertionError
 
-    def stream(self, path: str) -> requests.Response:
-        """Open a file for reading piece by piece; the caller closes it."""
-        return self._session.get(self._url(path), stream=True, timeout=(_ANSWER_WITHIN_S, _SILENCE_S))
-
-    def _ask(self, method: str, path: str, values: dict[str, Any]) -> requests.Response:
-        body: dict[str, Any] = {"params": values} if method == "GET" else {"json": values}
+    def experiment(self, name: str) -> str:
+        """The id of the experiment with this name, made unless there is one."""
         try:
-            return self._session.request(method, self._url(path), timeout=_ANSWER_WITHIN_S, **body)
+            answer = self.call("GET", "experiments/get-by-name", {"experiment_name": name})["experiment"]
+        except MlflowRefusal as refusal:
+            if refusal.code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            answer = self.call("POST", "experiments/create", {"name": name})
+        return str(answer["experiment_id"])
+
+    def log(
+        self,
+        run_id: str,
+        metrics: Iterable[Mapping[str, Any]] = (),
+        parameters: Mapping[str, Any] | None = None,
+        tags: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Log to a run, in as few requests as MLflow takes it in.
+
+        Args:
+            metrics: each with `key`, `value`, `timestamp` (in milliseconds) and `step`.
+        """
+        rows = {
+            "metrics": [{**metric, "value": _number(metric["value"])} for metric in metrics],
+            "params": [{"key": key, "value": str(value)} for key, value in (parameters or {}).items()],
+            "tags": [{"key": key, "value": str(value)} for key, value in (tags or {}).items()],
+        }
+        while some := {kind: left[: _AT_ONCE[kind]] for kind, left in rows.items() if left}:
+            self.call("POST", "runs/log-batch", {"run_id": run_id, **some})
+            rows = {kind: left[_AT_ONCE[kind] :] for kind, left in rows.items()}
+
+    def files(self, root: str) -> Iterator[str]:
+        """The paths of all files below an artifact's URI.
+
+        Raises:
+            UserError: the server does not pass on what is stored there; and as `call`.
+        """
+        place, folders = self._place(root), [""]
+        while folders:
+            folder = folders.pop()
+            answer = self.call("GET", "mlflow-artifacts/artifacts", {"path": f"{place}/{folder}".rstrip("/")})
+            for entry in answer.get("files", []):
+                path = f"{folder}/{Path(entry['path']).name}".lstrip("/")
+                if entry.get("is_dir"):
+                    folders.append(path)
+                else:
+                    yield path
+
+    def get_file(self, root: str, name: str, into: Path) -> None:
+        """Fetch the file `name` below an artifact's URI.
+
+        Raises:
+            UserError: it cannot be fetched.
+        """
+        path = f"mlflow-artifacts/artifacts/{quote(f'{self._place(root)}/{name}')}"
+        try:
+            with self._ask("GET", path, _FILE_WITHIN_S, stream=True) as answer, into.open("wb") as file:
+                if not answer.ok:
+                    raise self._refusal(path, answer)
+                for block in answer.iter_content(1 << 20):
+                    file.write(block)
         except requests.RequestException as error:
             raise UserError(
-                f"MLflow at {self.shown} does not answer ({type(error).__name__}); "
-                "start it with 'textmill up' or set MLFLOW_TRACKING_URI."
+                f"{name} cannot be fetched from MLflow at {self.shown} ({type(error).__name__}); try again."
             ) from error
+
+    def put_file(self, root: str, name: str, source: Path | bytes) -> None:
+        """Store a file below an artifact's URI, in place of the former one.
+
+        Raises:
+            UserError: the server does not pass on what is stored there; and as `call`.
+        """
+        path = f"mlflow-artifacts/artifacts/{quote(f'{self._place(root)}/{name}')}"
+        if isinstance(source, bytes):
+            answer = self._ask("PUT", path, _STORED_WITHIN_S, data=source)
+        elif source.stat().st_size == 0:  # an empty stream would be sent without its length
+            answer = self._ask("PUT", path, _STORED_WITHIN_S, data=b"")
+        else:
+            with source.open("rb") as file:
+                answer = self._ask("PUT", path, _STORED_WITHIN_S, data=file)
+        if not answer.ok:
+            raise self._refusal(path, answer)
+
+    def passes_on(self, root: str) -> bool:
+        """Whether this server takes and gives the files of an artifact's URI."""
+        return root.startswith(_ARTIFACTS)
+
+    def _place(self, root: str) -> str:
+        """What `root`, such as `mlflow-artifacts:/1/2`, is called at this server."""
+        if not self.passes_on(root):
+            raise UserError(
+                f"Files are stored at {without_password(root)}, which MLflow at {self.shown} does not pass on; start the "
+                "server with --serve-artifacts."
+            )
+        path = root.removeprefix(_ARTIFACTS)
+        # mlflow-artifacts://host/path names its server; this one is the server we speak to
+        return (path[1:].partition("/")[2] if path.startswith("/") else path).strip("/")
+
+    def _ask(self, method: str, path: str, within_s: float | None = None, **options: Any) -> requests.Response:
+        """Send one request; once more where the server dropped the connection, which it does to one that rests."""
+        url = f"{self._base}/api/2.0/{path if path.startswith('mlflow-artifacts/') else f'mlflow/{path}'}"
+        options |= {"timeout": (_CONNECT_WITHIN_S, within_s or _ANSWER_WITHIN_S), "verify": self._verify}
+        try:
+            try:
+                return self._session.request(method, url, **options)
+            except requests.ConnectionError as error:
+                if not _dropped(error):
+                    raise
+                if isinstance(sent := options.get("data"), BufferedReader):
+                    sent.seek(0)
+                return self._session.request(method, url, **options)
+        except requests.RequestException as error:
+            problem = f"MLflow at {self.shown} does not answer ({type(error).__name__})"
+            raise UserError(f"{problem}; {_cure(error)}") from error
 
     def _json(self, answer: requests.Response) -> dict[str, Any]:
         try:
@@ -76,22 +203,57 @@ class MlflowServer:
         except ValueError:
             raise UserError(f"What answers at {self.shown} is no MLflow; check MLFLOW_TRACKING_URI.") from None
 
-    def _url(self, path: str) -> str:
-        prefix = "" if path.startswith("mlflow-artifacts/") else "mlflow/"
-        return f"{self.uri}/api/2.0/{prefix}{path}"
+    def _refusal(self, path: str, answer: requests.Response) -> "MlflowRefusal":
+        """What an answer other than success means."""
+        try:
+            said = dict(answer.json())
+        except ValueError:
+            said = {}
+        code, status = str(said.get("error_code", "")), answer.status_code
+        if status == 401:
+            cure = "check" if self._session.auth else "set"
+            what = "does not take this login" if self._session.auth else "asks for a login"
+            names = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+            return LoginRefused(f"MLflow at {self.shown} {what}; {cure} {names}.", code, status)
+        if status == 403:
+            why = str(said.get("message", "")) or " ".join(answer.text.split())[:200] or "status 403"
+            cure = "ask for the permission, or log in as another user with MLFLOW_TRACKING_USERNAME and _PASSWORD"
+            return LoginRefused(f"MLflow at {self.shown} forbids {path} ({why.rstrip('.')}); {cure}.", code, status)
+        if status == 404 and not code:
+            cure = "check MLFLOW_TRACKING_URI and the path that it ends with"
+            return MlflowRefusal(f"MLflow at {self.shown} knows no {path} (status 404); {cure}.", code, status)
+        message = str(said.get("message", f"status {status}"))
+        busy = status in _BUSY or any(words in message for words in _COLLISIONS)
+        return MlflowRefusal(f"MLflow refused {path}: {message}", code, status, busy)
 
 
 class MlflowRefusal(TextmillError):
     """MLflow answered, and said no."""
 
-    def __init__(self, path: str, answer: requests.Response) -> None:
-        try:
-            said = answer.json()
-        except requests.JSONDecodeError:
-            said = {}
-        self.code: str = said.get("error_code", "")
-        self.status = answer.status_code
-        message = str(said.get("message", f"status {answer.status_code}"))
-        self.busy = self.status in _BUSY or any(words in message for words in _COLLISIONS)
-        self.exit_code = 2 if self.status in (401, 403) else 1  # a wrong name or password is the user's
-        super().__init__(f"MLflow refused {path}: {message}")
+    def __init__(self, sentence: str, code: str, status: int, busy: bool = False) -> None:
+        super().__init__(sentence)
+        self.code = code  # MLflow's own, such as RESOURCE_DOES_NOT_EXIST
+        self.status = status
+        self.busy = busy
+
+
+class LoginRefused(MlflowRefusal, UserError):
+    """MLflow wants a login, another one, or one that may do more."""
+
+
+def _dropped(error: requests.ConnectionError) -> bool:
+    """Whether the connection was made and ended without an answer, as happens to one that the server had kept long enough."""
+    return bool(error.args) and isinstance(error.args[0], urllib3.exceptions.ProtocolError)
+
+
+def _cure(error: requests.RequestException) -> str:
+    if isinstance(error, requests.exceptions.SSLError):
+        return "name its certificate authority's file in MLFLOW_TRACKING_SERVER_CERT_PATH."
+    return "start it with 'textmill up' or set MLFLOW_TRACKING_URI."
+
+
+def _number(value: float) -> float | str:
+    """A figure in JSON, which has no word for the last three of these."""
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

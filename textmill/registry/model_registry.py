@@ -38,8 +38,13 @@ class ModelRegistry:
         self.tracking_uri = self._server.uri
         self._held: Hold | None = None
 
+    @property
+    def server(self) -> MlflowServer:
+        """The server that keeps it."""
+        return self._server
+
     def check(self) -> None:
-        """Raise UserError unless the server answers within five seconds."""
+        """Raise UserError unless the server answers and takes the login."""
         self._server.call("GET", "experiments/get-by-name", {"experiment_name": "Default"})
 
     def identity(self) -> str:
@@ -118,11 +123,6 @@ class ModelRegistry:
             source: the model's URI in MLflow, such as `models:/m-0123`.
             description: Markdown for the version's page.
         """
-        try:
-            self._server.call("POST", "registered-models/create", {"name": self.name})
-        except MlflowRefusal as refusal:
-            if refusal.code != "RESOURCE_ALREADY_EXISTS":
-                raise
         body = {
             "name": self.name,
             "source": source,
@@ -132,7 +132,13 @@ class ModelRegistry:
         }
         if source.startswith("models:/"):
             body["model_id"] = source.removeprefix("models:/")
-        answer = self._server.call("POST", "model-versions/create", body)
+        try:
+            answer = self._server.call("POST", "model-versions/create", body)
+        except MlflowRefusal as refusal:
+            if refusal.code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            self._name()
+            answer = self._server.call("POST", "model-versions/create", body)
         return Version.of(answer["model_version"])
 
     def note_verdict(self, version: Version, tags: Mapping[str, str]) -> None:
@@ -143,6 +149,14 @@ class ModelRegistry:
         for key, value in tags.items():
             if version.tags.get(key) != value:
                 self._tag(version.number, key, value)
+
+    def _name(self) -> None:
+        """Make the registered model; another process may be quicker."""
+        try:
+            self._server.call("POST", "registered-models/create", {"name": self.name})
+        except MlflowRefusal as refusal:
+            if refusal.code != "RESOURCE_ALREADY_EXISTS":
+                raise
 
     def promote(self, number: int, why: str, stage: str = "Production", force: bool = False) -> Move:
         """Move a version to a stage; whatever was in Staging or Production there is archived.
@@ -207,9 +221,11 @@ class ModelRegistry:
         if len(move.why) > _REASON:
             raise UserError(f"The reason has {len(move.why)} characters; {_REASON} are the most that the log takes.")
         if not move.observed:
-            move = promotion_log.following(move, self.history())
+            move = promotion_log.following(move, promotion_log.read({version.number: version.tags}))
         if not (move.observed and version.stage == move.stage):
             self._transition(version.number, move.stage)
+        if version.tags.get("stage", "None") != move.stage:
+            self._tag(version.number, "stage", move.stage)
         if move.former in ALIASED and move.former != move.stage:
             self._drop_alias(move.former.lower(), version.number)
         if move.stage in ALIASED:

@@ -36,13 +36,20 @@ class Config(Settings):
     corpus: Corpus = Field(Corpus(), description="which articles are learned from")
     tokenizer: TokenizerSettings = Field(TokenizerSettings(), description="how text becomes numbers")
     model: Model = Field(Model(), description="the model's shape")
-    train: Train = Field(Train(), description="the training loop")
+    train: Train = Field(
+        Train(), description="the training loop; what is left out follows the base and the corpus (docs/training.md)"
+    )
     evaluate: Evaluate = Field(Evaluate(), description="when a model is good enough")
     registry: Registry = Field(Registry(), description="what happens to a model that passed")
     serve: Serve = Field(Serve(), description="the server")
     beam: Beam = Field(Beam(), description="how Apache Beam runs")
     kubeflow: Kubeflow = Field(Kubeflow(), description="where Kubeflow Pipelines runs the steps")
     watch: Watch = Field(Watch(), description="when to train and deploy without being asked")
+
+    @property
+    def learned_sources(self) -> list[str]:
+        """The names of the sources that are learned from: sites, and what was imported."""
+        return self.corpus.sources or [*(source.name for source in self.sources), *self.corpus.imported]
 
     @property
     def tokenizer_kind(self) -> str:
@@ -63,8 +70,11 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _learns_from_something(self) -> "Config":
-        if not self.sources and self.text is None:
-            raise ValueError("'sources' is missing; name the web sites to learn from, or set text to a file")
+        if not self.sources and not self.corpus.imported and self.text is None:
+            raise ValueError(
+                "'sources' is missing; name the web sites to learn from, or set corpus.imported to what was imported, "
+                "or text to a file"
+            )
         return self
 
     @model_validator(mode="after")

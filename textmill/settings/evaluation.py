@@ -21,6 +21,10 @@ class Evaluate(Settings):
         le=100,
         description="share, in percent, of the passages of 30 tokens it writes that may stand word for word in the training text",
     )
+    form: Literal["refuse", "warn"] = Field(
+        "refuse",
+        description="what becomes of a model whose texts are unlike the training text in line breaks, words, endings or loops",
+    )
     canaries: list[Annotated[str, StringConstraints(min_length=8)]] = Field(
         [],
         description="strings that the model must not know: given the first half of one, it must not write the second",

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from textmill.gpt2.architecture import OLD_NAMES, SIZES, Architecture, of_size
 from textmill.settings.group import Settings
 
+STARTER = "starter"  # the small English model that comes with Textmill
 _BASE_PREFIXES = ("hf:", "version:", "stage:")  # of bases that are no folder on this machine
 _BASE_ELSEWHERE = r"hf:[\w.-]+/[\w.-]+(@[\w./-]+)?|version:[1-9]\d*|stage:(Production|Staging|Archived)"
 
@@ -20,7 +21,7 @@ class Model(Settings):
     )
     base: str = Field(
         "scratch",
-        description="what training starts from: scratch (random weights); 124M, 355M, 774M or 1558M (OpenAI's, downloaded once); a folder, such as checkpoint/run1, relative to this file; hf:OWNER/NAME; version:7 or stage:Production (of this model); a base brings its own sizes and tokenizer",
+        description="what training starts from: starter (a small English model that comes with Textmill); scratch (random weights, for other languages); 124M, 355M, 774M or 1558M (OpenAI's, downloaded once); a folder, such as checkpoint/run1, relative to this file; hf:OWNER/NAME; version:7 or stage:Production (of this model); a base brings its own sizes and tokenizer",
     )
     layers: int = Field(4, ge=1, description="transformer layers (custom size)")
     heads: int = Field(4, ge=1, description="attention heads (custom size); divides width")
@@ -49,7 +50,7 @@ class Model(Settings):
     @property
     def base_is_folder(self) -> bool:
         """Whether the base is a folder on this machine that the user named."""
-        known = self.base in ("scratch", *SIZES, *OLD_NAMES)
+        known = self.base in ("scratch", STARTER, *SIZES, *OLD_NAMES)
         return not known and not self.base.startswith(_BASE_PREFIXES)
 
     @model_validator(mode="after")

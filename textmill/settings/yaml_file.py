@@ -54,10 +54,35 @@ def _parsed(path: Path, text: str) -> tuple[yaml.Node, dict[str, object]]:
         line = f" line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "it could not be parsed"
         raise UserError(f"{path}{line} is not valid YAML: {problem}; check the indentation and the colons.") from None
+    if tree is not None and (twice := _given_twice(tree)):
+        first, second = (key.start_mark.line + 1 for key in twice)
+        raise UserError(
+            f"{path} lines {first} and {second}: '{twice[0].value}' is given twice; put everything under one of them."
+        )
     if tree is None or not isinstance(values, dict):
         raise UserError(f"{path} holds no settings; write a fresh one with 'textmill init URL'.")
     # a group whose every setting is still a comment reads as null: it has its defaults
     return tree, {key: value for key, value in values.items() if value is not None}
+
+
+def _given_twice(tree: yaml.Node) -> tuple[yaml.Node, yaml.Node] | None:
+    """The two places of a key that one mapping has twice: YAML would take the later one and drop the other."""
+    waiting, seen = [tree], set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:  # an anchor may be referred to often
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        elif isinstance(node, yaml.MappingNode):
+            keys: dict[object, yaml.Node] = {}
+            for key, value in node.value:
+                if isinstance(key.value, str) and key.value in keys:
+                    return keys[key.value], key
+                keys[key.value if isinstance(key.value, str) else id(key)] = key
+                waiting.append(value)
+    return None
 
 
 def _with_absolute_folders(config: Config, base: Path) -> Config:
@@ -87,7 +112,8 @@ def _sentence(path: Path, tree: yaml.Node, error: ValidationError) -> str:
     if problem["type"] == "extra_forbidden":
         known = list(_group_at(location[:-1]).model_fields)
         near = difflib.get_close_matches(str(location[-1]), known, n=1)
-        cure = f"did you mean '{near[0]}'?" if near else f"known here are: {', '.join(known)}."
+        meant = [*_groups_with(str(location[-1])), *near]  # the name itself, in another group, before one like it here
+        cure = f"did you mean '{meant[0]}'?" if meant else f"known here are: {', '.join(known)}."
         return f"{where}: '{name}' is not a setting; {cure}"
     if problem["type"] == "missing":
         return f"{where}: '{name}' is missing; {_group_at(location[:-1]).model_fields[str(location[-1])].description}."
@@ -97,6 +123,16 @@ def _sentence(path: Path, tree: yaml.Node, error: ValidationError) -> str:
     if problem["type"] == "value_error":
         return f"{where}: {name}: {message}."
     return f"{where}: {name}: {problem['input']!r} does not fit: {message[0].lower()}{message[1:]}."
+
+
+def _groups_with(name: str) -> list[str]:
+    """The full names of the settings in other groups that are called this."""
+    groups = {key: field.annotation for key, field in Config.model_fields.items()}
+    return [
+        f"{key}.{name}"
+        for key, group in groups.items()
+        if isinstance(group, type) and issubclass(group, Settings) and name in group.model_fields
+    ]
 
 
 def _group_at(location: tuple[int | str, ...]) -> type[Settings]:

@@ -7,29 +7,25 @@ same run.
 
 import os
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
-
-import requests
 
 from textmill.console import progress
 from textmill.ground import environment
-from textmill.ground.environment import without_password
-from textmill.ground.errors import UserError
+from textmill.ground.errors import TextmillError
 from textmill.ground.files import write_beside
+from textmill.registry.mlflow_client import MlflowServer
 from textmill.settings.group import flat
+from textmill.tracking import mlflow_run
+from textmill.tracking.mlflow_run import MlflowRun
 from textmill.training.log import SAMPLES, Point, Samples
 
 RUN_FILE = "mlflow_run_id"  # in the folder of a training's logs: the run that Register goes on in
-_ANSWER_WITHIN_S = 5
 _SEND_EVERY_S = 1.0
 _TRY_AGAIN_AFTER_S = 15.0
-_AT_ONCE = 1000  # metrics in one request; MLflow takes no more
-_PARAMETERS_AT_ONCE = 100
+_AT_ONCE = 100  # points at a time; a figure that was sent is not sent again
 _TRAINING = "textmill.training"  # the tag by which a training that goes on finds its run
 
 
@@ -61,12 +57,12 @@ class LiveRun:
             name: of a new run.
             logs: the folder of the training's logs, with its samples; `RUN_FILE` is written there.
         """
-        self._server = _Server(tracking_uri)
+        self._server = MlflowServer(tracking_uri)
         self._experiment = experiment
         self._name = name
         self._logs = logs
-        self._joined = os.environ.get("MLFLOW_RUN_ID", "")
-        self._run_id = ""
+        self._joined = mlflow_run.joined()
+        self._run: MlflowRun | None = None
         self._points: list[Point] = []
         self._samples_written = False
         self._lock = threading.Lock()
@@ -103,8 +99,8 @@ class LiveRun:
         self._status = status
         self._ending.set()
         self._thread.join(within_s)
-        if self._run_id:
-            write_beside(self._logs / RUN_FILE, self._run_id)
+        if self._run:
+            write_beside(self._logs / RUN_FILE, self._run.id)
 
     def _work(self) -> None:
         ending, pause_s = False, 0.0
@@ -113,129 +109,54 @@ class LiveRun:
             try:
                 self._send()
                 pause_s = _SEND_EVERY_S
-            except (requests.RequestException, _Refusal, KeyError, ValueError, OSError) as error:
+            except (TextmillError, KeyError, ValueError, OSError) as error:
                 self._warn(error)
                 pause_s = _TRY_AGAIN_AFTER_S
 
     def _send(self) -> None:
-        if not self._run_id:
-            self._open()
+        run = self._run = self._run or self._opened()
         with self._lock:
-            points = self._points[: _AT_ONCE // len(Point.__slots__)]
+            points = self._points[:_AT_ONCE]
         while points:
-            self._server.call("runs/log-batch", run_id=self._run_id, metrics=_metrics(points))
+            run.log([figure for point in points for figure in mlflow_run.figures(point.step, point.scalars)])
             with self._lock:
                 del self._points[: len(points)]
-                points = self._points[: _AT_ONCE // len(Point.__slots__)]
-        if self._samples_written:
+                points = self._points[:_AT_ONCE]
+        if self._samples_written and self._server.passes_on(run.artifacts):
+            run.put_file(f"training/{SAMPLES}", self._logs / SAMPLES)
             self._samples_written = False
-            self._server.put_file(self._artifacts, f"training/{SAMPLES}", self._logs / SAMPLES)
         if self._status and not self._joined:
-            now = round(time.time() * 1000)
-            self._server.call("runs/update", run_id=self._run_id, status=self._status, end_time=now)
+            run.set_status(self._status)
 
-    def _open(self) -> None:
+    def _opened(self) -> MlflowRun:
         run = self._found() or self._created()
-        info = run["info"]
-        self._artifacts = info["artifact_uri"]
-        logged = max((int(each.get("step", 0)) for each in run["data"].get("metrics", [])), default=-1)
         with self._lock:  # a training that goes on takes some steps again
-            self._points = [point for point in self._points if point.step > logged]
-        known = {each["key"] for each in run["data"].get("params", [])}
-        rows = [{"key": key, "value": value} for key, value in self._parameters.items() if key not in known]
-        for start in range(0, len(rows), _PARAMETERS_AT_ONCE):
-            some = rows[start : start + _PARAMETERS_AT_ONCE]
-            self._server.call("runs/log-batch", run_id=info["run_id"], params=some)
-        self._run_id = info["run_id"]
+            self._points = [point for point in self._points if point.step > run.last_step]
+        run.log(parameters=self._parameters)
+        return run
 
-    def _found(self) -> dict[str, Any] | None:
+    def _found(self) -> MlflowRun | None:
         """The run to join: the one that the environment names, or that of this training if it was interrupted."""
         if self._joined:
-            return dict(self._server.get("runs/get", run_id=self._joined)["run"])
+            return MlflowRun.get(self._server, self._joined)
         query = f"tags.`{_TRAINING}` = '{self._training}'"
-        found = self._server.call("runs/search", experiment_ids=[self._experiment_id()], filter=query, max_results=1)
-        run = next(iter(found.get("runs", [])), None)
-        if run is None or run["info"]["status"] == "FINISHED":
+        body = {"experiment_ids": [self._server.experiment(self._experiment)], "filter": query, "max_results": 1}
+        found = next(iter(self._server.call("POST", "runs/search", body).get("runs", [])), None)
+        if found is None or found["info"]["status"] == "FINISHED":
             return None
-        self._server.call("runs/update", run_id=run["info"]["run_id"], status="RUNNING")
-        return dict(run)
+        run = MlflowRun(self._server, found)
+        run.set_status("RUNNING")
+        return run
 
-    def _created(self) -> dict[str, Any]:
-        tags = [{"key": "mlflow.source.name", "value": "textmill"}, {"key": _TRAINING, "value": self._training}]
-        now = round(time.time() * 1000)
-        experiment = self._experiment_id()
-        answer = self._server.call(
-            "runs/create", experiment_id=experiment, run_name=self._name, start_time=now, tags=tags
-        )
-        return dict(answer["run"])
-
-    def _experiment_id(self) -> str:
-        try:
-            found = self._server.get("experiments/get-by-name", experiment_name=self._experiment)["experiment"]
-            return str(found["experiment_id"])
-        except _Refusal as refusal:
-            if refusal.code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-        return str(self._server.call("experiments/create", name=self._experiment)["experiment_id"])
+    def _created(self) -> MlflowRun:
+        experiment = self._server.experiment(self._experiment)
+        return MlflowRun.create(self._server, experiment, self._name, {_TRAINING: self._training})
 
     def _warn(self, error: Exception) -> None:
         if not self._warned:
             self._warned = True
+            reason = error if isinstance(error, TextmillError) else type(error).__name__
             progress.note(
-                f"MLflow takes no figures now ({error if isinstance(error, _Refusal) else type(error).__name__}); "
-                "the training goes on, and they follow when the model is registered"
+                "MLflow takes no figures now; the training goes on, and they follow when the model is registered. "
+                f"The reason: {reason}"
             )
-
-
-class _Refusal(UserError):
-    """MLflow answered, and said no."""
-
-    def __init__(self, url: str, answer: requests.Response) -> None:
-        try:
-            said = answer.json()
-        except requests.JSONDecodeError:
-            said = {}
-        self.code: str = said.get("error_code", "")
-        super().__init__(f"{without_password(url)}: {said.get('message', f'status {answer.status_code}')}")
-
-
-class _Server:
-    """MLflow's REST API, version 2.0; the login is the address's own or the environment's, as for `mlflow`."""
-
-    def __init__(self, tracking_uri: str) -> None:
-        self._api = f"{tracking_uri.rstrip('/')}/api/2.0"
-        self._session = requests.Session()
-        if name := os.environ.get("MLFLOW_TRACKING_USERNAME"):
-            self._session.auth = (name, os.environ.get("MLFLOW_TRACKING_PASSWORD", ""))
-        elif token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
-            self._session.headers["Authorization"] = f"Bearer {token}"
-
-    def get(self, path: str, **parameters: str) -> dict[str, Any]:
-        return dict(self._answer("GET", f"{self._api}/mlflow/{path}", params=parameters).json())
-
-    def call(self, path: str, **body: Any) -> dict[str, Any]:
-        return dict(self._answer("POST", f"{self._api}/mlflow/{path}", json=body).json())
-
-    def put_file(self, root: str, name: str, file: Path) -> None:
-        """Write an artifact below a run's, in place of the former one; nothing where the server does not pass it on."""
-        scheme, _, path = root.partition(":/")
-        if scheme == "mlflow-artifacts":
-            # mlflow-artifacts://host/path names its server; this one is the server we speak to
-            path = path.lstrip("/") if not path.startswith("/") else path[1:].partition("/")[2]
-            url = f"{self._api}/mlflow-artifacts/artifacts/{quote(f'{path}/{name}')}"
-            self._answer("PUT", url, data=file.read_bytes())
-
-    def _answer(self, method: str, url: str, **body: Any) -> requests.Response:
-        answer = self._session.request(method, url, timeout=_ANSWER_WITHIN_S, **body)
-        if not answer.ok:
-            raise _Refusal(url, answer)
-        return answer
-
-
-def _metrics(points: list[Point]) -> list[dict[str, Any]]:
-    now = round(time.time() * 1000)
-    return [
-        {"key": name, "value": value, "timestamp": now, "step": point.step}
-        for point in points
-        for name, value in point.scalars.items()
-    ]

@@ -1,25 +1,27 @@
 """What a training leaves in MLflow: a run with parameters, metrics and samples, and the model as its next version."""
 
 import json
-import os
 import shutil
 import tempfile
+import zipfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import textmill
 from textmill import __version__
-from textmill.evaluation.result import EVALUATION_FILE, EVALUATION_PAGE
+from textmill.evaluation.result import EVALUATION_FILE, EVALUATION_PAGE, EVALUATION_SAMPLES
 from textmill.gpt2.formats import bundle
-from textmill.ground.environment import without_password
+from textmill.ground.errors import TextmillError
+from textmill.registry.mlflow_client import LoginRefused, MlflowRefusal, MlflowServer
 from textmill.registry.model_registry import BUNDLE, ModelRegistry, Version
 from textmill.settings.group import flat
 from textmill.tracking import version_page
 from textmill.tracking.live_run import RUN_FILE
+from textmill.tracking.mlflow_run import MlflowRun, figures, joined
 
-_LIBRARY = Path(textmill.__file__).parent
+LIBRARY = "textmill.zip"  # among the artifacts of a registered model, for environments without this package
 _MODEL_CODE = Path(__file__).with_name("pyfunc.py")
 
 
@@ -47,7 +49,16 @@ class _Made:
     def read(cls, model: Path, logs: Path, evaluation: Path, checksum: str) -> "_Made":
         lineage = json.loads((model / bundle.LINEAGE).read_text(encoding="utf-8"))
         verdict = json.loads((evaluation / EVALUATION_FILE).read_text(encoding="utf-8"))
+        if verdict.get("checksum") != checksum:
+            raise TextmillError(
+                f"The evaluation at {evaluation} is of another model; judge this one with 'textmill run --from Evaluate'."
+            )
         return cls(model, logs, evaluation, checksum, lineage, verdict)
+
+    @property
+    def blessed(self) -> bool:
+        """The verdict, as Evaluate's own record has it."""
+        return self.verdict["blessed"] is True
 
     @property
     def reasons(self) -> str:
@@ -63,9 +74,7 @@ class _Made:
         return {} if self.outcome == "blessed" else {self.outcome: self.reasons}
 
 
-def register(
-    registry: ModelRegistry, model: Path, logs: Path, evaluation: Path, blessed: bool, promote: str, run: str
-) -> Registered:
+def register(registry: ModelRegistry, model: Path, logs: Path, evaluation: Path, promote: str, run: str) -> Registered:
     """Log a judged model to MLflow, register it, and move it to the stage it has earned.
 
     A bundle that is registered already is not registered again: once its version has been in a stage, it stays as it
@@ -74,7 +83,7 @@ def register(
     Args:
         model: the bundle.
         logs: what its training wrote: `history.json` and `samples.txt`.
-        evaluation: what Evaluate wrote.
+        evaluation: what Evaluate wrote; its record says whether the model is blessed.
         promote: `by-reviewer` or `if-better`.
         run: the pipeline run's name.
     """
@@ -87,7 +96,7 @@ def register(
     made = _Made.read(model, logs, evaluation, checksum)
     # a version that was never moved is one whose registration was interrupted, or that did not pass: finish it
     version = version or _log(registry, made, run)
-    if not blessed:
+    if not made.blessed:
         registry.note_verdict(version, made.verdict_tags)
         return Registered(version.number, "None", f"version {version.number} {made.outcome}: {made.reasons}")
     return _staged(registry, version, f"Evaluate blessed it: {made.reasons}", promote)
@@ -105,68 +114,103 @@ def _staged(registry: ModelRegistry, version: Version, why: str, promote: str) -
 
 def _log(registry: ModelRegistry, made: _Made, run: str) -> Version:
     """Log a model in its training's run, and register it as the next version."""
-    import mlflow
+    server = registry.server
+    active, ours = _run(server, registry.name, made.logs, run)
+    status = "FAILED"
+    try:
+        model = _begin_model(server, active)
+        _log_figures(active, made, run, model["info"]["model_id"])
+        _put_files(active, made)
+        source = _log_model(server, active, made.model, model["info"])
+        version = registry.register(source, active.id, _description(made, active), _tags(made))
+        status = "FINISHED"
+        return version
+    finally:
+        if ours and status != active.status:
+            with suppress(TextmillError):  # what went wrong before says more
+                active.set_status(status)
 
-    _log_in(registry.tracking_uri)
-    mlflow.set_tracking_uri(without_password(registry.tracking_uri))  # MLflow prints it
-    active, logged = _run(registry.name, made.logs, run)
-    with active:
-        _log_settings(made, run)
-        _log_figures(made, logged)
-        model_id = _log_model(made.model)
-        page = _description(made, active.info)
-        return registry.register(f"models:/{model_id}", active.info.run_id, page, _tags(made))
 
-
-def _log_settings(made: _Made, run: str) -> None:
-    """What the model was made from, as the run's parameters and tags."""
-    import mlflow
-
+def _log_figures(run: MlflowRun, made: _Made, pipeline_run: str, model: str) -> None:
+    """What the model was made from, the verdict on it, and of the training the figures that the run has not yet."""
     lineage = made.lineage
-    mlflow.log_params(flat(lineage["settings"] | {"trained": lineage.get("trained", {})}))
-    mlflow.set_tags(
-        {
-            "textmill.version": __version__,
-            "textmill.code": lineage["code"],
-            "textmill.pipeline_run": run,
-            "textmill.snapshot": lineage["corpus"]["snapshot"],
-            "textmill.snapshot_digest": lineage["corpus"]["digest"],
-            "textmill.blessed": made.verdict["blessed"],
-            "textmill.outcome": made.outcome,
-        }
-    )
-    mlflow.log_dict(lineage, "lineage.json")
-
-
-def _log_figures(made: _Made, logged: int) -> None:
-    """The verdict, and of the training what came after the step `logged`."""
-    import mlflow
-
-    mlflow.log_metrics(made.verdict["metrics"])
+    tags = {
+        "textmill.version": __version__,
+        "textmill.code": lineage["code"],
+        "textmill.pipeline_run": pipeline_run,
+        "textmill.snapshot": lineage["corpus"]["snapshot"],
+        "textmill.snapshot_digest": lineage["corpus"]["digest"],
+        "textmill.blessed": made.verdict["blessed"],
+        "textmill.outcome": made.outcome,
+    }
     history = json.loads((made.logs / "history.json").read_text(encoding="utf-8"))
-    for row in (row for row in history if row["step"] > logged):
-        mlflow.log_metrics({key: row[key] for key in row if key != "step"}, step=row["step"])
-    mlflow.log_artifacts(str(made.evaluation), "evaluation")
-    mlflow.log_artifact(str(made.logs / "samples.txt"), "training")
+    points = figures(0, made.verdict["metrics"], model)
+    for row in (row for row in history if row["step"] > run.last_step):
+        points += figures(row["step"], {key: row[key] for key in row if key != "step"})
+    run.log(points, flat(lineage["settings"] | {"trained": lineage.get("trained", {})}), tags)
 
 
-def _log_model(model: Path) -> str:
-    """Log the bundle as an MLflow `pyfunc` model, and return MLflow's id of it."""
+def _put_files(run: MlflowRun, made: _Made) -> None:
+    run.put_file("lineage.json", json.dumps(made.lineage, indent=2, ensure_ascii=False).encode())
+    run.put_file("training/samples.txt", made.logs / "samples.txt")
+    for name in (EVALUATION_FILE, EVALUATION_PAGE, EVALUATION_SAMPLES):  # and nothing else that the folder may hold
+        if (made.evaluation / name).exists():
+            run.put_file(f"evaluation/{name}", made.evaluation / name)
+
+
+def _begin_model(server: MlflowServer, run: MlflowRun) -> dict[str, Any]:
+    """Open a logged model, which MLflow shows as pending until its files are there."""
+    body = {"experiment_id": run.experiment, "name": "model", "source_run_id": run.id}
+    model = dict(server.call("POST", "logged-models", body)["model"])
+    made = {"run_id": run.id, "models": [{"model_id": model["info"]["model_id"], "step": 0}]}
+    server.call("POST", "runs/outputs", made)
+    return model
+
+
+def _log_model(server: MlflowServer, run: MlflowRun, model: Path, info: dict[str, Any]) -> str:
+    """Upload the bundle as an MLflow `pyfunc` model, and return its URI."""
+    with tempfile.TemporaryDirectory() as folder:
+        written = _written(Path(folder), run, model, info)
+        for file in filter(Path.is_file, sorted(written.rglob("*"))):
+            server.put_file(info["artifact_uri"], file.relative_to(written).as_posix(), file)
+    model_id = str(info["model_id"])
+    server.call("PATCH", f"logged-models/{model_id}", {"model_id": model_id, "status": "LOGGED_MODEL_READY"})
+    return f"models:/{model_id}"
+
+
+def _written(folder: Path, run: MlflowRun, model: Path, info: dict[str, Any]) -> Path:
+    """The model's files as MLflow lays them out, in a folder; MLflow's server is not asked."""
     import mlflow
 
-    with tempfile.TemporaryDirectory() as folder:
-        code = Path(folder) / _MODEL_CODE.name
-        code.write_text(_MODEL_CODE.read_text(encoding="utf-8"), encoding="utf-8")
-        named = Path(folder) / BUNDLE  # MLflow keeps a folder's own name, and follows no link out of its place
-        shutil.copytree(model, named)
-        logged = mlflow.pyfunc.log_model(
-            name="model",
-            python_model=str(code),  # models from code: no pickle
-            artifacts={BUNDLE: str(named)},
-            code_paths=[str(_LIBRARY)],
-            pip_requirements=["numpy", "onnxruntime", "tokenizers"],
-        )
-    return str(logged.model_id)
+    code = folder / _MODEL_CODE.name
+    code.write_text(_MODEL_CODE.read_text(encoding="utf-8"), encoding="utf-8")
+    named = folder / BUNDLE  # MLflow keeps a folder's own name, and follows no link out of its place
+    for name in bundle.names(model):
+        (named / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(model / name, named / name)
+    library = folder / LIBRARY
+    _write_library(library)
+    place, model_id = info["artifact_uri"], info["model_id"]
+    mlflow.pyfunc.save_model(
+        path=str(folder / "model"),
+        mlflow_model=mlflow.models.Model(artifact_path=place, model_uuid=model_id, run_id=run.id, model_id=model_id),
+        python_model=str(code),  # models from code: no pickle
+        artifacts={BUNDLE: str(named), "library": str(library)},
+        pip_requirements=["numpy", "onnxruntime", "tokenizers"],
+    )
+    return folder / "model"
+
+
+def _write_library(file: Path) -> None:
+    """Pack what of the library generates text: one file, since each is a request."""
+    package = Path(textmill.__file__).parent
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as library:
+        for part in (package / "__init__.py", *_sources(package / "gpt2"), *_sources(package / "ground")):
+            library.write(part, part.relative_to(package.parent))
+
+
+def _sources(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.py"))
 
 
 def _tags(made: _Made) -> dict[str, str]:
@@ -181,36 +225,25 @@ def _tags(made: _Made) -> dict[str, str]:
     return tags | made.verdict_tags
 
 
-def _run(experiment: str, logs: Path, name: str) -> tuple[Any, int]:
-    """The run to log in, started, and the last step whose figures are in it, or -1: that of the training, where it had one."""
-    import mlflow
-
+def _run(server: MlflowServer, experiment: str, logs: Path, name: str) -> tuple[MlflowRun, bool]:
+    """The run to log in, that of the training where it had one, and whether it is ours to end."""
     file = logs / RUN_FILE
     if file.exists():
-        run_id = file.read_text(encoding="utf-8")
         try:
-            run = mlflow.get_run(run_id)
-            steps = [metric.step for metric in mlflow.MlflowClient().get_metric_history(run_id, "held_out_loss")]
-            steps += [metric.step for metric in mlflow.MlflowClient().get_metric_history(run_id, "loss")]
-            mlflow.set_experiment(experiment_id=run.info.experiment_id)
-            return mlflow.start_run(run_id=run_id), max(steps, default=-1)
-        except mlflow.MlflowException:  # of another server, or deleted since
+            run = MlflowRun.get(server, file.read_text(encoding="utf-8"))
+            return run, run.id != joined()
+        except LoginRefused:
+            raise
+        except MlflowRefusal:  # of another server, or deleted since
             pass
-    mlflow.set_experiment(experiment)
-    return mlflow.start_run(run_name=name), -1
+    if outer := joined():
+        return MlflowRun.get(server, outer), False
+    return MlflowRun.create(server, server.experiment(experiment), name, {}), True
 
 
-def _log_in(uri: str) -> None:
-    """Hand MLflow the name and the password of an address in the way that it does not print."""
-    parts = urlsplit(uri)
-    if parts.username:
-        os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
-        os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")
-
-
-def _description(made: _Made, run: Any) -> str:
+def _description(made: _Made, run: MlflowRun) -> str:
     """The version's page: the verdict with its figures, samples, where the text came from, the model card."""
-    address = f"#/experiments/{run.experiment_id}/runs/{run.run_id}"  # MLflow's page finds it wherever it stands itself
+    address = f"#/experiments/{run.experiment}/runs/{run.id}"  # MLflow's page finds it wherever it stands itself
     page = f"{address}/artifacts/evaluation/{EVALUATION_PAGE}" if (made.evaluation / EVALUATION_PAGE).exists() else ""
     card = (made.model / bundle.CARD).read_text(encoding="utf-8")
     return version_page.description(made.verdict, made.lineage, card, page, address)

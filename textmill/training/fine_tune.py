@@ -16,6 +16,7 @@ from textmill.gpt2.verbatim import index_builder
 from textmill.ground.errors import UserError
 from textmill.settings.model import Model
 from textmill.settings.training import Train
+from textmill.training import recipe
 from textmill.training.bases.base import SCRATCH, Base
 from textmill.training.checkpoints import TOKENS
 from textmill.training.lineage import card, lineage, settings
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from textmill.training.log import Point, Samples
     from textmill.training.loop import Trained
 
+_OVERFITTED = 0.7  # of the steps: an earlier best one is said
 _HOW_IT_WRITES = {"temperature": 0.7, "top_p": 0.9}  # a small model keeps to whole words so
 
 
@@ -97,6 +99,7 @@ def fine_tune(
     windows = Windows.read(folders.windows)
     start = _start(base, windows)
     task = _task(model, train, windows, start, folders.checkpoints, code)
+    train = task.settings
     watcher = live or _Nobody()
     chosen = settings(model, train, task.architecture, windows.facts, base)
     watcher.begin(task.key, chosen)
@@ -135,10 +138,12 @@ def _check_tokenizer(start: Checkpoint, tokenizer: Tokenizer, base: Base, texts:
 
 def _task(model: Model, train: Train, windows: Windows, start: Checkpoint | None, checkpoints: Path, code: str) -> Task:
     architecture = start.architecture if start else model.architecture(windows.tokenizer.vocabulary)
+    tokens = windows.stream("train", architecture.vocabulary, checkpoints / TOKENS)
+    read = max(1, len(tokens) // architecture.window)
     return Task(
         architecture=architecture,
-        settings=train,
-        tokens=windows.stream("train", architecture.vocabulary, checkpoints / TOKENS),
+        settings=recipe.settled(train, read, architecture.width, from_scratch=start is None),
+        tokens=tokens,
         held_out=windows.stream("validation", architecture.vocabulary, checkpoints / TOKENS),
         tokenizer=windows.tokenizer,
         base=start.weights if start else None,
@@ -178,4 +183,14 @@ def _sentence(architecture: Architecture, train: Train, trained: "Trained") -> s
     return (
         f"{architecture.parameters / 1e6:.1f} million parameters, {trained.steps} steps in {trained.seconds:.0f} s{ended}; "
         f"held-out loss {trained.first_held_out_loss:.2f} -> {trained.held_out_loss:.2f} at step {trained.best_step}"
+        f"{_advice(trained)}"
     )
+
+
+def _advice(trained: "Trained") -> str:
+    """What the place of the best step says of the number of steps."""
+    if trained.best_step == trained.steps:
+        return ", still falling: more steps would help"
+    if trained.best_step < _OVERFITTED * trained.steps:
+        return f", then rising: the model overfitted after step {trained.best_step}; more articles would help"
+    return ""

@@ -1,7 +1,7 @@
 """What a training leaves to look at: TensorBoard's event files, `history.json` and `samples.txt`.
 
-The event files are written without TensorFlow, which a training on another backend has no need to load: TFRecords of
-`Event` protocol buffers (tensorboard/compat/proto/event.proto).
+Event files are made of TensorBoard's own records and protocol buffers. Its `EventFileWriter` around them would load
+TensorFlow, which a training on another backend has no need of.
 """
 
 import json
@@ -17,8 +17,8 @@ from typing import Any
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
+from tensorboard.summary.writer.record_writer import RecordWriter
 
-from textmill.corpus import tfrecords
 from textmill.ground.files import write_beside
 
 HISTORY = "history.json"
@@ -65,6 +65,7 @@ class TrainingLog:
         self._folder = folder
         name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}.{time.monotonic_ns()}"
         self._file = (folder / name).open("wb")
+        self._records = RecordWriter(self._file)
         self._write(0, file_version="brain.Event:2")
         self._write(0, summary=text_pb("configuration", configuration))
         if history and not (folder / HISTORY).exists():
@@ -108,4 +109,4 @@ class TrainingLog:
             self._write(point.step, summary=scalar_pb(name, value))
 
     def _write(self, step: int, **what: Any) -> None:
-        self._file.write(tfrecords.frame(Event(wall_time=time.time(), step=step, **what).SerializeToString()))
+        self._records.write(Event(wall_time=time.time(), step=step, **what).SerializeToString())

@@ -17,6 +17,7 @@ from textmill.training.dataset import Batches, held_out_batches
 from textmill.training.log import Point, Samples, TrainingLog
 from textmill.training.memory import estimate
 from textmill.training.memory.devices import devices_of
+from textmill.training.memory.optimiser_choice import optimiser_of
 from textmill.training.record import Meter, Record
 from textmill.training.samples import Sampler
 from textmill.training.step import keras_model as gpt2
@@ -107,6 +108,8 @@ def _train(
         if not record.ended:
             progress.note(estimate.check(task.architecture, task.settings, devices_of(task.settings)).sentence)
             progress.report(record.step, task.settings.steps, "building and compiling the model")
+            if _by_adamw(task):
+                progress.note("optimiser: auto takes AdamW; Muon would more than double the time of a step")
             if record.step:
                 progress.note(f"goes on from step {record.step} of {task.settings.steps}")
             _Run(task, kept, record).finish(_Output(log, observe, show))
@@ -126,6 +129,14 @@ def _train(
         ended=record.ended,
         batch=task.settings.batch,
     )
+
+
+def _by_adamw(task: Task) -> bool:
+    """Whether `auto` comes to AdamW where all weights are trained."""
+    settings = task.settings
+    assert isinstance(settings.batch, int)
+    chosen = optimiser_of(task.architecture, settings, settings.batch)
+    return settings.optimiser == "auto" and chosen == "adamw" and not settings.lora_rank
 
 
 @dataclass(frozen=True, slots=True)

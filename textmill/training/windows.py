@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from textmill.corpus import tfrecords
+from textmill.corpus import shards
+from textmill.corpus.shards import FACTS_FILE
 from textmill.gpt2.formats import bundle
 from textmill.gpt2.tokenizer import Tokenizer
 from textmill.training.dataset import TokenStream
-
-FACTS = "facts.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +26,12 @@ class Windows:
     @classmethod
     def read(cls, folder: Path) -> "Windows":
         """Read all but the tokens."""
-        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        facts = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
         return cls(folder, Tokenizer.load(folder / bundle.TOKENIZER), facts)
 
     def stream(self, split: str, vocabulary: int, kept: Path) -> TokenStream:
         """A split's tokens, for a model of this vocabulary, unpacked into a file in the folder `kept` unless it is there."""
-        files = tfrecords.record_files(self.folder / f"Split-{split}")
+        files = [shard.check() for shard in shards.of_split(self.folder / f"Split-{split}")]
         packed = TokenStream.pack(files, vocabulary, kept)
         assert isinstance(packed.tokens, np.memmap)
         os.utime(str(packed.tokens.filename))  # streams long unused are deleted

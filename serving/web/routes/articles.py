@@ -51,12 +51,12 @@ def routes(desk: Desk, memory: Memory) -> APIRouter:
                 await close_all(drafts)
 
     @router.get("/v1/articles/{article_id}", response_model=ArticleRecord, responses=REFUSALS)
-    async def read_article(article_id: str) -> Any:
+    async def read_article(article_id: str, request: Request) -> Any:
         """An article written lately, with what its model was made from: run, snapshot, sources."""
         record = memory.find(article_id)
         if record is None:
             return error_answers.answer(
-                404, "not_found", f"There is no article '{article_id[:40]}' here, or not any more."
+                request.url.path, "not_found", f"There is no article '{article_id[:40]}' here, or not any more."
             )
         return record
 

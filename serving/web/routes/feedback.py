@@ -24,7 +24,7 @@ def routes(memory: Memory, ratings: Ratings) -> APIRouter:
         record = memory.find(article_id)
         if record is None:
             return error_answers.answer(
-                404, "not_found", f"There is no article '{article_id[:40]}' here, or not any more."
+                request.url.path, "not_found", f"There is no article '{article_id[:40]}' here, or not any more."
             )
         reader = f"{key_name(request)}/{asked.user}"
         rating = await ratings.add(article_id, record.model, reader, _REWARDS[asked.rating], asked.comment)

@@ -1,5 +1,6 @@
 """The web page, and what operators and their probes ask."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,12 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 
+from serving.feedback.outbox import problems
 from serving.interface.types import Served
 from serving.web import error_answers
 from serving.writing.desk import Desk, model_id
 
-STATIC = Path(__file__).parent.parent / "static"
+STATIC = Path(__file__).parents[2] / "static"
 _SHOWN = ("max_tokens", "temperature", "top_p", "top_k", "repetition_penalty")
 
 
@@ -25,7 +27,7 @@ def add_page(app: FastAPI) -> None:
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
 
-def routes(desk: Desk) -> APIRouter:
+def routes(desk: Desk, outbox: Path) -> APIRouter:
     """Health, readiness, metrics."""
     router = APIRouter(tags=["operations"])
 
@@ -41,7 +43,7 @@ def routes(desk: Desk) -> APIRouter:
         models = desk.router.models()
         if not now.ready or not models:
             return error_answers.answer(
-                503, "not_ready", now.reason or "The model is still being loaded; try again in a moment."
+                request.url.path, "not_ready", now.reason or "The model is still being loaded; try again in a moment."
             )
         if request.scope.get("textmill.key") == "":  # keys are asked for, and this request has none
             return JSONResponse({"status": "ready"})
@@ -52,7 +54,7 @@ def routes(desk: Desk) -> APIRouter:
                 "models": [_entry(served) for served in models],
                 "defaults": _defaults(desk, models[0]),
                 "limits": {"max_tokens": desk.router.max_tokens},
-                "problems": now.problems,
+                "problems": [*now.problems, *await asyncio.to_thread(problems, outbox)],
                 "workers": now.workers,
             }
         )

@@ -78,6 +78,14 @@ def test_config_describes_a_hugging_face_gpt2(tmp_path: Path, tokenizer: Tokeniz
     assert expected.items() <= config.items()
 
 
+def test_transformers_is_told_to_take_the_tokenizer_as_it_is(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    write(tmp_path / "model", tokenizer)
+    about = bundle.read_json(tmp_path / "model", bundle.TOKENIZER_CONFIG)
+    # transformers' GPT2Tokenizer would split newlines apart
+    assert about["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert about["model_max_length"] == TINY.window
+
+
 @pytest.mark.parametrize("name", bundle.FILES)
 def test_a_damaged_file_is_named(tmp_path: Path, tokenizer: Tokenizer, name: str) -> None:
     write(tmp_path / "model", tokenizer)

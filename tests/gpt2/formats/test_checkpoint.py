@@ -135,6 +135,9 @@ def test_shards_are_joined_and_one_that_is_absent_is_named(hugging_face: Path) -
 
 def test_the_two_files_of_a_bpe_serve_as_well_as_tokenizer_json(hugging_face: Path) -> None:
     (hugging_face / "tokenizer.json").unlink()
+    pairs = bpe().byte_pairs()
+    assert pairs is not None
+    checkpoint._write_pairs(hugging_face, tokenizer.PAIRS[0], *pairs)  # as transformers writes them
     read = checkpoint.read(hugging_face).tokenizer
     assert read is not None
     assert read.encode(TEXT) == bpe().encode(TEXT)
@@ -287,6 +290,14 @@ def test_a_tokenizer_of_another_model_is_refused(hugging_face: Path) -> None:
         checkpoint.read(hugging_face)
     tokenizer.train_bpe([TEXT * 9], 290).save(hugging_face / "tokenizer.json")
     assert checkpoint.read(hugging_face).architecture.vocabulary == 300  # rows that stand for no token
+
+
+def test_newlines_stay_together_in_every_form_that_textmill_reads_back(written: Path) -> None:
+    text = "The mill.\n\nThe river"
+    for form in (checkpoint.GPT_2_SIMPLE, checkpoint.HUGGING_FACE, checkpoint.BUNDLE):
+        read = checkpoint.read(written / form).tokenizer
+        assert read is not None
+        assert read.encode(text) == bpe().encode(text), form
 
 
 def test_nothing_is_written_over_what_is_there(tmp_path: Path) -> None:

@@ -172,16 +172,16 @@ _BUILD = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from textmill.gpt2 import verbatim_index
+from textmill.gpt2.verbatim import index_builder
 from textmill.gpt2.tokenizer import characters
 letters = "abcdefghijklmnopqrstuvwxyz "
 def articles(count):
     for n in range(count):
         yield f"http://a.example/{n}", "t", "".join(np.random.default_rng(n).choice(list(letters), 10_000))
 tokenizer = characters([letters])
-verbatim_index._FLUSH = 1 << 14
+index_builder._FLUSH = 1 << 14
 for count in (40, 400):
-    verbatim_index.build(Path(sys.argv[1]) / str(count), articles(count), tokenizer)
+    index_builder.build(Path(sys.argv[1]) / str(count), articles(count), tokenizer)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 

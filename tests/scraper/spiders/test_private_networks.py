@@ -36,7 +36,7 @@ def test_private_addresses(address: str, private: bool) -> None:
 def test_a_name_that_leads_to_this_machine_is_resolved_only_where_the_configuration_names_it() -> None:
     script = """
         from twisted.internet import reactor
-        from scraper.private import GuardedResolver
+        from scraper.spiders.private_networks import GuardedResolver
 
         def look_up(named):
             resolver = GuardedResolver(reactor, named, 5.0)

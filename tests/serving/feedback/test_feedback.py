@@ -22,7 +22,7 @@ from registered_bundles import register
 from server_processes import Server
 
 from serving.feedback import delivery
-from serving.feedback.outbox import Outbox, Undelivered
+from serving.feedback.outbox import Outbox, Undelivered, problems
 from textmill.local_servers import servers
 from textmill.monitoring.feedback_store import Approval, FeedbackStore, Rating
 from textmill.registry.model_registry import ModelRegistry
@@ -247,3 +247,30 @@ def test_the_server_loads_no_driver_of_a_store() -> None:
     code = "import sys, serving.app, serving.feedback.ratings, serving.feedback.outbox; print('pymongo' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ))
     assert ran.stdout.strip() == "False"
+
+
+def test_a_rating_that_no_store_takes_is_put_aside_and_holds_up_no_other(
+    tmp_path: Path, mongodb_uri: str, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEXTMILL_MONGODB_URI", mongodb_uri)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    outbox, good = Outbox(tmp_path), numbered(3)
+    for rating in (good[0], replace(RATING, id="fb_bad", version=10**30), *good[1:]):
+        outbox.add(rating)
+    assert delivery.Delivery(Undelivered(tmp_path), database, ["tiny"]).deliver() == 4
+    stored = {each["_id"] for each in FeedbackStore.connect(mongodb_uri, database).all()}
+    assert stored == {rating.id for rating in good}
+    (said,) = problems(tmp_path)
+    assert said.startswith("1 ratings could not be stored and were put aside")
+    aside = json.loads((tmp_path / "put-aside.ndjson").read_text(encoding="utf-8"))
+    assert (aside["rating"]["id"], "OverflowError" in aside["reason"]) == ("fb_bad", True)
+    assert Undelivered(tmp_path).batch() == []
+
+
+def test_ratings_that_wait_for_long_are_a_problem(tmp_path: Path) -> None:
+    assert problems(tmp_path / "absent") == []
+    Outbox(tmp_path).add(RATING)
+    assert problems(tmp_path) == []
+    (segment,) = tmp_path.glob("*.jsonl")
+    os.utime(segment, (time.time() - 1000, time.time() - 1000))
+    assert "waited for 17 minutes" in problems(tmp_path)[0]

@@ -9,7 +9,7 @@ from textmill.training.memory import malloc
 # in a process of its own: these settings hold for all of it
 PROGRAM = """
 import ctypes, resource
-from textmill.gpt2 import allocation
+from textmill.training.memory import malloc
 
 ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: no huge pages, whatever this system gives by itself
 SIZE = 64 << 20  # bytes: 16,384 pages
@@ -20,10 +20,10 @@ def faults():
         b"x" * SIZE  # freed at once; numpy would ask for huge pages itself
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-allocation.keep_freed_memory()
+malloc.keep_freed_memory()
 faults()
 held = faults()
-allocation.give_freed_memory_back()
+malloc.give_freed_memory_back()
 print(held, faults())
 """
 
@@ -37,7 +37,7 @@ def test_freed_memory_is_used_again_without_new_pages_until_it_is_given_back() -
 
 ALIGNED = """
 import ctypes, resource
-from textmill.gpt2 import allocation
+from textmill.training.memory import malloc
 
 SIZE = 64 << 20
 libc = ctypes.CDLL(None)
@@ -52,7 +52,7 @@ def use():
     for place in small[::2]:  # the other half stays
         libc.free(place)
 
-allocation.keep_freed_memory()
+malloc.keep_freed_memory()
 use()
 first = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for _ in range(50):

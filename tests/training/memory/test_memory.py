@@ -1,8 +1,10 @@
-import gc
+import json
+import subprocess
+import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
+from peak_memory import NARROW, WIDE
 
 from textmill.gpt2.architecture import Architecture, of_size
 from textmill.ground.errors import UserError
@@ -21,7 +23,16 @@ def taken(device: Devices = LARGE, architecture: Architecture = SMALL, **setting
 
 
 def test_full_training_takes_sixteen_bytes_a_weight() -> None:
-    assert taken().state == 16 * SMALL.parameters
+    assert taken(optimiser="adamw").state == 16 * SMALL.parameters
+
+
+def test_muon_takes_four_bytes_less_for_each_of_its_weights_and_averages_four_for_each() -> None:
+    matrices = 12 * 12 * 768**2
+    assert taken().state == 16 * SMALL.parameters - 4 * matrices
+    assert taken(average=0.9).state == taken().state + 4 * SMALL.parameters
+    assert taken(lora_rank=8) == taken(lora_rank=8, optimiser="adamw")
+    short = Architecture(50, 8, SMALL.layers, SMALL.heads, SMALL.width)
+    assert taken(architecture=short, batch=1).activations == 8 * matrices  # orthogonalising takes more than the tokens
 
 
 def test_each_remedy_takes_less_where_it_should() -> None:
@@ -114,34 +125,20 @@ def test_a_limit_that_is_set_counts_instead() -> None:
     assert devices_of(Train()).free > 10**8
 
 
-def peak_of(architecture: Architecture, settings: Train, batch: int) -> tuple[int, list[float]]:
-    """The bytes that a real step adds to this process, at its peak; and the losses of three."""
-    from textmill.training.memory import malloc
-    from textmill.training.step import keras_model as gpt2
-    from textmill.training.step.training_step import TrainingStep
-
-    def resident(figure: str) -> int:
-        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-        return int(status[figure].split()[0]) * 1024
-
-    gc.collect()
-    malloc.give_freed_memory_back()  # of a former training
-    Path("/proc/self/clear_refs").write_text("5")  # the peak is counted anew
-    before = resident("VmRSS")
-    stepper = TrainingStep(gpt2.build(architecture, settings.dropout), settings)
-    windows = np.arange(batch * architecture.window, dtype=np.int32).reshape(batch, -1) % architecture.vocabulary
-    losses = [stepper.train(0, windows, windows)[0]]
-    peak = (
-        resident("VmHWM") - before
-    )  # of the first: from then on freed memory is kept, and this process has glibc's caches
-    return peak, losses + [stepper.train(step, windows, windows)[0] for step in (1, 2)]
+def peak_of(shape: dict[str, int], batch: int, **settings: object) -> tuple[int, list[float]]:
+    """The bytes that a real step takes at its peak, in a process of its own; and the losses of three."""
+    given = json.dumps({"shape": shape, "train": settings, "batch": batch})
+    command = [sys.executable, str(Path(__file__).with_name("peak_memory.py")), given]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout.splitlines()[-1])
+    return found["bytes"], found["losses"]
 
 
 def test_the_estimate_is_near_what_a_real_training_takes() -> None:
-    architecture, settings = Architecture(512, window=256, layers=1, heads=8, width=128), Train(dropout=0.1)
-    peak_of(architecture, settings, 1)  # what XLA takes for itself is not estimated
     few, many = 8, 64
-    grown = peak_of(architecture, settings, many)[0] - peak_of(architecture, settings, few)[0]
+    grown = peak_of(WIDE, many, dropout=0.1)[0] - peak_of(WIDE, few, dropout=0.1)[0]
+    architecture = Architecture(**WIDE)
     expected = taken(architecture=architecture, batch=many).activations
     expected -= taken(architecture=architecture, batch=few).activations
     assert expected > 400_000_000
@@ -149,17 +146,16 @@ def test_the_estimate_is_near_what_a_real_training_takes() -> None:
 
 
 def test_recomputing_takes_the_memory_of_one_layer_and_gives_the_same_losses() -> None:
-    architecture, batch = Architecture(64, window=128, layers=3, heads=8, width=64), 64
+    architecture, batch = Architecture(**NARROW), 64
     expected, found, losses = [], [], []
     for recompute in (False, True):
-        settings = Train(recompute=recompute)
-        peak_of(architecture, settings, batch)  # compiles, which takes memory too
-        peak, of_steps = peak_of(architecture, settings, batch)
+        peak, of_steps = peak_of(NARROW, batch, recompute=recompute)
         expected.append(taken(architecture=architecture, batch=batch, recompute=recompute).activations)
         found.append(peak)
         losses.append(of_steps)
     assert expected[0] - expected[1] > 200_000_000
-    assert found[0] - found[1] > 0.7 * (expected[0] - expected[1]), (found, expected)
+    # what XLA takes to compile either is in both
+    assert found[0] - found[1] > 0.5 * (expected[0] - expected[1]), (found, expected)
     assert losses[1] == pytest.approx(losses[0], abs=1e-5)
 
 

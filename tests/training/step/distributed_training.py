@@ -38,7 +38,7 @@ INPUTS, TARGETS = ROWS[:, :-1], ROWS[:, 1:]
 
 
 def trained(devices: int, **settings: object) -> TrainingStep:
-    recipe = Train(steps=3, warmup_steps=0, learning_rate=1e-2, dropout=0.2, devices=devices, **settings)
+    recipe = Train(steps=3, warmup_steps=0, learning_rate=1e-2, dropout=0.2, average=0.5, devices=devices, **settings)
     step = TrainingStep(gpt2.build(TINY), recipe)
     figures[step] = [step.train(number, INPUTS, TARGETS) for number in range(2)]
     return step

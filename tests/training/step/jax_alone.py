@@ -23,7 +23,7 @@ from textmill.training.memory.devices import Devices
 from textmill.training.step import forward, jax_loss
 from textmill.training.step import keras_model as gpt2
 from textmill.training.step.jax_step import JaxStep
-from textmill.training.step.optimiser import AdamW
+from textmill.training.step.optimiser import Optimiser
 
 _GENERATOR = np.random.default_rng(2)
 _TEXT = "The mill by the weir grinds the wheat to flour. " * 10
@@ -62,7 +62,7 @@ def chunked_loss() -> float:
 def _temporary(architecture: Architecture, batch: int, settings: Train) -> int:
     """The bytes that a compiled step takes beside its state, by XLA's own plan; nothing is computed."""
     rows = np.zeros((1, batch, architecture.window), np.int32)
-    step = JaxStep(gpt2.build(architecture), settings, optimiser := AdamW(settings))
+    step = JaxStep(gpt2.build(architecture), settings, optimiser := Optimiser(settings))
     lowered = step._train.lower(step._state, step._frozen, rows, rows, optimiser.rates(0, 1e-3), np.uint32(1))
     found: int = lowered.compile().memory_analysis().temp_size_in_bytes
     return found
@@ -75,16 +75,18 @@ def planned_memory() -> dict[str, float]:
     layers = Architecture(vocabulary=64, window=256, layers=4, heads=4, width=64)
     words = Architecture(vocabulary=50257, window=256, layers=1, heads=2, width=32)
     assert estimate.chunks_of(32 * words.window, words.vocabulary) == 4
-    plain = _temporary(layers, 16, Train())
+    plain = _temporary(layers, 16, Train(optimiser="adamw"))
     return {
         "layers": plain / _estimate(layers, 16),
-        "words": _temporary(words, 32, Train()) / _estimate(words, 32),
-        "recomputed": _temporary(layers, 16, Train(recompute=True)) / plain,
+        "words": _temporary(words, 32, Train(optimiser="adamw")) / _estimate(words, 32),
+        "recomputed": _temporary(layers, 16, Train(optimiser="adamw", recompute=True)) / plain,
     }
 
 
 def _estimate(architecture: Architecture, batch: int) -> int:
-    found = estimate.estimate(architecture, Train(backend="jax"), batch, Devices(1, 10**13, halves=False))
+    found = estimate.estimate(
+        architecture, Train(optimiser="adamw", backend="jax"), batch, Devices(1, 10**13, halves=False)
+    )
     return found.activations + 4 * architecture.parameters  # gradients: all of the state that a step makes itself
 
 

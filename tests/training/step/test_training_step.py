@@ -45,6 +45,53 @@ def test_parts_of_a_batch_recomputed_are_the_same_training(plain: tuple[np.ndarr
     assert difference(step.weights(), plain[1]) < 2e-5
 
 
+def test_muon_keeps_one_moment_of_its_matrices_and_adamw_two() -> None:
+    states = {optimiser: made(optimiser=optimiser).state() for optimiser in ("auto", "muon", "adamw")}
+    assert states["auto"].keys() == states["muon"].keys()
+    more = states["adamw"].keys() - states["muon"].keys()
+    assert len(more) == 6
+    assert all(name.startswith("moment_2/") and name.endswith("/kernel") for name in more)
+
+
+def test_embeddings_have_a_rate_of_their_own() -> None:
+    step = made(embedding_rate=1e-30)
+    step.train(0, INPUTS, TARGETS)
+    first, after = gpt2.weights_of(gpt2.build(TINY)), step.weights()
+    assert {name for name in first if (first[name] == after[name]).all()} == {
+        f"transformer.{n}.weight" for n in ("wte", "wpe")
+    }
+
+
+@pytest.mark.parametrize("optimiser", ["muon", "adamw"])
+def test_averages_are_those_of_all_weights_so_far_and_are_judged_and_kept(optimiser: str) -> None:
+    settings = {"optimiser": optimiser, "dropout": 0}
+    plain, averaged = made(**settings), made(**settings, average=0.8)
+    taken = []
+    for number in range(3):
+        plain.train(number, INPUTS, TARGETS)
+        averaged.train(number, INPUTS, TARGETS)
+        taken.append(plain.weights())
+    shares = np.array([0.8**2, 0.8, 1]) / (0.8**2 + 0.8 + 1)
+    expected = {name: sum(s * w[name] for s, w in zip(shares, taken, strict=True)) for name in taken[0]}
+    assert difference(expected, averaged.weights()) < 1e-5 < difference(taken[-1], averaged.weights())
+    judged = gpt2.build(TINY)
+    gpt2.load_weights(judged, averaged.weights())
+    rows = (INPUTS, TARGETS, np.ones_like(INPUTS, np.float32))
+    loss = TrainingStep(judged, Train(**(RECIPE | settings))).held_out_loss([rows])
+    assert averaged.held_out_loss([rows]) == pytest.approx(loss, abs=1e-6) != plain.held_out_loss([rows])
+    places = np.array([3, 15], np.int32)
+    logits = [each.next_logits(INPUTS[:2], places) for each in (averaged, plain)]
+    assert np.abs(np.subtract(*logits)).max() > 1e-4
+
+
+def test_averages_of_low_rank_matrices_are_merged() -> None:
+    step = made(lora_rank=2, average=0.5, learning_rate=3e-2)
+    figures(step)
+    standing, kept = gpt2.weights_of(step._model), step.weights()
+    moved = {name for name, value in standing.items() if (value != kept[name]).any()}
+    assert moved == {"transformer.h.0.attn.c_attn.weight"}
+
+
 def test_bfloat16_computes_nearly_the_same_with_float32_weights(plain: tuple[np.ndarray, Weights, Any]) -> None:
     step = made(precision="bfloat16")
     found = figures(step)
@@ -91,14 +138,17 @@ def test_low_rank_training_moves_the_merged_queries_and_values_alone() -> None:
     assert difference(other.weights(), step.weights()) == 0
 
 
-def test_a_state_restores_bit_for_bit_in_another_step(plain: tuple[np.ndarray, Weights, dict[str, np.ndarray]]) -> None:
-    first, second = made(), made()
+@pytest.mark.parametrize("settings", [{}, {"optimiser": "adamw"}, {"average": 0.9}], ids=str)
+def test_a_state_restores_bit_for_bit_in_another_step(settings: dict[str, Any]) -> None:
+    whole, first, second = (made(**settings) for _ in range(3))
+    figures(whole)
     first.train(0, INPUTS, TARGETS)
     second.train(7, TARGETS, INPUTS)  # turns up in between
     second.restore(first.state())
     for step in (first, second):
         figures(step, range(1, 3))
-        assert all(step.state()[name].tobytes() == value.tobytes() for name, value in plain[2].items())
+        assert all(step.state()[name].tobytes() == value.tobytes() for name, value in whole.state().items())
+        assert difference(step.weights(), whole.weights()) == 0
 
 
 def test_next_logits_are_those_of_the_weights_as_they_stand() -> None:

@@ -5,7 +5,7 @@
     model.float16.onnx  the graph that casts these weights to float16 when it is loaded, for GPUs
     model.int8.onnx     the graph with matrices of eight bits, which stand in model.int8.safetensors; int4 likewise
     config.json         the architecture, as Hugging Face's GPT2LMHeadModel reads it
-    tokenizer.json      the tokenizer, as Hugging Face's `tokenizers` reads it
+    tokenizer.json      the tokenizer, as Hugging Face's `tokenizers` reads it; tokenizer_config.json is transformers'
     generation.json     how texts are written where a request does not say: fields of `sampling.Settings`
     lineage.json        what the model was made from
     README.md           the model card
@@ -18,7 +18,6 @@ Reading a bundle needs neither the `onnx` package nor `safetensors`; only writin
 import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -26,11 +25,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from textmill.gpt2 import tokenizer as tokenizer_file
 from textmill.gpt2 import weights as tensors
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.formats import quantisation
-from textmill.gpt2.tokenizer import Tokenizer
+from textmill.gpt2.tokenizer import END, Tokenizer
 from textmill.ground.errors import TextmillError, UserError
+from textmill.ground.files import folder_beside
 
 if TYPE_CHECKING:
     from textmill.gpt2.formats import onnx_graph
@@ -39,7 +40,8 @@ GRAPH = "model.onnx"
 WEIGHTS = "model.safetensors"
 COPYING = "model.copying.onnx"  # the graph that copies keys and values on a device; comes with float16
 CONFIG = "config.json"
-TOKENIZER = "tokenizer.json"
+TOKENIZER = tokenizer_file.FILE
+TOKENIZER_CONFIG = "tokenizer_config.json"  # for transformers alone; older bundles have none
 GENERATION = "generation.json"
 LINEAGE = "lineage.json"
 CARD = "README.md"
@@ -75,12 +77,11 @@ def write_bundle(
             `directory` holds something else.
     """
     _check(directory, weights, architecture, tokenizer)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-    try:
+    with folder_beside(directory, replace=True) as partial:
         _write_model(partial, weights, architecture, precisions)
         tokenizer.save(partial / TOKENIZER)
         _write_json(partial / CONFIG, hugging_face_config(architecture, tokenizer.end))
+        _write_json(partial / TOKENIZER_CONFIG, tokenizer_config(architecture, tokenizer))
         _write_json(partial / GENERATION, generation)
         _write_json(partial / LINEAGE, lineage)
         (partial / CARD).write_text(card, encoding="utf-8")
@@ -88,12 +89,8 @@ def write_bundle(
             shutil.copytree(verbatim, partial / VERBATIM)
             (partial / VERBATIM).chmod(0o755)  # its builder's is a temporary directory
         checksum = write_manifest(partial)
-        partial.chmod(0o755)  # a temporary directory is its owner's alone, and so are safetensors' files
         for file in partial.glob("*.safetensors"):
-            file.chmod(0o644)
-        _put_in_place(partial, directory)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            file.chmod(0o644)  # made for their owner alone
     return checksum
 
 
@@ -148,9 +145,8 @@ def graph_name(precision: str) -> str:
 
 def precisions(directory: Path) -> list[str]:
     """The precisions in which a bundle can be run, the one that it is meant to be served in on CPUs last."""
-    return [
-        name for name in ("float32", "float16", *quantisation.PRECISIONS) if (directory / graph_name(name)).exists()
-    ]
+    listed = _manifest(directory)  # another file in the folder is none of its graphs
+    return [name for name in ("float32", "float16", *quantisation.PRECISIONS) if graph_name(name) in listed]
 
 
 def _quantised(matrices: Mapping[str, NDArray[np.float32]], precision: str) -> dict[str, NDArray[Any]]:
@@ -204,19 +200,20 @@ def hugging_face_config(architecture: Architecture, end: int) -> dict[str, Any]:
     }
 
 
+def tokenizer_config(architecture: Architecture, tokenizer: Tokenizer) -> dict[str, Any]:
+    """The tokenizer_config.json with which transformers takes tokenizer.json as it is.
+
+    Its GPT2Tokenizer splits with GPT-2's pattern alone, so only tokenizers that do have that class.
+    """
+    own = tokenizer.is_gpt2s
+    about: dict[str, Any] = {"tokenizer_class": "GPT2Tokenizer" if own else "PreTrainedTokenizerFast"}
+    about |= {f"{role}_token": END for role in ("bos", "eos", "unk" if own else "pad")}
+    return about | {"model_max_length": architecture.window, "clean_up_tokenization_spaces": False}
+
+
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
     path.write_text(f"{text}\n", encoding="utf-8")
-
-
-def _put_in_place(partial: Path, directory: Path) -> None:
-    if not (directory / MANIFEST).exists():
-        partial.rename(directory)  # an empty directory gives way
-        return
-    former = partial.with_name(f"{partial.name}.former")
-    directory.rename(former)
-    partial.rename(directory)
-    shutil.rmtree(former)
 
 
 def write_manifest(directory: Path) -> str:
@@ -248,6 +245,15 @@ def verify(directory: Path) -> str:
         if _sha256(path) != entry["sha256"]:
             raise _damaged(directory, f"{name} has other contents than the manifest says")
     return _checksum(files)
+
+
+def names(directory: Path) -> list[str]:
+    """The files that belong to a bundle, by their paths in it; others may lie beside them.
+
+    Raises:
+        UserError: as `verify`.
+    """
+    return [MANIFEST, *_manifest(directory)]
 
 
 def _manifest(directory: Path) -> dict[str, dict[str, Any]]:

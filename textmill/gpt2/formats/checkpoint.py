@@ -12,8 +12,6 @@ Pickled weights run code when they are read; they are refused.
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -29,6 +27,7 @@ from textmill.gpt2.formats import bundle, hugging_face, tensorflow_checkpoint
 from textmill.gpt2.tokenizer import Tokenizer
 from textmill.gpt2.weights import Weights
 from textmill.ground.errors import UserError
+from textmill.ground.files import folder_beside
 
 OPENAI = "openai"
 GPT_2_SIMPLE = "gpt-2-simple"
@@ -188,12 +187,9 @@ def write_hugging_face(
         hugging_face.write_weights(partial / hugging_face.WEIGHTS, weights)
         _write_json(partial / hugging_face.CONFIG, bundle.hugging_face_config(architecture, own.end))
         own.save(partial / tokenizer.FILE)
-        if pairs := own.byte_pairs():
+        if own.is_gpt2s and (pairs := own.byte_pairs()):
             _write_pairs(partial, tokenizer.PAIRS[0], *pairs)
-        about: dict[str, object] = {"tokenizer_class": "GPT2Tokenizer" if pairs else "PreTrainedTokenizerFast"}
-        about |= {f"{role}_token": tokenizer.END for role in ("bos", "eos", "unk" if pairs else "pad")}
-        about |= {"model_max_length": architecture.window, "clean_up_tokenization_spaces": False}
-        _write_json(partial / "tokenizer_config.json", about)
+        _write_json(partial / bundle.TOKENIZER_CONFIG, bundle.tokenizer_config(architecture, own))
 
 
 def write_gpt_2_simple(
@@ -219,6 +215,8 @@ def write_gpt_2_simple(
         tensorflow_checkpoint.write_weights(partial / f"model-{step}", weights, architecture)
         tensorflow_checkpoint.write_hparams(partial, architecture)
         _write_pairs(partial, tokenizer.PAIRS[1], *pairs)
+        if own.breaks:  # which those two files do not say; gpt-2-simple passes this one over
+            own.save(partial / tokenizer.FILE)
         (partial / "counter").write_text(f"{step}\n", encoding="utf-8")
 
 
@@ -226,14 +224,8 @@ def write_gpt_2_simple(
 def _new_directory(directory: Path) -> Iterator[Path]:
     """A folder to write into that takes its place when the block ends well."""
     check_free(directory)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-    try:
+    with folder_beside(directory) as partial:
         yield partial
-        partial.chmod(0o755)  # a temporary directory is its owner's alone
-        partial.replace(directory)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def check_free(directory: Path) -> None:

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from textmill.gpt2 import tokenizer
 from textmill.gpt2.architecture import SIZES
 from textmill.gpt2.formats import checkpoint, hugging_face
 from textmill.ground.errors import UserError
-from textmill.ground.files import write_beside
+from textmill.ground.files import folder_beside, write_beside
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
@@ -142,13 +141,8 @@ def _whole(target: Path) -> Iterator[Path]:
     # a killed run leaves gigabytes; no other fetches now, because a run locks the data folder
     for left in target.parent.glob(f".{target.name}.*"):
         shutil.rmtree(left, ignore_errors=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
+    with folder_beside(target) as partial:
         yield partial
-        partial.chmod(0o755)  # a temporary directory is its owner's alone
-        partial.rename(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 | spelling | what it is |
 |---|---|
 | `scratch` | random weights |
+| `starter` | a small model of English, in the package: no download |
 | `124M` `355M` `774M` `1558M` (and `117M` `345M`) | OpenAI's, downloaded once into `data_dir/bases` |
 | a folder | any form that `textmill.gpt2.formats.checkpoint` reads |
 | `hf:OWNER/NAME` or `hf:OWNER/NAME@REVISION` | a repository at Hugging Face, fetched once into `data_dir/bases` |
@@ -18,10 +19,11 @@ from textmill.gpt2.formats import checkpoint
 from textmill.ground.errors import UserError
 from textmill.registry.model_registry import ModelRegistry, Version
 from textmill.settings.config import Config
-from textmill.settings.model import Model
+from textmill.settings.model import STARTER, Model
 from textmill.training.bases import downloads
 from textmill.training.bases.base import SCRATCH, Base
 
+STARTER_FOLDER = Path(__file__).parent / "starter"
 _HEAD = 8  # serving wants the width of a head to be a multiple of it
 
 
@@ -35,7 +37,9 @@ def resolve(config: Config, registry: ModelRegistry) -> Base:
     if name == SCRATCH.name:
         return SCRATCH
     folder = config.data_dir / "bases"
-    if name in SIZES or name in OLD_NAMES:
+    if name == STARTER:
+        base = _described(name, STARTER_FOLDER)
+    elif name in SIZES or name in OLD_NAMES:
         base = _described(name, downloads.openai(OLD_NAMES.get(name, name), folder))
     elif name.startswith("hf:"):
         directory = downloads.from_hugging_face(name.removeprefix("hf:"), folder)

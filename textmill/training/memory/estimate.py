@@ -7,6 +7,7 @@ from textmill.gpt2.architecture import SIZES, Architecture
 from textmill.ground.errors import UserError
 from textmill.settings.training import Train
 from textmill.training.memory.devices import Devices
+from textmill.training.memory.optimiser_choice import optimiser_of
 
 LARGEST_BATCH = 64  # windows that `batch: auto` takes, at most
 _FLOAT = 4  # bytes
@@ -110,8 +111,8 @@ def estimate(architecture: Architecture, settings: Train, batch: int, devices: D
 
     For P weights, of which Q are trained (all, or LoRA's), one after another:
 
-    - state: 4P weights; 4Q gradients, 8Q for AdamW's two moments, 4Q for the sums of several passes; 2P where
-      products are in half precision, for the weights in that form.
+    - state: 4P weights; 4Q gradients, 8Q for AdamW's two moments, 4Q for the sums of several passes, 4Q for averages; 2P
+      where products are in half precision, for the weights in that form. Muon's matrices have one moment, 4 each.
     - activations: what the backward pass needs of each token and layer is 17 vectors of the width and 2.5 rows of
       attention for each head (Korthikanti et al. 2022, "Reducing Activation Recomputation in Large Transformer Models",
       section 4.1: 34 + 5as/h bytes at 2 bytes an element), each of 4 bytes, or 2 in half precision
@@ -119,6 +120,7 @@ def estimate(architecture: Architecture, settings: Train, batch: int, devices: D
       attention, on GPUs in half precision without dropout, keeps no rows.
     - logits, their softmax and its gradient, in float32, come on top: 3 times the vocabulary for each token. With JAX
       all three have one place in turn, and only the tokens of one of `chunks_of` have it.
+    - Muon has its place once activations are gone: all of its matrices of one shape, thrice.
 
     Several devices hold the state each and share the activations. Dropout stores nothing: its masks are computed again.
     """
@@ -126,13 +128,18 @@ def estimate(architecture: Architecture, settings: Train, batch: int, devices: D
     half = 0 if settings.precision == "float32" else 2
     trained = trained_weights(architecture, settings)
     sums = _FLOAT if settings.accumulate > 1 else 0
-    state = (_FLOAT + half) * architecture.parameters + (3 * _FLOAT + sums) * trained
+    averages = _FLOAT if settings.average else 0
+    state = (_FLOAT + half) * architecture.parameters + (3 * _FLOAT + sums + averages) * trained
     width, layers = architecture.width, architecture.layers
+    by_muon = optimiser_of(architecture, settings, batch) == "muon"
+    blocks = 12 * layers * width**2 if by_muon else 0  # what Muon moves: eight of twelve are wide
+    state -= _FLOAT * blocks
     layer = 17 * width + 2.5 * _attention_rows(architecture, settings, devices)
     kept = layers * width + layer if settings.recompute else layers * layer
     tokens = -(-batch // devices.count) * architecture.window
     activations = tokens * (size * kept + _FLOAT * _logits(architecture, settings, batch))
-    return Estimate(name_of(architecture), state, int(activations), devices.free)
+    orthogonalised = 3 * _FLOAT * blocks * 2 // 3
+    return Estimate(name_of(architecture), state, max(int(activations), orthogonalised), devices.free)
 
 
 def _attention_rows(architecture: Architecture, settings: Train, devices: Devices) -> int:

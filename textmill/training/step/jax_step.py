@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from textmill.settings.training import Train
 from textmill.training.step import backend, forward, jax_loss
-from textmill.training.step.optimiser import LOSS_SCALE, MOMENT_1, MOMENT_2, WEIGHT, AdamW
+from textmill.training.step.optimiser import AVERAGE, LOSS_SCALE, WEIGHT, Optimiser
 
 import keras  # isort: skip
 
@@ -20,7 +20,7 @@ Arrays = dict[str, Any]  # of JAX, by name
 class JaxStep:
     """A step as a function from state to state, whose former state's memory is used again."""
 
-    def __init__(self, model: keras.Model, settings: Train, optimiser: AdamW) -> None:
+    def __init__(self, model: keras.Model, settings: Train, optimiser: Optimiser) -> None:
         self._variables = {variable.path: variable for variable in model.weights}
         self._trained = [variable.path for variable in model.trainable_variables]
         self._place = _Placement(settings.devices)
@@ -34,12 +34,12 @@ class JaxStep:
         self._judge = jax.jit(functions.judged)
         self._next = jax.jit(functions.next_logits)
 
-    def _first_state(self, optimiser: AdamW) -> Arrays:
+    def _first_state(self, optimiser: Optimiser) -> Arrays:
         # copies: a step gives the memory of its former state away, and the caller may hold the variables' first values
         values = {path: jnp.array(self._variables[path].value) for path in self._trained}
         state = {WEIGHT + path: value for path, value in values.items()}
-        for kind in (MOMENT_1, MOMENT_2):
-            state |= {kind + path: jnp.zeros_like(value) for path, value in values.items()}
+        for name, path in optimiser.names(self._trained).items():
+            state[name] = jnp.array(values[path]) if name.startswith(AVERAGE) else jnp.zeros_like(values[path])
         return state | optimiser.first_scalars()
 
     def state(self) -> dict[str, np.ndarray]:
@@ -48,6 +48,9 @@ class JaxStep:
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         self._take({name: self._place.replicated(jnp.array(state[name])) for name in self._state})
+
+    def averages(self) -> Arrays:
+        return {name.removeprefix(AVERAGE): each for name, each in self._state.items() if name.startswith(AVERAGE)}
 
     def train(
         self, inputs: np.ndarray, targets: np.ndarray, rates: NDArray[np.float32], key: np.uint32
@@ -58,10 +61,10 @@ class JaxStep:
         return float(loss), float(norm)
 
     def judge(self, inputs: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> float:
-        return float(self._judge(self._values(), *map(self._place.shared, (inputs, targets, weights))))
+        return float(self._judge(self._judged(), *map(self._place.shared, (inputs, targets, weights))))
 
     def next_logits(self, tokens: NDArray[np.int32], last: NDArray[np.int32]) -> NDArray[np.float32]:
-        return np.array(self._next(self._values(), tokens, last))
+        return np.array(self._next(self._judged(), tokens, last))
 
     def _take(self, state: Arrays) -> None:
         """Have this state, and the model its weights: those before may no longer be read."""
@@ -72,11 +75,14 @@ class JaxStep:
     def _values(self) -> Arrays:
         return self._frozen | {path: self._state[WEIGHT + path] for path in self._trained}
 
+    def _judged(self) -> Arrays:
+        return self._values() | self.averages()
+
 
 class _Functions:
     """What a step computes, as functions of arrays alone."""
 
-    def __init__(self, model: keras.Model, settings: Train, optimiser: AdamW) -> None:
+    def __init__(self, model: keras.Model, settings: Train, optimiser: Optimiser) -> None:
         self._model = model
         self._settings = settings
         self._optimiser = optimiser

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textmill.settings.training import Train
-from textmill.training.step.optimiser import LOSS_SCALE, MOMENT_1, MOMENT_2, WEIGHT, AdamW
-from textmill.training.step.tensorflow_step import Pass, Tensors, compiled
+from textmill.training.step.optimiser import AVERAGE, LOSS_SCALE, WEIGHT, Optimiser
+from textmill.training.step.tensorflow_step import Pass, Tensors, averages_of, compiled
 
 import keras  # isort: skip
 import tensorflow as tf  # isort: skip
@@ -21,7 +21,7 @@ import tensorflow as tf  # isort: skip
 class MirroredStep:
     """A step on several devices."""
 
-    def __init__(self, model: keras.Model, settings: Train, optimiser: AdamW, devices: Sequence[str]) -> None:
+    def __init__(self, model: keras.Model, settings: Train, optimiser: Optimiser, devices: Sequence[str]) -> None:
         self.devices = len(devices)
         self._model = model
         self._optimiser = optimiser
@@ -46,8 +46,9 @@ class MirroredStep:
 
     def _first_state(self) -> dict[str, tf.Variable]:
         state = {WEIGHT + path: self._weights[path] for path in self._trained}
-        for kind in (MOMENT_1, MOMENT_2):
-            state |= {kind + path: self._mirrored(tf.zeros_like(self._weights[path])) for path in self._trained}
+        for name, path in self._optimiser.names(self._trained).items():
+            value = self._weights[path].read_value()
+            state[name] = self._mirrored(value if name.startswith(AVERAGE) else tf.zeros_like(value))
         return state | {name: self._mirrored(value) for name, value in self._optimiser.first_scalars().items()}
 
     def _mirrored(self, value: Any) -> tf.Variable:
@@ -60,6 +61,9 @@ class MirroredStep:
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         for name, variable in self._state.items():
             variable.assign(state[name])
+
+    def averages(self) -> dict[str, tf.Variable]:
+        return averages_of(self._state)
 
     def train(
         self, inputs: np.ndarray, targets: np.ndarray, rates: NDArray[np.float32], key: np.uint32
@@ -107,15 +111,18 @@ class MirroredStep:
     def _values(self) -> Tensors:
         return _read(self._weights)
 
+    def _judged(self) -> Tensors:
+        return _read(self._weights | self.averages())
+
     def _judge_on_all(self, inputs: Any, targets: Any, weights: Any) -> Any:
-        found = self._strategy.run(lambda *rows: self._losses(self._values(), *rows), (inputs, targets, weights))
+        found = self._strategy.run(lambda *rows: self._losses(self._judged(), *rows), (inputs, targets, weights))
         return self._strategy.reduce(tf.distribute.ReduceOp.SUM, found, axis=None)
 
     def _weighted_loss(self, values: Tensors, inputs: Any, targets: Any, weights: Any) -> Any:
         return tf.reduce_sum(self._pass.losses(values, inputs[0], targets[0]) * tf.reshape(weights, [-1]))
 
     def _next_logits(self, tokens: Any, last: Any) -> Any:
-        return self._pass.next_logits(self._values(), tokens, last)
+        return self._pass.next_logits(self._judged(), tokens, last)
 
 
 def _read(variables: Mapping[str, tf.Variable]) -> Tensors:

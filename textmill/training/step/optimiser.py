@@ -1,41 +1,65 @@
-"""AdamW (Loshchilov and Hutter 2019) with clipping, and dynamic loss scaling (Micikevicius et al. 2018) for float16.
+"""AdamW (Loshchilov and Hutter 2019) or Muon with it; clipping, and loss scaling for float16 (Micikevicius et al. 2018).
 
 It is a function of the Keras backend's tensors: a state and gradients in, the next state out. A state holds, by name,
-`weight/PATH`, `moment_1/PATH` and `moment_2/PATH` of each trained variable and, with loss scaling, two scalars.
+`weight/PATH` and `moment_1/PATH` of each trained variable; `moment_2/PATH` of those that AdamW moves; with averaging
+`average/PATH` of each; with loss scaling two scalars.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from textmill.settings.training import Train
+from textmill.training.step import muon
 
 from keras import ops  # isort: skip
 
 Tensor = Any  # of the Keras backend
 State = Mapping[str, Tensor]
 
-WEIGHT, MOMENT_1, MOMENT_2 = "weight/", "moment_1/", "moment_2/"
+WEIGHT, MOMENT_1, MOMENT_2, AVERAGE = "weight/", "moment_1/", "moment_2/", "average/"
 LOSS_SCALE, GOOD_STEPS = "loss_scale", "good_steps"
 
 _BETA_1 = 0.9
 _EPSILON = 1e-8
 _NOT_DECAYED = ("bias", "gamma", "beta")  # how the paths of vectors end
+_EMBEDDINGS = "embeddings"  # how those of tokens and positions end
+# what `rates` returns, in this order
+_RATE, _EMBEDDING_RATE, _MUON_RATE, _CORRECTION_1, _CORRECTION_2, _MUON_MOMENTUM, _NEW_SHARE = range(7)
 _FIRST_LOSS_SCALE = 2.0**15
 _GOOD_STEPS = 1000  # without overflow, after which the scale is doubled
 _LARGEST_LOSS_SCALE = 2.0**24
 
 
-class AdamW:
+class Optimiser:
     """One step's arithmetic."""
 
     def __init__(self, settings: Train) -> None:
+        """Make it; `auto` has been settled."""
+        assert settings.optimiser != "auto"
+        self._settings = settings
+        self._muon = settings.optimiser == "muon"
+        self._averages = settings.average > 0
         self._beta_2 = settings.beta_2
         self._weight_decay = settings.weight_decay
         self._clip_norm = settings.clip_norm
         self._scaling = settings.precision == "float16"
+
+    def names(self, paths: Iterable[str]) -> dict[str, str]:
+        """What a state holds besides weights and scalars, with the path of the variable whose shape it has.
+
+        Averages begin as the weights, everything else as zeros.
+        """
+        found: dict[str, str] = {}
+        for path in paths:
+            found[MOMENT_1 + path] = path
+            if not self._by_muon(path):
+                found[MOMENT_2 + path] = path
+            if self._averages:
+                found[AVERAGE + path] = path
+        return found
 
     def first_scalars(self) -> dict[str, NDArray[np.float32]]:
         """What a state holds besides weights and moments, before the first step."""
@@ -43,10 +67,18 @@ class AdamW:
             return {}
         return {LOSS_SCALE: np.array(_FIRST_LOSS_SCALE, np.float32), GOOD_STEPS: np.array(0, np.float32)}
 
-    def rates(self, step: int, learning_rate: float) -> NDArray[np.float32]:
-        """What of a step, counted from 0, is not in the state: its learning rate and the moments' corrections."""
+    def rates(self, step: int, share: float) -> NDArray[np.float32]:
+        """What of a step, counted from 0, is not in the state: rates, corrections of the moments, momentum.
+
+        Args:
+            share: of the rates at their peak.
+        """
+        rates = [share * rate for rate in self._settings.peak_rates]
         corrections = [1 / (1 - beta ** (step + 1)) for beta in (_BETA_1, self._beta_2)]
-        return np.array([learning_rate, *corrections], np.float32)
+        # an average of the weights alone, not of the zeros before them, as Adam corrects its moments
+        decay = self._settings.average
+        new = (1 - decay) / (1 - decay ** (step + 1))
+        return np.array([*rates, *corrections, muon.momentum(step), new], np.float32)
 
     def updated(self, state: State, gradients: Mapping[str, Tensor], rates: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """The next state, and the gradients' global norm.
@@ -59,19 +91,41 @@ class AdamW:
         norm = ops.sqrt(sum(ops.sum(ops.square(gradient)) for gradient in gradients.values()))
         scale = self._clip_norm / ops.maximum(norm, self._clip_norm)
         found: dict[str, Tensor] = {}
-        for path, gradient in gradients.items():
-            found |= self._moved(state, path, gradient * scale, rates)
+        clipped = {path: gradient * scale for path, gradient in gradients.items()}
+        by_muon = {path: clipped.pop(path) for path in gradients if self._by_muon(path)}
+        for path, gradient in clipped.items():
+            found |= self._moved(state, path, gradient, rates)
+        found |= self._moved_by_muon(state, by_muon, rates)
+        if self._averages:
+            for path in gradients:
+                average = state[AVERAGE + path]
+                found[AVERAGE + path] = average + rates[_NEW_SHARE] * (found[WEIGHT + path] - average)
         return self._unless_overflow(state, found, norm) if self._scaling else (found, norm)
 
     def _moved(self, state: State, path: str, gradient: Tensor, rates: Tensor) -> dict[str, Tensor]:
-        rate, correction_1, correction_2 = rates[0], rates[1], rates[2]
+        rate = rates[_EMBEDDING_RATE if path.endswith(_EMBEDDINGS) else _RATE]
         weight = state[WEIGHT + path]
         first = _BETA_1 * state[MOMENT_1 + path] + (1 - _BETA_1) * gradient
         second = self._beta_2 * state[MOMENT_2 + path] + (1 - self._beta_2) * ops.square(gradient)
-        change = first * correction_1 / (ops.sqrt(second * correction_2) + _EPSILON)
+        change = first * rates[_CORRECTION_1] / (ops.sqrt(second * rates[_CORRECTION_2]) + _EPSILON)
         if not path.endswith(_NOT_DECAYED):
             change = change + self._weight_decay * weight
         return {WEIGHT + path: weight - rate * change, MOMENT_1 + path: first, MOMENT_2 + path: second}
+
+    def _moved_by_muon(self, state: State, gradients: Mapping[str, Tensor], rates: Tensor) -> dict[str, Tensor]:
+        rate, momentum = rates[_MUON_RATE], rates[_MUON_MOMENTUM]
+        found: dict[str, Tensor] = {}
+        updates: dict[str, Tensor] = {}
+        for path, gradient in gradients.items():
+            found[MOMENT_1 + path] = first = momentum * state[MOMENT_1 + path] + (1 - momentum) * gradient
+            updates[path] = momentum * first + (1 - momentum) * gradient  # Nesterov's
+        for path, direction in muon.directions(updates, self._settings.precision).items():
+            weight = state[WEIGHT + path]
+            found[WEIGHT + path] = weight - rate * (direction + self._weight_decay * weight)
+        return found
+
+    def _by_muon(self, path: str) -> bool:
+        return self._muon and muon.takes(path)
 
     def _unless_overflow(self, state: State, found: State, norm: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         finite = ops.isfinite(norm)

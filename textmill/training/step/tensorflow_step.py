@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from textmill.settings.training import Train
 from textmill.training.step import backend, forward
 from textmill.training.step import keras_model as gpt2
-from textmill.training.step.optimiser import LOSS_SCALE, MOMENT_1, MOMENT_2, WEIGHT, AdamW
+from textmill.training.step.optimiser import AVERAGE, LOSS_SCALE, WEIGHT, Optimiser
 
 import keras  # isort: skip
 import tensorflow as tf  # isort: skip
@@ -18,7 +18,7 @@ Tensors = dict[str, Any]  # by the variables' paths
 
 # of Train, all that the compiled functions of a step on one device depend on
 _COMPILED = {"accumulate", "beta_2", "clip_norm", "dropout", "precision", "recompute", "weight_decay"}
-_COMPILED |= {"lora_alpha", "lora_rank"}
+_COMPILED |= {"average", "lora_alpha", "lora_rank", "optimiser"}
 _TRACED: dict[Any, Any] = {}  # these, by what is computed, the model's shape, those settings and the tensors' shapes
 
 
@@ -109,16 +109,18 @@ class TensorFlowStep:
 
     devices = 1
 
-    def __init__(self, model: keras.Model, settings: Train, optimiser: AdamW) -> None:
+    def __init__(self, model: keras.Model, settings: Train, optimiser: Optimiser) -> None:
         self._functions = _Functions(model, settings)
         self._weights = {WEIGHT + variable.path: variable.value for variable in model.weights}
         self._state = self._first_state(model, optimiser)
+        self._judged = self._weights | {WEIGHT + path: each for path, each in averages_of(self._state).items()}
 
-    def _first_state(self, model: keras.Model, optimiser: AdamW) -> dict[str, tf.Variable]:
+    def _first_state(self, model: keras.Model, optimiser: Optimiser) -> dict[str, tf.Variable]:
         trained = {variable.path: variable.value for variable in model.trainable_variables}
         state = {WEIGHT + path: variable for path, variable in trained.items()}
-        for kind in (MOMENT_1, MOMENT_2):
-            state |= {kind + path: tf.Variable(tf.zeros_like(value)) for path, value in trained.items()}
+        for name, path in optimiser.names(trained).items():
+            value = trained[path] if name.startswith(AVERAGE) else tf.zeros_like(trained[path])
+            state[name] = tf.Variable(value)
         return state | {name: tf.Variable(value) for name, value in optimiser.first_scalars().items()}
 
     def state(self) -> dict[str, np.ndarray]:
@@ -127,6 +129,9 @@ class TensorFlowStep:
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         for name, variable in self._state.items():
             variable.assign(state[name])
+
+    def averages(self) -> Tensors:
+        return averages_of(self._state)
 
     def train(
         self, inputs: np.ndarray, targets: np.ndarray, rates: NDArray[np.float32], key: np.uint32
@@ -142,7 +147,7 @@ class TensorFlowStep:
         return found
 
     def _call(self, name: str, *arrays: Any) -> Sequence[Any]:
-        variables = self._weights | self._state if name == "step" else self._weights
+        variables = self._weights | self._state if name == "step" else self._judged
         return self._functions.call(name, variables, [tf.constant(each) for each in arrays])
 
 
@@ -158,7 +163,7 @@ class _Functions:
         # no other setting can be read here: those functions are shared by steps that differ in it
         self._settings = Train(**chosen)
         self._pass = Pass(model, self._settings)
-        self._optimiser = AdamW(self._settings)
+        self._optimiser = Optimiser(self._settings)
         self._shared = (gpt2.architecture_of(model), *chosen.values())
         self._found: dict[Any, tuple[Callable[..., Sequence[Any]], list[Any]]] = {}
 
@@ -216,6 +221,11 @@ def _read(handle: Any, shape: Any) -> Any:
 def _weights(values: Tensors) -> Tensors:
     """Those of a state, by the variables' paths."""
     return {name.removeprefix(WEIGHT): each for name, each in values.items() if name.startswith(WEIGHT)}
+
+
+def averages_of(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A state's averages, by the variables' paths."""
+    return {name.removeprefix(AVERAGE): each for name, each in state.items() if name.startswith(AVERAGE)}
 
 
 def compiled(function: Callable[..., Any]) -> Any:

@@ -1,4 +1,4 @@
-"""One step of training: loss, gradients, clipping, AdamW; and the loss on held-out text.
+"""One step of training: loss, gradients, clipping, optimiser; and the loss on held-out text.
 
 What is compiled is in `training_step_tensorflow` and `training_step_jax`, one of which the Keras backend chooses.
 """
@@ -15,8 +15,9 @@ from textmill.gpt2.weights import Weights
 from textmill.ground.errors import UserError
 from textmill.settings.training import Train
 from textmill.training.memory import malloc
+from textmill.training.memory.optimiser_choice import optimiser_of
 from textmill.training.step import keras_model as gpt2  # before Keras: it chooses the backend
-from textmill.training.step.optimiser import AdamW
+from textmill.training.step.optimiser import Optimiser
 
 import keras  # isort: skip
 
@@ -43,14 +44,19 @@ class Compiled(Protocol):
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """As TrainingStep's."""
 
+    def averages(self) -> Mapping[str, Any]:
+        """The averages of the trained variables by their paths; none where the weights themselves are judged."""
+
 
 def learning_rate(settings: Train, step: int) -> float:
-    """The rate of a step, counted from 0: it rises linearly, then falls along half a cosine to its final value."""
+    """The rate of a step, counted from 0: it rises linearly, then falls as `schedule` says to its final value."""
     if step < settings.warmup_steps:
         return settings.learning_rate * (step + 1) / settings.warmup_steps
-    done = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
-    fall = (settings.learning_rate - settings.final_learning_rate) * (1 + math.cos(math.pi * min(done, 1))) / 2
-    return settings.final_learning_rate + fall
+    linear = settings.schedule == "linear"
+    start = max(settings.warmup_steps, settings.decay_from * settings.steps) if linear else settings.warmup_steps
+    done = min(max(0.0, step - start) / max(1, settings.steps - start), 1)
+    left = 1 - done if linear else (1 + math.cos(math.pi * done)) / 2
+    return settings.last_learning_rate + (settings.learning_rate - settings.last_learning_rate) * left
 
 
 class TrainingStep:
@@ -65,9 +71,12 @@ class TrainingStep:
         gc.collect()  # a Keras model stands in cycles: of a former step's, the weights may still be there
         if settings.lora_rank:
             gpt2.add_low_rank(model, settings.lora_rank, settings.lora_alpha or settings.lora_rank, settings.seed)
+        assert isinstance(settings.batch, int)
+        chosen = optimiser_of(gpt2.architecture_of(model), settings, settings.batch)
+        settings = settings.model_copy(update={"optimiser": chosen})
         self._model = model
         self._settings = settings
-        self._optimiser = AdamW(settings)
+        self._optimiser = Optimiser(settings)
         self._taken = 0  # steps, by this object
         malloc.give_freed_memory_back()
         self._compiled = _compiled(model, settings, self._optimiser)
@@ -81,8 +90,11 @@ class TrainingStep:
         self._compiled.restore(state)
 
     def weights(self) -> Weights:
-        """The model's weights as they stand, low-rank matrices merged, in Hugging Face's names and layouts."""
-        return gpt2.weights_of(self._model)
+        """What is judged, in Hugging Face's names and layouts: weights as they stand or averages, low rank merged."""
+        averages = self._compiled.averages()
+        standing_in = [(each, averages[each.path]) for each in self._model.trainable_variables if averages]
+        with keras.StatelessScope(state_mapping=standing_in):
+            return gpt2.weights_of(self._model)
 
     def train(self, step: int, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
         """Take one step, counted from 0; returns its loss in nats and its gradients' norm.
@@ -100,7 +112,8 @@ class TrainingStep:
         """
         passes = self._settings.accumulate
         self._check_shares(len(inputs), passes)
-        rates = self._optimiser.rates(step, learning_rate(self._settings, step))
+        share = learning_rate(self._settings, step) / self._settings.learning_rate
+        rates = self._optimiser.rates(step, share)
         key = np.random.SeedSequence([self._settings.seed, step]).generate_state(1)[0]
         shape = (passes, len(inputs) // passes, inputs.shape[1])
         found = self._compiled.train(inputs.reshape(shape), targets.reshape(shape), rates, key)
@@ -145,7 +158,7 @@ class TrainingStep:
         return np.pad(rows, ((0, missing), (0, 0)))[None] if missing else rows[None]
 
 
-def _compiled(model: keras.Model, settings: Train, optimiser: AdamW) -> Compiled:
+def _compiled(model: keras.Model, settings: Train, optimiser: Optimiser) -> Compiled:
     if keras.config.backend() == "jax":
         from textmill.training.step.jax_step import JaxStep
 

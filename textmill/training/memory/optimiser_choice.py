@@ -1,0 +1,21 @@
+"""Which optimiser `train.optimiser: auto` means."""
+
+from typing import Literal
+
+from textmill.gpt2.architecture import Architecture
+from textmill.settings.training import Train
+
+
+def optimiser_of(architecture: Architecture, settings: Train, batch: int) -> Literal["muon", "adamw"]:
+    """What is set; for `auto` Muon, but AdamW with LoRA and where Muon would more than double a step's products.
+
+    Making the momentum of a block of width w orthogonal takes about 232 w^3 products, however many tokens a step has:
+    five steps of Newton and Schulz, 30 w^3 for each of four square matrices and 56 w^3 for each of two wide ones. The
+    forward and backward pass take six for each weight and token.
+    """
+    if settings.optimiser != "auto":
+        return settings.optimiser
+    tokens = batch * settings.accumulate * architecture.window
+    orthogonalising = 232 * architecture.layers * architecture.width**3
+    worth_it = orthogonalising <= 6 * architecture.parameters * tokens
+    return "muon" if worth_it and not settings.lora_rank else "adamw"
