@@ -36,7 +36,7 @@ HELD_OUT = [
     Exported("http://barn.example/eh", "barn", "c", "a" * 30),
     Exported("http://mill.example/uh", "mill", "d", "a" * 28),
 ]
-QUICK = Evaluate(samples=2, texts=3, sample_tokens=40, probes=10, max_copied_percent=100)
+QUICK = Evaluate(form="warn", samples=2, texts=3, sample_tokens=40, probes=10, max_copied_percent=100)
 NOWHERE = ModelRegistry("http://127.0.0.1:9", "parrot")  # nothing answers there
 
 
@@ -133,7 +133,7 @@ def test_production_is_judged_on_the_same_text_and_an_older_bundle_has_no_index(
     (logs / "samples.txt").write_text("b")
     _evaluate(older, articles)
     first = register.register(registry, older, logs, out, "if-better", "a test")
-    assert first.stage == "Production"
+    registry.promote(first.version, "to compare with", force=True)
 
     verdict = _evaluate(_model(articles.parent, articles, "a"), articles, production=1, registry=registry)
     assert "of version 1 in Production" in verdict.reasons[0]

@@ -9,11 +9,14 @@ from itertools import pairwise
 import pytest
 
 from textmill.evaluation import page as evaluation_page
+from textmill.evaluation.comparison import Estimate
+from textmill.evaluation.form import Form, FormReport
 from textmill.evaluation.gates import decide
 from textmill.evaluation.memorisation import Canary, Memory, Probe
 from textmill.evaluation.plots import Line, Row, curves, strips, ticks
 from textmill.evaluation.result import Judged, Judgement
 from textmill.evaluation.scores import ArticleScore, Sample, Scores, SourceScore
+from textmill.evaluation.topics import Bin, Insight
 from textmill.gpt2.verbatim.index import Run
 from textmill.settings.evaluation import Evaluate
 
@@ -58,7 +61,10 @@ def judgement(hostile: str = "", canary_known: bool = False) -> Judgement:
         [Canary("the safe is be" + hostile, canary_known)],
     )
     ours, theirs = scores("ours", 2.1, [run, script], hostile), scores("theirs", 2.4, [])
-    model = Judged("this model", ours, memory)
+    insight = Insight(Estimate(0.021, 0.012, 0.03, 40), [Bin(800, 0.31, Estimate(0.29, 0.26, 0.32, 40))])
+    usual = Form(0.012, 82.0, 0.96, 0.0, 4)
+    form = FormReport(usual, usual, Form(0.02, 41.0, 0.85, 0.0, 12))
+    model = Judged("this model", ours, memory, form, insight)
     reference = Judged("version 3 in Production", replace(theirs, copied=math.nan), Memory())
     return Judgement(
         verdict=decide(ours, theirs, reference.name, memory, Evaluate()),
@@ -117,6 +123,9 @@ def test_the_verdict_comes_first_and_then_the_figures_of_both_models() -> None:
         place = text.index(said, place)
     assert "4.0% of 1,440not measured" in text  # Production's bundle had no index
     assert "1 of 6 that stand in several articles, 0 of 6 drawn at random" in text
+    assert "takes 0.021 bits per byte fewer than with another article's (0.012 to 0.030)" in text
+    assert "31.0%29.0%26.0% to 32.0%800" in text
+    assert "at most 2.0%" in text
     assert "train 320, validation 41, eval 40" in text
 
 

@@ -93,6 +93,8 @@ def test_a_refusal_for_form_counts_however_good_the_prediction_is() -> None:
     same = Scores("sum", 1, 10, 5, 1.0, 2.0, sizes=[10], bits=[10.0])
     verdict = decide(same, same, "it", Memory(), Evaluate(), (), broken)
     assert verdict.outcome == "refused"
+    warned = decide(same, same, "it", Memory(), Evaluate(form="warn"), (), broken)
+    assert (warned.outcome, warned.warnings[-1]) == ("blessed", verdict.reasons[0])
     assert verdict.reasons == [
         "its texts have 6 words on average; the training text has 80 in as many tokens, at least 40 was asked"
     ]

@@ -42,6 +42,7 @@ train:
 evaluate:
   samples: 2
   sample_tokens: 20
+  form: warn  # so small a model knows no words
 """
 
 

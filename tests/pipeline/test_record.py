@@ -33,7 +33,7 @@ corpus: {{imported: {sources}, eval_percent: 20, validation_percent: 20, near_du
 tokenizer: {{kind: characters}}
 model: {{layers: 1, heads: 1, width: 16, window: 16, quantise: none}}
 train: {{steps: {steps}{more}, batch: 4, warmup_steps: 0, learning_rate: 0.01, eval_every: 5}}
-evaluate: {{samples: 1, texts: 1, sample_tokens: 8, probes: 0, max_copied_percent: 100, margin_percent: {margin}}}
+evaluate: {{form: warn, samples: 1, texts: 1, sample_tokens: 8, probes: 0, max_copied_percent: 100, margin_percent: {margin}}}
 registry: {{promote: if-better}}
 """
 BEATEN = 0.0  # percent below an untrained model that any training reaches
@@ -111,7 +111,7 @@ def test_a_refused_model_stays_refused_where_an_earlier_life_blessed_another(lif
     assert life.run() == STEPS
     assert life.newest("Evaluate/blessing") == blessing  # executions were counted from 1 again
     assert [file.name for file in blessing.iterdir()] == ["NOT_BLESSED"]
-    assert life.registry.version(2).refused
+    assert life.registry.version(2).doubt
     assert life.registry.version(2).stage == "None"
     assert life.registry.version(1).stage == "Production"
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from textmill.corpus import exported_articles
-from textmill.evaluation import compressor, form, memorisation, page
+from textmill.evaluation import compressor, form, memorisation, page, topics
 from textmill.evaluation import scores as evaluation
 from textmill.evaluation.form import FormReport
 from textmill.evaluation.gates import Verdict, decide
@@ -41,7 +41,7 @@ def evaluate(
         production: the number of the version in Production, or 0; then the base, or where there is none or its files
             are elsewhere an untrained model, is the one to beat.
     """
-    judged = _judge(model, articles, settings, "this model", probes=settings.probes, with_form=True)
+    judged = _judge(model, articles, settings, "this model", probes=settings.probes, own=True)
     with tempfile.TemporaryDirectory() as folder:
         reference = _reference(model, judged, articles, registry, production, base, settings, Path(folder))
     compressed = compressor.bits_of(*(exported_articles.read(articles / f"Split-{each}") for each in ("eval", "train")))
@@ -71,14 +71,17 @@ def _judge(
     name: str,
     texts: bool = True,
     probes: int = 0,
-    with_form: bool = False,
+    own: bool = False,
 ) -> Judged:
     wanted = max(settings.samples, settings.texts) if texts else 0
     held_out = exported_articles.read(articles / "Split-eval")
     scores = evaluation.judge(directory, held_out, wanted, {"max_tokens": settings.sample_tokens})
     learned = exported_articles.read(articles / "Split-train")
     memory = memorisation.examine(directory, learned, probes, settings.canaries)
-    return Judged(name, scores, memory, _form(directory, articles, scores, settings) if with_form else None)
+    if not own:
+        return Judged(name, scores, memory)
+    insight = topics.examine(directory, exported_articles.read(articles / "Split-eval"))
+    return Judged(name, scores, memory, _form(directory, articles, scores, settings), insight)
 
 
 def _form(directory: Path, articles: Path, scores: Scores, settings: Evaluate) -> FormReport | None:

@@ -64,12 +64,14 @@ def decide(
         _prediction(scores, reference, name, settings.margin_percent),
         *_copying(scores, settings.max_copied_percent),
         *_canaries(memory),
-        *_form(form),
+        *_form(form, settings.form),
     ]
     outcomes = {finding.outcome for finding in findings}
     outcome: Outcome = "refused" if "refused" in outcomes else "undecided" if "undecided" in outcomes else "blessed"
     reasons = [sentence for finding in findings if finding.outcome == outcome for sentence in finding.sentences]
-    return Verdict(outcome, reasons, [*_weak(scores), *_compressor(scores, compressed)])
+    return Verdict(
+        outcome, reasons, [*_weak(scores), *_compressor(scores, compressed), *_misshapen(form, settings.form)]
+    )
 
 
 def lead(scores: Scores, reference: Scores) -> Estimate:
@@ -112,10 +114,16 @@ def _weak(scores: Scores) -> list[str]:
     return [f"the verdict is weak: it rests on {articles}, and a sound one needs at least {ENOUGH}"]
 
 
-def _form(form: FormReport | None) -> list[_Finding]:
+def _misshapen(form: FormReport | None, policy: str) -> list[str]:
+    return form.failures() if form and policy == "warn" else []
+
+
+def _form(form: FormReport | None, policy: str) -> list[_Finding]:
     if form is None:
         return []
     failures = form.failures()
+    if failures and policy == "warn":
+        return []
     return [_Finding("refused", failures) if failures else _Finding("blessed", [form.summary()])]
 
 

@@ -11,12 +11,14 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
+from textmill.evaluation.comparison import Estimate
 from textmill.evaluation.compressor import NAME
 from textmill.evaluation.form import FormReport
 from textmill.evaluation.memorisation import Memory, Probe
 from textmill.evaluation.plots import Line, Row, curves, strips
 from textmill.evaluation.result import Judged, Judgement
 from textmill.evaluation.scores import Sample, Scores
+from textmill.evaluation.topics import Insight
 from textmill.gpt2.verbatim.index import Run
 
 _PROBES = 8  # shown
@@ -32,6 +34,7 @@ def render(judgement: Judgement) -> str:
         _verdict(judgement, name),
         _figures(judgement),
         _form(judgement.model.form),
+        _insight(judgement.model.insight),
         _plots(judgement),
         _samples(judgement),
         _memory(judgement.model.memory),
@@ -177,6 +180,33 @@ _FORM = (  # field, name, meaning, format, direction of the bound
     ("ended", "ended by itself", "share of the texts", ".0%", "at least"),
     ("loop", "longest loop", "words in which a phrase repeats", "d", "at most"),
 )
+
+
+def _insight(insight: Insight) -> str:
+    if not insight.bins:
+        return ""
+    gain = insight.topic_gain
+    steers = (
+        f"With its own title an article takes {gain.mean:.3f} bits per byte fewer than with another article's "
+        f"({_range(gain, '.3f')}); 0 would mean that titles steer nothing. "
+        if gain
+        else ""
+    )
+    rows = [
+        [f"{each.probability:.1%}", f"{each.right.mean:.1%}", _range(each.right, ".1%"), f"{each.tokens:,}"]
+        for each in insight.bins
+    ]
+    said = (
+        f"{steers}Calibration: how often the likeliest next token is right, by the probability that the model gives it. "
+        f"On average the probability is off by {insight.miscalibration:.1%}."
+    )
+    return _section("Topic and calibration", _table(["probability", "right", "95% interval", "tokens"], rows), said)
+
+
+def _range(estimate: Estimate, spec: str) -> str:
+    if not math.isfinite(estimate.low):
+        return _NOT_MEASURED
+    return f"{estimate.low:{spec}} to {estimate.high:{spec}}"
 
 
 def _copied(scores: Scores) -> str:

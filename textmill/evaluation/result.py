@@ -9,6 +9,7 @@ from textmill.evaluation.form import FormReport
 from textmill.evaluation.gates import Verdict, lead
 from textmill.evaluation.memorisation import Memory
 from textmill.evaluation.scores import Scores
+from textmill.evaluation.topics import Insight
 from textmill.settings.evaluation import Evaluate
 
 
@@ -20,10 +21,16 @@ class Judged:
     scores: Scores
     memory: Memory
     form: FormReport | None = None  # of what it writes
+    insight: Insight = field(default_factory=Insight)
 
     def metrics(self) -> dict[str, float]:
         """Every finite figure by name."""
-        return self.scores.metrics() | self.memory.metrics() | (self.form.metrics() if self.form else {})
+        return (
+            self.scores.metrics()
+            | self.memory.metrics()
+            | (self.form.metrics() if self.form else {})
+            | self.insight.metrics()
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,7 @@ class Judgement:
             "probes": [asdict(probe) | {"memorised": probe.memorised} for probe in memory.probes],
             "canaries": [asdict(canary) for canary in memory.canaries],
             "form": asdict(self.model.form) if self.model.form else {},
+            "calibration": [[each.tokens, each.probability, each.right.mean] for each in self.model.insight.bins],
             "settings": self.settings.model_dump(),
         }
 

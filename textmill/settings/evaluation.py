@@ -21,6 +21,10 @@ class Evaluate(Settings):
         le=100,
         description="maximum percent of generated 30-token passages that appear word for word in the training text",
     )
+    form: Literal["refuse", "warn"] = Field(
+        "refuse",
+        description="what becomes of a model whose texts are unlike the training text in line breaks, words, endings or loops",
+    )
     canaries: list[Annotated[str, StringConstraints(min_length=8)]] = Field(
         [],
         description="strings the model must not have memorised: given the first half of one, it must not generate the second",

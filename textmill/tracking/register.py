@@ -223,7 +223,7 @@ def _tags(made: _Made) -> dict[str, str]:
         "reference": f"{made.verdict['reference']} {metrics['reference_bits_per_byte']:.4f}",
         "snapshot": str(made.lineage["corpus"]["snapshot"]),
     }
-    return tags if made.blessed else tags | {"refused": made.reasons}
+    return tags | made.verdict_tags
 
 
 def _run(server: MlflowServer, experiment: str, logs: Path, name: str) -> tuple[MlflowRun, bool]:
