@@ -146,7 +146,7 @@ def main() -> None:
         "optimiser_pairs": len(found["optimisers"]),
         "muon_called_better": called["optimisers"]["blessed"],
     }
-    print(cpu.last_line(result))
+    cpu.last_line(result)
 
 
 if __name__ == "__main__":
