@@ -8,7 +8,6 @@ called better. The eight are ten trainings' first; all take about half an hour o
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from functools import partial
 from itertools import combinations
 from pathlib import Path
 
+import cpu
 import peers
 import yaml
 
@@ -146,7 +146,7 @@ def main() -> None:
         "optimiser_pairs": len(found["optimisers"]),
         "muon_called_better": called["optimisers"]["blessed"],
     }
-    print(json.dumps(result))
+    cpu.last_line(result)
 
 
 if __name__ == "__main__":
