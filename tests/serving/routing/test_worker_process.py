@@ -12,7 +12,7 @@ import psutil
 import pytest
 from worker_pools import Loop, launch, until
 
-from serving.routing import worker_client, worker_process
+from serving.routing import worker, worker_client, worker_process
 from serving.routing.worker_process import Placement, ProcessWorker, placements
 
 
@@ -55,7 +55,7 @@ def test_a_killed_worker_is_back_as_soon_as_one_starts_and_a_stopped_one_is_gone
 def test_a_worker_that_is_stuck_is_killed_and_replaced(
     loop: Loop, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_process, "_BEAT_S", 0.1)
+    monkeypatch.setattr(worker, "_BEAT_S", 0.1)
     monkeypatch.setattr(worker_process, "_END_WITHIN_S", 0.2)
     monkeypatch.setattr(worker_client, "_HEALTH_S", 0.3)
 
