@@ -288,7 +288,7 @@ def test_what_is_nothing_of_all_this_is_said_to_be_so(tmp_path: Path, run1: Path
 
 def test_a_tokenizer_of_another_model_is_refused(hugging_face: Path) -> None:
     tokenizer.train_bpe([TEXT * 9], 310).save(hugging_face / "tokenizer.json")
-    with pytest.raises(UserError, match="has 310 tokens, the model 300"):
+    with pytest.raises(UserError, match="has 310 tokens, but the model 300"):
         checkpoint.read(hugging_face)
     tokenizer.train_bpe([TEXT * 9], 290).save(hugging_face / "tokenizer.json")
     assert checkpoint.read(hugging_face).architecture.vocabulary == 300  # rows that stand for no token
