@@ -76,7 +76,7 @@ def test_ranges_of_keys_cover_a_snapshot_once(store: ArticleStore) -> None:
 
 
 def test_an_unknown_snapshot_is_named(store: ArticleStore) -> None:
-    with pytest.raises(UserError, match="no snapshot 7"):
+    with pytest.raises(UserError, match="Snapshot 7 is not in this store"):
         store.snapshot(7)
 
 

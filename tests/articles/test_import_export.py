@@ -104,11 +104,11 @@ def test_equal_snapshots_are_written_as_equal_bytes(store: ArticleStore, tmp_pat
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("a.jsonl", b'{"text": "fine"}\n{"text": 3}\n', r"a\.jsonl, line 2: no article"),
-        ("a.jsonl", b'{"text": "x", "published": "yesterday"}', "line 1: no article"),
-        ("a.jsonl", b'{"title": "x"}', "line 1: no article"),
-        ("a.jsonl", b'["text"]', "line 1: no article"),
-        ("a.jsonl", b'{"text": ', "line 1: no article"),
+        ("a.jsonl", b'{"text": "fine"}\n{"text": 3}\n', r"a\.jsonl, line 2: not an article"),
+        ("a.jsonl", b'{"text": "x", "published": "yesterday"}', "line 1: not an article"),
+        ("a.jsonl", b'{"title": "x"}', "line 1: not an article"),
+        ("a.jsonl", b'["text"]', "line 1: not an article"),
+        ("a.jsonl", b'{"text": ', "line 1: not an article"),
         ("a.txt", b"caf\xe9", r"a\.txt is not UTF-8 text"),
         ("a.jsonl.gz", b"not gzipped", "cannot be read"),
         ("a.jsonl.gz", gzip.compress(b'{"text": "x"}\n' * 999, mtime=0)[:-9], "cannot be read"),

@@ -90,7 +90,7 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(crawled: Project
     step = _kill_in_the_middle(crawled)
     assert 100 <= step < 1000
     printed, weights = _train(crawled)
-    assert f"goes on from step {step} of 1000" in printed
+    assert f"resuming from step {step} of 1000" in printed
     (run,) = _runs(crawled)  # the same run went on in MLflow
     steps = [
         int(metric.get("step", 0))

@@ -48,7 +48,7 @@ def test_an_unchanged_stream_is_used_again_and_a_changed_one_is_not(tmp_path: Pa
 
 def test_a_token_outside_the_vocabulary_is_named_and_nothing_is_left(tmp_path: Path) -> None:
     file = write_windows(tmp_path / "a", [1, 2, 10], 8)
-    with pytest.raises(TextmillError, match="token 10 where the vocabulary ends at 10"):
+    with pytest.raises(TextmillError, match="token 10, but the vocabulary has only 10 tokens"):
         TokenStream.pack([file], 10, tmp_path / "stream")
     assert list((tmp_path / "stream").iterdir()) == []
 

@@ -112,7 +112,7 @@ def test_a_window_longer_than_the_bases_positions_is_refused(base: Base, tokeniz
 
 def test_windows_of_another_tokenizer_are_refused(base: Base, tokenizer: Tokenizer, tmp_path: Path) -> None:
     other = characters([TEXT + "xyz"])
-    sizes = f"of {other.vocabulary} tokens, and the base base/hf has another one, of {tokenizer.vocabulary}"
+    sizes = f"of {other.vocabulary} tokens, but the base base/hf has another one, of {tokenizer.vocabulary}"
     with pytest.raises(UserError, match=sizes):
         fine_tune(tmp_path, write_windows(tmp_path / "windows", other, 16), base)
 
@@ -120,7 +120,7 @@ def test_windows_of_another_tokenizer_are_refused(base: Base, tokenizer: Tokeniz
 def test_a_base_that_has_changed_since_the_run_started_is_refused(
     base: Base, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match="has changed since this run started"):
+    with pytest.raises(UserError, match="changed since this run started"):
         fine_tune(tmp_path, write_windows(tmp_path / "windows", tokenizer, 16), replace(base, digest="0" * 64))
 
 
@@ -129,6 +129,6 @@ def test_a_backend_that_comes_too_late_is_refused(tokenizer: Tokenizer, tmp_path
 
     assert keras.config.backend() == "tensorflow"
     windows = write_windows(tmp_path / "windows", tokenizer, 8)
-    with pytest.raises(UserError, match="'jax' comes too late"):
+    with pytest.raises(UserError, match="'jax' cannot be set"):
         folders = fine_tuning.Folders(windows, tmp_path, tmp_path, tmp_path, tmp_path)
         fine_tuning.fine_tune(folders, "m", Model(), TRAIN.model_copy(update={"backend": "jax"}), "")

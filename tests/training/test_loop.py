@@ -115,7 +115,7 @@ def test_a_killed_run_goes_on_to_the_same_weights_while_another_trains(
     assert samples.count("=== step 6\nÜber") == 1  # written before the kill
     (other,) = others
     assert (other.steps, other.best_step) == (2, 0)
-    assert other.ended == "stopped at step 2: no better held-out loss in 2 looks"
+    assert other.ended == "stopped at step 2: held-out loss did not improve in 2 evaluations"
     assert [each.step for each in shown] == [2]
 
 
@@ -172,7 +172,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(ta
     # after two steps at such a rate no product is a number any more
     settings = RECIPE.model_copy(update={"learning_rate": 1e30, "warmup_steps": 0})
     wild = replace(task, settings=settings)
-    with pytest.raises(UserError, match=r"no longer a number at step 2; .*train\.learning_rate") as raised:
+    with pytest.raises(UserError, match=r"not a number at step 2;  .*train\.learning_rate") as raised:
         train(wild, tmp_path, tmp_path / "logs")
     kept = tmp_path / wild.key / LAST
     assert str(kept) in str(raised.value)
@@ -262,7 +262,7 @@ def test_a_float16_step_that_overflows_is_no_reason_to_end(task: Task, tmp_path:
 
 def test_a_training_that_does_not_fit_is_refused_before_it_starts(task: Task, tmp_path: Path) -> None:
     settings = RECIPE.model_copy(update={"memory": 0.00035, "optimiser": "adamw", "average": 0})
-    with pytest.raises(UserError, match=r"what would fit: train\.batch: 1 and train\.accumulate: 4"):
+    with pytest.raises(UserError, match=r"to fit, set train\.batch: 1 and train\.accumulate: 4"):
         train(replace(task, settings=settings), tmp_path, tmp_path / "logs")
 
 

@@ -1,7 +1,7 @@
-"""The checkpoints of a training under way: weights, optimiser and step in one safetensors file.
+"""A training checkpoint: weights, optimiser state and step in one safetensors file.
 
-The header's metadata carries what is not a tensor, as JSON, and a CRC-32C of the tensors' bytes. A file is written
-beside its place and renamed, so that a crash or a full disk leaves the former checkpoint.
+The header's metadata has the other values as JSON, and a CRC-32C of the tensors' bytes. Files are written under a
+temporary name and renamed, so that a crash or a full disk leaves the previous checkpoint intact.
 """
 
 import json
@@ -33,10 +33,10 @@ class Checkpoint:
 
 
 def save(path: Path, tensors: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> None:
-    """Write a checkpoint in place of the former one; one process at a time writes to a path.
+    """Replace the checkpoint. Only one process at a time may write to a path.
 
     Raises:
-        UserError: it cannot be written; the former one is still there.
+        UserError: it cannot be written. The previous one stays.
     """
     partial = path.with_name(f".{path.name}{PARTIAL}")
     # in C order, because safetensors writes an array's memory as it lies
@@ -49,13 +49,13 @@ def save(path: Path, tensors: Mapping[str, NDArray[Any]], values: Mapping[str, A
             os.fsync(file.fileno())
         partial.replace(path)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"The checkpoint {path} cannot be written ({error}); make room and run again.") from error
+        raise UserError(f"The checkpoint {path} cannot be written ({error}); free disk space and run again.") from error
     finally:
         partial.unlink(missing_ok=True)
 
 
 def load(path: Path, values_only: bool = False) -> Checkpoint:
-    """Read a checkpoint, or of it only the values.
+    """Read a checkpoint, or only its values.
 
     Raises:
         UserError: the file is absent or damaged.
@@ -66,16 +66,16 @@ def load(path: Path, values_only: bool = False) -> Checkpoint:
             tensors = {name: file.get_tensor(name) for name in names}
             metadata = file.metadata()
         if not values_only and metadata["crc32c"] != _checksum(tensors):
-            raise ValueError("its checksum differs")
+            raise ValueError("checksum mismatch")
         return Checkpoint(tensors, json.loads(metadata["values"]))
     except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
         raise UserError(
-            f"The checkpoint {path} cannot be read ({error}); delete its folder to train afresh."
+            f"The checkpoint {path} cannot be read ({error}); delete its folder to train from the start."
         ) from error
 
 
 def _checksum(tensors: Mapping[str, NDArray[Any]]) -> str:
-    """CRC-32C over all bytes, in the order of the names; 8 hex digits."""
+    """CRC-32C over all tensors' bytes in name order, 8 hex digits."""
     crc = 0
     for name in sorted(tensors):
         data = tensors[name].reshape(-1).view(np.uint8).data

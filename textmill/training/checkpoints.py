@@ -1,8 +1,8 @@
-"""The folder of one training's checkpoints: the last, the best, what it is; and which folders may go.
+"""A training's checkpoint folder: last and best checkpoint, and eviction of old folders.
 
-last.safetensors  weights, optimiser and step; once the training has ended, only what it came to
+last.safetensors  weights, optimiser state and step; after the training, only its results
 best.safetensors  the weights with the lowest held-out loss, in Hugging Face's names and layouts
-task.json         what is trained, for a person, and the batch that `batch: auto` has chosen
+task.json         a readable description of the training, and the batch chosen by `batch: auto`
 """
 
 import fcntl
@@ -27,7 +27,7 @@ _STREAM_AGE_S = 7 * 86_400  # since its last use; a stream that is needed again 
 
 
 class Checkpoints:
-    """One training's folder, which no other process uses while this one is in it."""
+    """One training's folder, locked for this process."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -39,9 +39,7 @@ class Checkpoints:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._lock.close()
-            raise UserError(
-                f"This very training is under way in {self.folder}; wait for its end, or stop it."
-            ) from None
+            raise UserError(f"This training is already running in {self.folder}; wait for it or stop it.") from None
         except OSError:  # a file system without locks
             pass
         for partial in self.folder.glob(f".*{checkpoint_file.PARTIAL}"):  # of a process that was killed
@@ -59,14 +57,14 @@ class Checkpoints:
         return self.folder / (LAST if (self.folder / LAST).exists() else BEST)
 
     def last(self) -> Checkpoint | None:
-        """The last checkpoint, or None; a best one without it is of a run that ended before its first checkpoint."""
+        """The last checkpoint, or None. A best one alone is from a run that ended before its first checkpoint."""
         if (self.folder / LAST).exists():
             return checkpoint_file.load(self.folder / LAST)
         (self.folder / BEST).unlink(missing_ok=True)
         return None
 
     def best(self, values_only: bool = False) -> Checkpoint:
-        """The weights with the lowest held-out loss, with that loss and their step."""
+        """The weights with the lowest held-out loss, that loss, and their step."""
         return checkpoint_file.load(self.folder / BEST, values_only)
 
     def save_last(self, tensors: Arrays, values: Mapping[str, Any]) -> None:
@@ -76,7 +74,7 @@ class Checkpoints:
         checkpoint_file.save(self.folder / BEST, weights, {"step": step, "held_out_loss": held_out_loss})
 
     def task(self) -> dict[str, Any]:
-        """What was described here; empty where nothing was."""
+        """The stored description; empty if there is none."""
         path = self.folder / _TASK
         return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
@@ -85,14 +83,14 @@ class Checkpoints:
 
 
 def ended(values: Mapping[str, Any]) -> bool:
-    """Whether these values of a last checkpoint are those of a training that takes no further step."""
+    """Whether a last checkpoint's values are of a finished training."""
     return bool(values.get("ended"))
 
 
 def prune(folder: Path, keep: int) -> None:
-    """Delete all but the `keep` latest of the trainings in a folder that have ended, and token streams long unused.
+    """Delete all but the `keep` latest finished trainings in a folder, and long-unused token streams.
 
-    A training that has not ended is never deleted, however old it is.
+    Unfinished trainings are never deleted.
     """
     done = [path for path in folder.glob(f"*/{LAST}") if _has_ended(path)]
     for path in sorted(done, key=lambda path: -path.stat().st_mtime)[keep:]:

@@ -1,7 +1,7 @@
-"""Token windows for training: one long stream of tokens on disk, and the batches of every step as a function of it.
+"""Training data: a token stream on disk, and each step's batch as a function of it.
 
-Which tokens a step reads follows from the stream, the seed and the step's number alone, so a training that is resumed
-has no position to restore.
+A step's tokens depend only on the stream, the seed and the step's number, so a resumed training has no position to
+restore.
 """
 
 import hashlib
@@ -22,22 +22,22 @@ _READ_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class TokenStream:
-    """All tokens of a split, one after another, mapped from a file and read as they are needed."""
+    """All tokens of a split, mapped from a file and read on demand."""
 
     tokens: NDArray[np.unsignedinteger]  # shape (tokens,)
     digest: str  # of the window files it was made from, 64 hex digits
 
     @classmethod
     def pack(cls, files: Sequence[Path], vocabulary: int, folder: Path) -> "TokenStream":
-        """Join files of windows, in the order given, into one file in `folder`; a former one of the same digest is used.
+        """Join window files, in the given order, into one file in `folder`. An existing one with the same digest is used.
 
         Args:
             files: TFRecords of tf.Example with an int64 feature `tokens`.
-            vocabulary: every token is less than this.
+            vocabulary: every token must be below this.
 
         Raises:
-            UserError: there is no token at all.
-            TextmillError: a file is damaged or holds a token that the vocabulary lacks.
+            UserError: there are no tokens.
+            TextmillError: a file is damaged or has a token outside the vocabulary.
         """
         kind = np.dtype("<u2" if vocabulary <= 1 << 16 else "<u4")
         digest = _digest(files)
@@ -46,7 +46,7 @@ class TokenStream:
             folder.mkdir(parents=True, exist_ok=True)
             _write(path, files, vocabulary, kind)
         if not path.stat().st_size:
-            raise UserError("The training text is empty; crawl more articles.")
+            raise UserError("The training text has 0 tokens; crawl more articles.")
         return cls(np.memmap(path, kind, mode="r"), digest)
 
     def __len__(self) -> int:
@@ -64,7 +64,7 @@ def _digest(files: Iterable[Path]) -> str:
 
 
 def _write(path: Path, files: Iterable[Path], vocabulary: int, kind: np.dtype[np.unsignedinteger]) -> None:
-    """Write the stream beside its place and rename it: a file that is there is whole."""
+    """Write the stream atomically: an existing file is complete."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with partial.open("wb") as out:
@@ -73,7 +73,9 @@ def _write(path: Path, files: Iterable[Path], vocabulary: int, kind: np.dtype[np
                     window = np.asarray(tfrecords.int_feature(record, "tokens"), np.int64)
                     if window.size and not 0 <= window.min() <= window.max() < vocabulary:
                         wrong = window[(window < 0) | (window >= vocabulary)][0]
-                        raise TextmillError(f"{source} has token {wrong} where the vocabulary ends at {vocabulary}.")
+                        raise TextmillError(
+                            f"{source} has token {wrong}, but the vocabulary has only {vocabulary} tokens."
+                        )
                     out.write(window.astype(kind).tobytes())
             out.flush()
             os.fsync(out.fileno())
@@ -83,17 +85,17 @@ def _write(path: Path, files: Iterable[Path], vocabulary: int, kind: np.dtype[np
 
 
 class Batches:
-    """The batches of a training: any step's inputs and targets, without those before it.
+    """The batches of a training, with random access to any step.
 
-    An epoch cuts the stream into windows from a random offset and reads them in a random order, each once; the
-    next epoch draws both anew, so that no position of a text keeps its place in the window.
+    Each epoch splits the stream into windows from a random offset and reads each once, in random order. The next
+    epoch draws both again, so a text's position in the window changes.
     """
 
     def __init__(self, stream: TokenStream, batch: int, window: int, seed: int) -> None:
         """Batches of shape (batch, window).
 
         Raises:
-            UserError: the stream does not fill one window and the token after it.
+            UserError: the stream is shorter than one window and its next token.
         """
         if len(stream) <= window:
             raise UserError(
@@ -110,7 +112,7 @@ class Batches:
         self._starts: NDArray[np.int64] = np.empty(0, np.int64)
 
     def at(self, step: int) -> tuple[Tokens, Tokens]:
-        """Inputs and targets of a step, counted from 0; targets are the tokens that follow the inputs'."""
+        """Inputs and targets of a step, counted from 0. Targets are the inputs' next tokens."""
         first = step * self._batch
         starts = [self._start(*divmod(number, self.windows)) for number in range(first, first + self._batch)]
         rows = np.stack([self._tokens[start : start + self._window + 1] for start in starts]).astype(np.int32)
@@ -122,7 +124,7 @@ class Batches:
         return int(self._starts[number])
 
     def _plan(self, epoch: int) -> NDArray[np.int64]:
-        """Where each of an epoch's windows starts, in the order in which they are read, shape (windows,)."""
+        """The start of each window of an epoch, in reading order, shape (windows,)."""
         generator = np.random.Generator(np.random.PCG64([self._seed, epoch]))
         room = len(self._tokens) - self.windows * self._window
         offset = generator.integers(min(self._window, room))
@@ -132,16 +134,18 @@ class Batches:
 def held_out_batches(
     stream: TokenStream, batch: int, window: int, at_most: int
 ) -> Iterator[tuple[Tokens, Tokens, NDArray[np.float32]]]:
-    """Inputs, targets and weights, each (batch, window), over consecutive windows of held-out text.
+    """Batches of inputs, targets and weights, each (batch, window), over the held-out text.
 
-    Weights are 1 where there is a target and 0 where the last window or the last batch is filled up. Of a stream
-    with more than `at_most` batches, that many are read, spread evenly over it.
+    Weights are 1 for targets and 0 for padding of the last window or batch. If there are more than `at_most`
+    batches, that many are read, spread evenly.
 
     Raises:
-        UserError: the stream has no two tokens.
+        UserError: the stream has fewer than 2 tokens.
     """
     if len(stream) < 2:
-        raise UserError("The held-out text is empty; crawl more articles or make corpus.validation_percent larger.")
+        raise UserError(
+            "The held-out text has fewer than 2 tokens; crawl more articles or raise corpus.validation_percent."
+        )
     batches = -(-(len(stream) - 1) // (batch * window))
     for number in range(min(batches, at_most)):
         start = number * batches // min(batches, at_most) * batch * window

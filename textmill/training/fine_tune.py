@@ -1,4 +1,4 @@
-"""FineTune's work: a folder of token windows becomes a bundle."""
+"""FineTune: train on a folder of token windows and write a bundle."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -33,16 +33,16 @@ _HOW_IT_WRITES = {"temperature": 0.7, "top_p": 0.9}  # a small model keeps to wh
 
 
 class Live(Protocol):
-    """Someone who watches a training from elsewhere."""
+    """An observer of a training, such as MLflow."""
 
     def begin(self, training: str, parameters: Mapping[str, Any]) -> None:
-        """It starts, or goes on: `training` is then the same; `parameters` may nest."""
+        """The training starts or resumes, with the same `training`. `parameters` may be nested."""
 
     def point(self, point: "Point") -> None:
-        """It has come so far."""
+        """A new point of the history."""
 
     def samples(self, samples: "Samples") -> None:
-        """It has written texts; they are in its logs."""
+        """New sample texts are in the logs."""
 
 
 class _Nobody:
@@ -55,7 +55,7 @@ class _Nobody:
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """Where a training reads and writes."""
+    """The folders that a training reads and writes."""
 
     windows: Path  # what Preprocess wrote, as `Windows` reads it
     articles: Path  # what ExportArticles wrote; its `Split-train` is indexed, so that copied passages can be named
@@ -66,7 +66,7 @@ class Folders:
 
 @dataclass(frozen=True, slots=True)
 class FineTuned:
-    """What FineTune came to."""
+    """The result of FineTune."""
 
     checksum: str  # of the bundle
     parameters: int
@@ -85,10 +85,10 @@ def fine_tune(
     """Train on the windows and write the bundle.
 
     Args:
-        name: the model's, for its card.
+        name: the model's name, for its card.
         code: a hash of the library, for the lineage.
-        base: what training starts from; its tokenizer made the windows.
-        live: is told of points and samples as they come.
+        base: the base model; the windows are in its tokens.
+        live: receives points and samples during training.
 
     Raises:
         UserError: as `training.train`, or the base does not fit the windows.
@@ -111,7 +111,7 @@ def fine_tune(
 
 
 def _start(base: Base, windows: Windows) -> Checkpoint | None:
-    """The weights that training starts from, with as many positions as a window has tokens; None for random ones."""
+    """The initial weights, with the window's number of positions; None for random weights."""
     start = base.read(windows.facts["window"])
     if start is not None:
         _check_tokenizer(start, windows.tokenizer, base, windows.facts["topics"])
@@ -131,8 +131,8 @@ def _check_tokenizer(start: Checkpoint, tokenizer: Tokenizer, base: Base, texts:
         theirs = own.vocabulary
     if not fits:
         raise UserError(
-            f"The windows were made with a tokenizer of {tokenizer.vocabulary} tokens, and the base {base.name} has "
-            f"another one, of {theirs}; set tokenizer.kind: base, or leave it out."
+            f"The windows use a tokenizer of {tokenizer.vocabulary} tokens, but the base {base.name} has "
+            f"another one, of {theirs}; set tokenizer.kind: base, or remove the setting."
         )
 
 
@@ -155,7 +155,7 @@ def _task(model: Model, train: Train, windows: Windows, start: Checkpoint | None
 def _write(
     folders: Folders, task: Task, trained: "Trained", made_from: Mapping[str, Any], description: str, quantise: str
 ) -> str:
-    """Write the bundle, with an index of the training's passages, and return its checksum."""
+    """Write the bundle with its verbatim index. Returns the checksum."""
     runs = Runs()
 
     def articles() -> Iterator[tuple[str, str, str]]:
@@ -188,9 +188,9 @@ def _sentence(architecture: Architecture, train: Train, trained: "Trained") -> s
 
 
 def _advice(trained: "Trained") -> str:
-    """What the place of the best step says of the number of steps."""
+    """Advice on the number of steps, from the position of the best step."""
     if trained.best_step == trained.steps:
-        return ", still falling: more steps would help"
+        return ", still falling: train for more steps"
     if trained.best_step < _OVERFITTED * trained.steps:
-        return f", then rising: the model overfitted after step {trained.best_step}; more articles would help"
+        return f", then rising: overfitting after step {trained.best_step}; add more articles"
     return ""

@@ -1,4 +1,4 @@
-"""What a model was made from, and how: the settings that reviewers compare, the lineage, and the model card."""
+"""A model's lineage, its model card, and the settings that reviewers compare."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def settings(
     model: Model, train: Train, architecture: Architecture, facts: Mapping[str, Any], base: Base
 ) -> dict[str, Any]:
-    """What a reviewer compares trainings by, known before they start; `facts` are the windows'."""
+    """The settings by which reviewers compare trainings, known at the start. `facts` are the windows'."""
     return {
         "model": model.model_dump() | asdict(architecture) | {"parameters": architecture.parameters},
         "base": base.lineage(),
@@ -31,7 +31,7 @@ def settings(
 def lineage(
     name: str, facts: Mapping[str, Any], base: Base, settings: Mapping[str, Any], trained: "Trained", code: str
 ) -> dict[str, Any]:
-    """What `lineage.json` says; `code` is a hash of the library."""
+    """The content of `lineage.json`; `code` is a hash of the library."""
     return {
         "name": name,
         "corpus": {key: facts[key] for key in ("snapshot", "digest", "time", "sources", "articles", "bytes")},
@@ -44,7 +44,7 @@ def lineage(
 
 
 def card(name: str, architecture: Architecture, facts: Mapping[str, Any], trained: "Trained") -> str:
-    """The model card, Markdown."""
+    """The model card in Markdown."""
     sources = ", ".join(f"{source} ({count})" for source, count in facts["sources"].items())
     return f"""# {name}
 
@@ -54,6 +54,6 @@ A GPT-2 of {architecture.parameters / 1e6:.1f} million parameters ({architecture
 - **Learned from** {facts["articles"]["train"]} articles ({facts["bytes"]["train"]:,} bytes) of snapshot {facts["snapshot"]}: {sources}.
 - **Trained** for {trained.steps} steps ({trained.tokens:,} tokens); these are the weights of step {trained.best_step}, the best on
   {facts["articles"]["validation"]} held-out articles, with a held-out loss of {trained.held_out_loss:.3f} nats per token.
-- **Writes** in the voice of its sources. It states nothing reliably: what it says of facts is as likely wrong as right.
-- **Use** of its texts is bound by what the sources permit; see `lineage.json`.
+- **Writes** in the style of its sources. It is not a source of facts: its statements are often wrong.
+- **Use** of its texts is subject to the terms of the sources; see `lineage.json`.
 """

@@ -1,7 +1,7 @@
-"""What a training leaves to look at: TensorBoard's event files, `history.json` and `samples.txt`.
+"""Training logs: TensorBoard's event files, `history.json` and `samples.txt`.
 
-Event files are made of TensorBoard's own records and protocol buffers. Its `EventFileWriter` around them would load
-TensorFlow, which a training on another backend has no need of.
+Event files use TensorBoard's own records and protocol buffers. Its `EventFileWriter` would import TensorFlow, which other
+backends do not need.
 """
 
 import json
@@ -27,7 +27,7 @@ SAMPLES = "samples.txt"
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The figures of a training after a step; means are over the steps since the point before. None: not measured."""
+    """Metrics after a step. Means cover the steps since the previous point. None: not measured."""
 
     step: int  # steps done
     held_out_loss: float | None = None  # nats per token
@@ -38,28 +38,28 @@ class Point:
 
     @property
     def scalars(self) -> dict[str, float]:
-        """What was measured, by name."""
+        """The measured metrics, by name."""
         return {name: value for name, value in asdict(self).items() if name != "step" and value is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Texts that the weights wrote after a step."""
+    """Sample texts generated after a step."""
 
     step: int
     texts: tuple[str, ...]
 
 
 class TrainingLog:
-    """The folder that TensorBoard reads."""
+    """The folder of TensorBoard's event files."""
 
     def __init__(
         self, folder: Path, configuration: str, history: Sequence[Point] = (), samples: Sequence[Samples] = ()
     ) -> None:
-        """Open the log; `history` and `samples` are what a resumed training did before, written again in a new folder.
+        """Open the log. A resumed training's earlier `history` and `samples` are written again to a new folder.
 
         Args:
-            configuration: Markdown, shown as a text.
+            configuration: Markdown, shown as text.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
@@ -85,14 +85,14 @@ class TrainingLog:
         self._file.close()
 
     def add(self, history: Sequence[Point]) -> None:
-        """Log the last point of the history; the file always holds the whole of it."""
+        """Log the last point of the history. The file always has the whole history."""
         self._summarise(history[-1])
         if history[-1].held_out_loss is not None:
             self._file.flush()
             self._write_history(history)
 
     def add_samples(self, samples: Samples) -> None:
-        """Log sample texts; the file holds all of them, the latest at its end."""
+        """Log sample texts. The file has all of them, latest last."""
         for number, text in enumerate(samples.texts):
             self._write(samples.step, summary=text_pb(f"sample/{number}", text))
         self._file.flush()

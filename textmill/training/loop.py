@@ -1,4 +1,4 @@
-"""Training a GPT-2: windows in, the weights that judge best on held-out text out; resumable at any step."""
+"""The training loop: from windows to the weights with the lowest held-out loss; resumable."""
 
 import json
 import math
@@ -31,7 +31,7 @@ _REPORT_EVERY_S = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What a training came to."""
+    """The result of a training."""
 
     weights: weights.Weights  # the best by held-out loss, in Hugging Face's names and layouts
     history: tuple[Point, ...]
@@ -52,17 +52,17 @@ def train(
     observe: Callable[[Point], None] = lambda _: None,
     show: Callable[[Samples], None] = lambda _: None,
 ) -> Trained:
-    """Train, or go on where a former run of the same task was stopped; on CPUs the weights are then the same.
+    """Train, or resume a stopped run of the same task. On CPUs, resuming gives identical weights.
 
     Args:
-        checkpoints: folder in which each task's folder of checkpoints lies.
+        checkpoints: parent folder of each task's checkpoint folder.
         logs: folder for TensorBoard's files, `history.json` and `samples.txt`.
-        observe: is called with each point, those of former runs first, for a live view elsewhere.
-        show: is called with sample texts when they are written.
+        observe: called with each point, those of earlier runs first.
+        show: called with new sample texts.
 
     Raises:
-        UserError: the text is too short, the base does not fit, memory or the disk does not suffice, a checkpoint
-            cannot be read, or the loss is no longer a number; the last good checkpoint is kept.
+        UserError: the text is too short, the base does not fit, memory or disk is too small, a checkpoint cannot be
+        read, or the loss is not a number. The last good checkpoint stays.
     """
     try:
         with Checkpoints(checkpoints / task.key) as kept:
@@ -73,15 +73,15 @@ def train(
     except OSError as error:
         raise UserError(
             f"The training cannot write {error.filename or logs} ({error.strerror or error}); "
-            "make room and run again: it goes on from its last checkpoint."
+            "free disk space and run again to resume from the last checkpoint."
         ) from error
 
 
 def _with_batch(task: Task, kept: Checkpoints) -> Train:
-    """The settings with a number as their batch; a training that goes on keeps the one that it began with.
+    """The settings with a fixed batch size. A resumed training uses its original one.
 
     Raises:
-        UserError: not even the smallest batch fits into memory, or the one that is set does not.
+        UserError: the set batch, or for `auto` even the smallest one, does not fit into memory.
     """
     chosen = kept.task().get("batch")
     settings = task.settings
@@ -90,7 +90,7 @@ def _with_batch(task: Task, kept: Checkpoints) -> Train:
     elif chosen is None:
         windows = max(1, len(task.tokens) // task.architecture.window)
         chosen = estimate.largest_batch(task.architecture, settings, windows, devices_of(settings))
-        progress.note(f"batch: auto takes {chosen} windows of {task.architecture.window} tokens")
+        progress.note(f"batch: auto uses {chosen} windows of {task.architecture.window} tokens")
     settings = settings.model_copy(update={"batch": chosen})
     described = {"batch": chosen, "model": asdict(task.architecture), "train": task.settings.model_dump()}
     kept.describe(described)
@@ -109,9 +109,9 @@ def _train(
             progress.note(estimate.check(task.architecture, task.settings, devices_of(task.settings)).sentence)
             progress.report(record.step, task.settings.steps, "building and compiling the model")
             if _by_adamw(task):
-                progress.note("optimiser: auto takes AdamW; Muon would more than double the time of a step")
+                progress.note("optimiser: auto uses AdamW; Muon would more than double the step time")
             if record.step:
-                progress.note(f"goes on from step {record.step} of {task.settings.steps}")
+                progress.note(f"resuming from step {record.step} of {task.settings.steps}")
             _Run(task, kept, record).finish(_Output(log, observe, show))
     best = kept.best()
     first = record.history[0].held_out_loss
@@ -132,7 +132,7 @@ def _train(
 
 
 def _by_adamw(task: Task) -> bool:
-    """Whether `auto` comes to AdamW where all weights are trained."""
+    """Whether `auto` means AdamW although all weights are trained."""
     settings = task.settings
     assert isinstance(settings.batch, int)
     chosen = optimiser_of(task.architecture, settings, settings.batch)
@@ -141,7 +141,7 @@ def _by_adamw(task: Task) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Output:
-    """Where points and samples go."""
+    """The outputs for points and samples."""
 
     log: TrainingLog
     observe: Callable[[Point], None]
@@ -149,7 +149,7 @@ class _Output:
 
 
 class _Run:
-    """A training under way."""
+    """A running training."""
 
     def __init__(self, task: Task, kept: Checkpoints, record: Record) -> None:
         settings = task.settings
@@ -177,7 +177,7 @@ class _Run:
         self.reported = 0.0
 
     def finish(self, out: _Output) -> None:
-        """Take all steps that are left, or as many as improve the held-out loss."""
+        """Run the remaining steps; stop early if the held-out loss stops improving."""
         settings, record = self.task.settings, self.record
         if not record.history:
             record.history.append(Point(0, self._judge()))
@@ -214,14 +214,14 @@ class _Run:
 
     def _refuse_unless_finite(self, *figures: float) -> None:
         if not all(map(math.isfinite, figures)):
-            half = ", or train.precision bfloat16," if self.task.settings.precision == "float16" else ""
+            half = ", or set train.precision to bfloat16," if self.task.settings.precision == "float16" else ""
             raise UserError(
-                f"The loss is no longer a number at step {self.record.step + 1}; make train.learning_rate smaller{half} "
+                f"The loss is not a number at step {self.record.step + 1}; lower train.learning_rate{half} "
                 f"and run again. The last good checkpoint is {self.kept.kept}."
             )
 
     def _judge(self) -> float:
-        """The held-out loss as the weights stand; the best weights so far are kept."""
+        """Measure the held-out loss. If it is the lowest so far, save the weights."""
         task = self.task
         batches = held_out_batches(task.held_out, self.batch, task.architecture.window, _HELD_OUT_BATCHES)
         loss = self.stepper.held_out_loss(batches)
@@ -232,13 +232,13 @@ class _Run:
         return loss
 
     def _why_to_end(self) -> str:
-        """Why this step is the last one, after a look at the held-out loss; empty where it is not."""
+        """Why training stops after this evaluation of the held-out loss; empty if it continues."""
         settings, step = self.task.settings, self.record.step
         if step == settings.steps:
             return "all steps taken"
         looks = self.record.looks_since(self.best_step)
         if settings.patience and looks >= settings.patience:
-            return f"stopped at step {step}: no better held-out loss in {looks} look{'s' * (looks > 1)}"
+            return f"stopped at step {step}: held-out loss did not improve in {looks} evaluation{'s' * (looks > 1)}"
         return ""
 
     def _add_point(self, held_out_loss: float | None) -> None:
@@ -247,7 +247,7 @@ class _Run:
         self.meter = Meter()
 
     def _samples(self) -> Samples:
-        """A text on the first topic and one on another, drawn at random."""
+        """A text on the first topic and one on a random other topic."""
         seed = self.task.settings.seed * 1_000_003 + self.record.step
         first, *others = self.task.topics
         topics = [first, *(others and [others[seed % len(others)]])]
@@ -259,7 +259,7 @@ class _Run:
         return bool(on_step) or time.monotonic() - self.saved > settings.checkpoint_every_s
 
     def _save(self) -> None:
-        """Write the last checkpoint; of a training that has ended, no more than what it came to."""
+        """Write the last checkpoint. After the training, it has only the results."""
         self.record.seconds = self.seconds_before + time.monotonic() - self.started
         self.kept.save_last({} if self.record.ended else self.stepper.state(), self.record.values)
         self.saved = time.monotonic()

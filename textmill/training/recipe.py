@@ -1,7 +1,7 @@
-"""The settings of a training that were left open, as its base and its corpus ask for.
+"""Choose the unset settings of a training for its base and corpus.
 
-What the configuration sets stays. A base has seen text already: it takes lower rates, less decay, and as many steps as read
-the text a few times, so that a small corpus is not learned by heart. From scratch, a small model takes higher rates.
+Settings in the configuration have priority. A pretrained base gets lower learning rates, less weight decay, and a few
+epochs, so that a small corpus is not memorised. From scratch, a small model gets higher learning rates.
 """
 
 from typing import Any
@@ -19,11 +19,11 @@ _WIDE_BASE = {"learning_rate": 0.0001, "weight_decay": 0.02, "average": 0.97, "w
 
 
 def settled(train: Train, windows: int, width: int, from_scratch: bool) -> Train:
-    """The settings with those filled in that were not set.
+    """The settings, with unset ones filled in.
 
     Args:
-        windows: of the training split.
-        width: the model's.
+        windows: number of windows in the training split.
+        width: the model's width.
     """
     base = _SMALL_BASE if width < _WIDE else _WIDE_BASE
     open_ = _COMMON | (_SCRATCH if from_scratch else base)

@@ -1,4 +1,4 @@
-"""How far a training has come: what its last checkpoint carries beside tensors."""
+"""A training's progress: the values in its last checkpoint besides tensors."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from textmill.training.log import Point, Samples
 
 @dataclass(slots=True)
 class Record:
-    """How far a training has come, in all its runs."""
+    """A training's progress over all its runs."""
 
     step: int  # steps done
     seconds: float
@@ -21,7 +21,7 @@ class Record:
 
     @classmethod
     def of(cls, kept: Checkpoints) -> "Record":
-        """As the last checkpoint has it; a new one where there is none."""
+        """Read it from the last checkpoint; without one, create a new one."""
         last = kept.last()
         if last is None:
             return cls(0, 0.0, [], [], "", None)
@@ -46,12 +46,12 @@ class Record:
         return next(each.held_out_loss for each in reversed(self.history) if each.held_out_loss is not None)
 
     def looks_since(self, step: int) -> int:
-        """How often the held-out loss has been measured since."""
+        """The number of evaluations of the held-out loss since then."""
         return sum(each.step > step and each.held_out_loss is not None for each in self.history)
 
 
 class Meter:
-    """Sums over the steps since a point."""
+    """Sums over the steps since the last point."""
 
     def __init__(self) -> None:
         self.steps = self.tokens = 0

@@ -1,4 +1,4 @@
-"""Sample texts from the weights as they stand while they are trained."""
+"""Generate sample texts during training."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,10 +15,9 @@ NextLogits = Callable[[NDArray[np.int32], NDArray[np.int32]], NDArray[np.float32
 
 
 class Sampler:
-    """Writes texts on topics with a model under training.
+    """Generates texts on topics with the model in training.
 
-    It keeps no keys and values between tokens: a second forward pass that did would cost more code than a few short
-    samples cost time.
+    It has no KV cache: for a few short samples, the extra code would cost more than the time saved.
     """
 
     def __init__(self, next_logits: NextLogits, window: int, tokenizer: Tokenizer) -> None:
@@ -27,7 +26,7 @@ class Sampler:
         self._length = min(window, TOKENS)
 
     def write(self, topics: Sequence[str], seed: int) -> tuple[str, ...]:
-        """A text on each topic, with the topic as its title; as long as the window and `TOKENS` allow."""
+        """One text per topic, with the topic as its title. The window and `TOKENS` limit its length."""
         generator = np.random.Generator(np.random.PCG64(seed))
         texts = [topic_prompt(self._tokenizer, topic)[: self._length - 1] for topic in topics]
         prompts = [len(tokens) for tokens in texts]
@@ -44,7 +43,7 @@ class Sampler:
         return tuple(f"{topic}\n\n{text.strip()}" for topic, text in zip(topics, written, strict=True))
 
     def _logits(self, texts: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """Each text's next token's logits, shape (texts, vocabulary)."""
+        """The logits of each text's next token, shape (texts, vocabulary)."""
         tokens = np.zeros((len(texts), self._length), np.int32)
         for row, text in enumerate(texts):
             tokens[row, : len(text)] = text

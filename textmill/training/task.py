@@ -1,7 +1,7 @@
-"""What a training is to do, and the name of its checkpoints.
+"""A training task: its data, initial weights and settings, and its checkpoint folder's name.
 
-A training is fixed by its data, its first weights and its settings. Their hash names the folder of its checkpoints, so
-that a run that was killed finds its own and goes on, and any other run does not.
+A hash of these names the checkpoint folder. So a killed run finds its own checkpoints and resumes, and no other run uses
+them.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ NOT_LEARNED = {"checkpoint_dir", "checkpoint_every_s", "checkpoint_every", "keep
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is to be learned, from where, and how."""
+    """The data, base and settings of a training."""
 
     architecture: Architecture
     settings: Train
@@ -36,7 +36,7 @@ class Task:
 
     @property
     def key(self) -> str:
-        """16 hex digits that are equal where everything that decides the result is."""
+        """16 hex digits, equal if and only if everything that determines the result is equal."""
         facts = {
             "architecture": asdict(self.architecture),
             "settings": self.settings.model_dump(exclude=NOT_LEARNED),

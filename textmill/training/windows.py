@@ -1,4 +1,4 @@
-"""What Preprocess leaves for a training: windows of tokens, the tokenizer that made them, and facts of the corpus."""
+"""Preprocess's output: token windows, their tokenizer, and facts about the corpus."""
 
 import json
 import os
@@ -25,12 +25,12 @@ class Windows:
 
     @classmethod
     def read(cls, folder: Path) -> "Windows":
-        """Read all but the tokens."""
+        """Read everything except the tokens."""
         facts = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
         return cls(folder, Tokenizer.load(folder / bundle.TOKENIZER), facts)
 
     def stream(self, split: str, vocabulary: int, kept: Path) -> TokenStream:
-        """A split's tokens, for a model of this vocabulary, unpacked into a file in the folder `kept` unless it is there."""
+        """A split's token stream for a model of this vocabulary, cached as a file in the folder `kept`."""
         files = [shard.check() for shard in shards.of_split(self.folder / f"Split-{split}")]
         packed = TokenStream.pack(files, vocabulary, kept)
         assert isinstance(packed.tokens, np.memmap)

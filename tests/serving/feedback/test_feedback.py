@@ -273,4 +273,4 @@ def test_ratings_that_wait_for_long_are_a_problem(tmp_path: Path) -> None:
     assert problems(tmp_path) == []
     (segment,) = tmp_path.glob("*.jsonl")
     os.utime(segment, (time.time() - 1000, time.time() - 1000))
-    assert "waited for 17 minutes" in problems(tmp_path)[0]
+    assert "waited 17 minutes" in problems(tmp_path)[0]

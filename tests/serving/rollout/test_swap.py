@@ -173,7 +173,7 @@ def test_a_version_that_writes_no_sense_never_answers(
     number = register(registry, broken_model)
     registry.promote(number, "nobody has looked")
     with load(server.url) as clients:
-        problem = problem_of(server, f"Version {number} cannot be served")
+        problem = problem_of(server, f"Version {number} could not be served")
         assert "scores are not finite numbers" in problem
         assert version_of(server.readiness()) == 1
     assert clients.failures == []

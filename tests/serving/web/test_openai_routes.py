@@ -126,7 +126,7 @@ def test_errors_are_those_that_the_client_knows(client: openai.OpenAI) -> None:
             client.completions.create(**asked, **wrong)
         assert refused.value.type == "invalid_request_error"
         assert refused.value.param == next(iter(wrong))
-    with pytest.raises(openai.BadRequestError, match="63 at most"):
+    with pytest.raises(openai.BadRequestError, match="at most 63"):
         client.completions.create(**{**asked, "prompt": "a" * 64})
     with pytest.raises(openai.BadRequestError, match="token 5000"):
         client.completions.create(**{**asked, "prompt": [5000]})

@@ -79,8 +79,8 @@ def test_a_folder_beside_the_configuration_brings_its_sizes_and_its_tokenizer(
         ("base: small, layers: 4", r"model\.layers is 4, but the base has 2"),
         ("base: small, size: 124M", r"model\.size 124M \(its layers\) is 12, but the base has 2"),
         ("base: .", r"has no model, but its subfolder bare has one"),
-        ("base: bare", r"bare has no tokenizer; put its tokenizer\.json"),
-        ("base: narrow", r"heads is 4 wide, and serving wants a multiple of 8"),
+        ("base: bare", r"bare has no tokenizer; add its tokenizer\.json"),
+        ("base: narrow", r"heads are 4 wide, but serving needs a multiple of 8"),
     ],
 )
 def test_a_folder_that_cannot_be_used_is_refused(hugging_face: Path, tmp_path: Path, model: str, said: str) -> None:
@@ -201,7 +201,7 @@ def test_openais_checkpoints_without_a_network_are_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    with pytest.raises(UserError, match=r"The base 124M could not be downloaded \(ProxyError\); see that this machine"):
+    with pytest.raises(UserError, match=r"The base 124M could not be downloaded \(ProxyError\); check the network"):
         resolving.resolve(_config(tmp_path, "base: 124M"), NOWHERE)
 
 
@@ -294,6 +294,6 @@ def test_a_checkpoint_of_openais_that_comes_damaged_is_not_kept(tmp_path: Path) 
         command = [sys.executable, "-c", code, str(tmp_path / "bases")]
         environment = os.environ | {"PYTHONPATH": f"{site}:{ROOT}", "TF_CPP_MIN_LOG_LEVEL": "3"}
         ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
-    assert "The base 124M could not be downloaded (what came is damaged)" in ran.stderr
+    assert "The base 124M could not be downloaded (the download is damaged)" in ran.stderr
     assert {Path(path).name for path in asked} == {*files, *names}
     assert not list((tmp_path / "bases").iterdir())

@@ -60,11 +60,11 @@ def test_what_does_not_fit_is_refused_with_what_would() -> None:
 
     several = refusal(24)
     assert "16 windows of 1024 tokens" in several
-    assert "of the 24.0 GB there are" in several
-    assert "what would fit: train.batch: 4 and train.accumulate: 4, or train.recompute: true, or " in several
+    assert "only 24.0 GB are available" in several
+    assert "to fit, set train.batch: 4 and train.accumulate: 4, or train.recompute: true, or " in several
     # nothing alone is enough
     assert "train.recompute: true and train.lora_rank: 8" in refusal(12, "1558M", batch=1)
-    assert refusal(1, "1558M").endswith("nothing would fit; choose a smaller model.")
+    assert refusal(1, "1558M").endswith("no setting fits; choose a smaller model.")
 
 
 def test_what_is_proposed_fits() -> None:

@@ -44,7 +44,7 @@ def test_low_rank_training_in_float16_is_the_same_on_two_devices(backend: str) -
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_what_devices_cannot_share_and_devices_that_are_not_there_are_refused(backend: str) -> None:
-    assert "4 devices cannot share 6 windows" in found(backend)["odd_batch"]
+    assert "train.batch is 6, but 4 devices share it" in found(backend)["odd_batch"]
     assert "this machine has 4" in found(backend)["too_many"]
 
 

@@ -1,4 +1,4 @@
-"""What a training starts from, settled once when a run starts and handed to its steps."""
+"""The base model of a training, resolved once when a run starts."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -15,9 +15,9 @@ SCRATCH_NAME = "scratch"
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """A model on this machine to go on from, or none.
+    """A local model to continue from, or none.
 
-    It travels as a parameter of the steps that use it, so that a changed base is no cache hit.
+    It is a parameter of the pipeline's steps, so that a changed base invalidates their cache.
     """
 
     name: str  # as the configuration has it; of a directory, its last two parts
@@ -38,26 +38,26 @@ class Base:
 
     @property
     def from_scratch(self) -> bool:
-        """Whether there is none."""
+        """Whether there is no base."""
         return self.architecture is None
 
     def lineage(self) -> dict[str, Any]:
-        """What the model that is trained from it shall say of it: no path of this machine."""
+        """The base's description in the trained model's lineage, without local paths."""
         if self.from_scratch:
             return {"name": self.name}
         return {"name": self.name, "form": self.form, "digest": self.digest, "version": self.version}
 
     def read(self, window: int) -> Checkpoint | None:
-        """The base's model with its first `window` positions, or None where training starts from scratch.
+        """Read the base's model with its first `window` positions; None for training from scratch.
 
         Raises:
-            UserError: its files are no longer those that the run started with, or cannot be read.
+            UserError: its files changed since the run started, or cannot be read.
         """
         if self.from_scratch:
             return None
         found = checkpoint.describe(Path(self.directory))
         if found.digest() != self.digest:
-            raise UserError(f"The base at {self.directory} has changed since this run started; start the run again.")
+            raise UserError(f"The base at {self.directory} changed since this run started; start the run again.")
         return checkpoint.read(Path(self.directory)).with_window(window)
 
 

@@ -1,6 +1,6 @@
-"""Fetching models to start from: OpenAI's checkpoints and repositories at Hugging Face.
+"""Download base models: OpenAI's checkpoints and Hugging Face repositories.
 
-Each is fetched once into a folder of its own, written beside its place and then renamed, so that what is there is whole.
+Each is downloaded once, into a temporary folder that is renamed when complete.
 """
 
 import os
@@ -42,10 +42,10 @@ _TOKENIZERS = (tokenizer.FILE, *tokenizer.PAIRS[0])
 
 
 def openai(size: str, into: Path) -> Path:
-    """One of OpenAI's checkpoints, by its present name, fetched with gpt-2-simple's `download_gpt2` unless it is there.
+    """Download one of OpenAI's checkpoints with gpt-2-simple's `download_gpt2`, unless present.
 
     Raises:
-        UserError: it cannot be fetched, or what came is not it.
+        UserError: the download failed or is damaged.
     """
     target = into / size
     if target.is_dir():
@@ -55,12 +55,12 @@ def openai(size: str, into: Path) -> Path:
         command = [sys.executable, "-P", "-c", _DOWNLOAD, str(partial), size]
         ran = subprocess.run(command, capture_output=True, text=True, errors="replace")
         if ran.returncode:
-            raise _unfetched(size, (ran.stderr.strip().splitlines() or ["it gave no reason"])[-1])
+            raise _unfetched(size, (ran.stderr.strip().splitlines() or ["no reason given"])[-1])
         found = checkpoint.describe(partial / size)
         shape = found.architecture
         whole = sum(path.stat().st_size for path in found.weight_files) >= 4 * shape.parameters
         if not whole or (shape.layers, shape.heads, shape.width) != SIZES[size]:
-            raise _unfetched(size, "what came is damaged")
+            raise _unfetched(size, "the download is damaged")
         for path in (partial / size).iterdir():
             path.rename(partial / path.name)
         (partial / size).rmdir()
@@ -68,7 +68,7 @@ def openai(size: str, into: Path) -> Path:
 
 
 def _size_of_openai(size: str) -> int:
-    """Bytes of the checkpoint's large file: also shows at once, and cheaply, whether there is a network."""
+    """Bytes of the checkpoint's largest file. Also a cheap check of the network."""
     try:
         answer = requests.head(f"{_OPENAI}/{size}/model.ckpt.data-00000-of-00001", timeout=_ANSWER_WITHIN_S)
         answer.raise_for_status()
@@ -78,12 +78,12 @@ def _size_of_openai(size: str) -> int:
 
 
 def from_hugging_face(repository: str, into: Path) -> Path:
-    """A repository at Hugging Face, `OWNER/NAME` or `OWNER/NAME@REVISION`: its weights, configuration and tokenizer.
+    """Download a Hugging Face repository, `OWNER/NAME` or `OWNER/NAME@REVISION`: weights, config, tokenizer.
 
-    Nothing else is fetched, and no pickle. HF_ENDPOINT and HF_TOKEN are huggingface_hub's own variables.
+    No other files and no pickles are downloaded. huggingface_hub reads HF_ENDPOINT and HF_TOKEN.
 
     Raises:
-        UserError: it cannot be fetched, or has no safetensors.
+        UserError: the download failed, or the repository has no safetensors.
     """
     target = into / f"hf--{repository.replace('/', '--')}"
     if target.is_dir():
@@ -91,7 +91,9 @@ def from_hugging_face(repository: str, into: Path) -> Path:
     try:
         from huggingface_hub import HfApi
     except ImportError:
-        raise UserError(f"hf:{repository} needs the package huggingface_hub; install it, or fetch a folder.") from None
+        raise UserError(
+            f"hf:{repository} needs the package huggingface_hub; install it, or set model.base to a folder."
+        ) from None
     name, _, revision = repository.partition("@")
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
     try:
@@ -110,14 +112,14 @@ def from_hugging_face(repository: str, into: Path) -> Path:
 
 
 def _wanted(repository: str, names: Sequence[str]) -> list[str]:
-    """The files to fetch, of all that a repository has."""
+    """The files to download from a repository."""
     weights = [name for name in names if "/" not in name and name.endswith(".safetensors")]
     if hugging_face.WEIGHTS in weights:
         weights = [hugging_face.WEIGHTS]
     if not weights:
         raise UserError(
-            f"hf:{repository} has no safetensors; its other weights may be pickles, which could run any code when they "
-            "are read: choose a repository that has them, or convert it with transformers' save_pretrained."
+            f"hf:{repository} has no safetensors; other weights may be pickles, which can run any code when "
+            "read. Choose a repository with safetensors, or convert it with transformers' save_pretrained."
         )
     others = (hugging_face.CONFIG, hugging_face.INDEX, *_TOKENIZERS)
     return [*(name for name in others if name in names), *weights]
@@ -129,14 +131,14 @@ def _size(info: "ModelInfo", names: Sequence[str]) -> int:
 
 def _unfetched(what: str, why: str) -> UserError:
     return UserError(
-        f"The base {what} could not be downloaded ({why}); see that this machine has a network and try again, or set "
-        "model.base to a folder that holds a model."
+        f"The base {what} could not be downloaded ({why}); check the network and try again, or set "
+        "model.base to a folder with a model."
     )
 
 
 @contextmanager
 def _whole(target: Path) -> Iterator[Path]:
-    """A folder to fetch into that takes its place when the block ends well."""
+    """Context manager: a temporary folder that is moved into place on success."""
     target.parent.mkdir(parents=True, exist_ok=True)
     # a killed run leaves gigabytes; no other fetches now, because a run locks the data folder
     for left in target.parent.glob(f".{target.name}.*"):
@@ -147,7 +149,7 @@ def _whole(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def _shown(title: str, folder: Path, total: int) -> Iterator[None]:
-    """Report how much of `total` bytes lies in the folder while the block runs."""
+    """Context manager: report the folder's size as progress towards `total` bytes."""
     progress.step(title)
     done = threading.Event()
     watcher = threading.Thread(target=_watch, args=(folder, total, done), daemon=True)
@@ -157,7 +159,7 @@ def _shown(title: str, folder: Path, total: int) -> Iterator[None]:
     finally:
         done.set()
         watcher.join()
-    progress.result(f"{_bytes_in(folder) / 1e6:,.0f} MB fetched")
+    progress.result(f"{_bytes_in(folder) / 1e6:,.0f} MB downloaded")
 
 
 def _watch(folder: Path, total: int, done: threading.Event) -> None:

@@ -1,9 +1,9 @@
-"""`model.base`: what a training starts from, found, fetched and checked once when a run starts.
+"""Resolve `model.base`: find, download and check the base once when a run starts.
 
-| spelling | what it is |
+| value | meaning |
 |---|---|
 | `scratch` | random weights |
-| `starter` | a small model of English, in the package: no download |
+| `starter` | a small English model in the package; no download |
 | `124M` `355M` `774M` `1558M` (and `117M` `345M`) | OpenAI's, downloaded once into `data_dir/bases` |
 | a folder | any form that `textmill.gpt2.formats.checkpoint` reads |
 | `hf:OWNER/NAME` or `hf:OWNER/NAME@REVISION` | a repository at Hugging Face, fetched once into `data_dir/bases` |
@@ -28,10 +28,10 @@ _HEAD = 8  # serving wants the width of a head to be a multiple of it
 
 
 def resolve(config: Config, registry: ModelRegistry) -> Base:
-    """Find what a configuration starts from, fetch it unless it is on this machine, and check that it can be used.
+    """Resolve the configured base: find or download it, and check that it can be used.
 
     Raises:
-        UserError: it cannot be found, fetched or read, or does not fit the settings.
+        UserError: it cannot be found, downloaded or read, or does not fit the settings.
     """
     name = config.model.base
     if name == SCRATCH.name:
@@ -56,7 +56,7 @@ def resolve(config: Config, registry: ModelRegistry) -> Base:
 
 
 def check_folder(config: Config) -> None:
-    """Raise UserError if the base is a folder that cannot be used: a command says so before anything slow begins."""
+    """Raise UserError if the base is an unusable folder. Commands call it before slow work."""
     if config.model.base_is_folder:
         shape(config.model, _described(config.model.base, Path(config.model.base)))
 
@@ -67,7 +67,7 @@ def _described(name: str, directory: Path) -> Base:
     own = tokenizer.of_directory(directory)
     if own is None:
         raise UserError(
-            f"The base at {directory} has no tokenizer; put its tokenizer.json, or vocab.json and merges.txt, there."
+            f"The base at {directory} has no tokenizer; add its tokenizer.json, or vocab.json and merges.txt."
         )
     checkpoint.check_vocabulary(own, found.architecture, directory)
     return Base(name, found.form, directory=str(directory), architecture=found.architecture)
@@ -79,16 +79,16 @@ def _version(name: str, registry: ModelRegistry) -> Version:
     if found is None:
         raise UserError(
             f"model.base is {name}, but no version of '{registry.name}' is in stage '{which}'; "
-            "promote one with 'textmill promote VERSION', or start with another base."
+            "promote one with 'textmill promote VERSION', or set another base."
         )
     return found
 
 
 def shape(model: Model, base: Base) -> Model:
-    """The model's settings with the base's sizes in them: what a run is given.
+    """The model's settings, completed with the base's sizes.
 
     Raises:
-        UserError: sizes that are set contradict the base's, or the window is longer than its positions.
+        UserError: a set size differs from the base's, or the window exceeds its positions.
     """
     found = base.architecture
     if found is None:
@@ -96,7 +96,7 @@ def shape(model: Model, base: Base) -> Model:
     _check_sizes(model, found)
     if found.width % (_HEAD * found.heads):
         raise UserError(
-            f"Each of the base's {found.heads} heads is {found.width / found.heads:g} wide, and serving wants a multiple "
+            f"The base's {found.heads} heads are {found.width / found.heads:g} wide, but serving needs a multiple "
             f"of {_HEAD}; choose another base."
         )
     window = model.window if "window" in model.model_fields_set else found.window
@@ -108,7 +108,7 @@ def shape(model: Model, base: Base) -> Model:
 
 
 def _check_sizes(model: Model, found: Architecture) -> None:
-    """Sizes may be left out with a base; those that are set must be its own."""
+    """With a base, sizes may be omitted; those that are set must equal the base's."""
     wanted = {name: getattr(model, name) for name in ("layers", "heads", "width") if name in model.model_fields_set}
     if model.size != "custom":
         sizes = SIZES[OLD_NAMES.get(model.size, model.size)]
@@ -117,6 +117,6 @@ def _check_sizes(model: Model, found: Architecture) -> None:
         if value != getattr(found, name):
             setting = f"model.{name}" if model.size == "custom" else f"model.size {model.size} (its {name})"
             raise UserError(
-                f"{setting} is {value}, but the base has {getattr(found, name)}; a base brings its own sizes, so leave "
-                "them out."
+                f"{setting} is {value}, but the base has {getattr(found, name)}; a base sets the sizes, so remove "
+                "the setting."
             )

@@ -1,4 +1,4 @@
-"""What memory the devices of this machine have for a training."""
+"""The memory of this machine's devices for a training."""
 
 import os
 import subprocess
@@ -24,9 +24,9 @@ class Devices:
 
 
 def devices_of(settings: Train) -> Devices:
-    """The devices that a training with these settings runs on; Keras has been imported with its backend.
+    """The devices for a training with these settings. Keras must be imported with its backend.
 
-    A GPU counts with its whole memory, whoever uses it: TensorFlow and JAX take all of it when they start.
+    A GPU counts with its whole memory, even if in use: TensorFlow and JAX allocate all of it at start.
     """
     gpus = _jax_gpus() if settings.backend == "jax" else _tensorflow_gpus()
     wanted = settings.devices
@@ -40,7 +40,7 @@ def devices_of(settings: Train) -> Devices:
 
 
 def _tensorflow_gpus() -> list[int]:
-    """The bytes of each GPU that TensorFlow sees."""
+    """The memory of each GPU visible to TensorFlow, in bytes."""
     import tensorflow as tf
 
     seen = tf.config.list_physical_devices("GPU")
@@ -52,7 +52,7 @@ def _tensorflow_gpus() -> list[int]:
 
 
 def gpu_sizes(said: str, visible: str | None) -> list[int]:
-    """The usable bytes of the visible GPUs, from lines of index, UUID and MiB as nvidia-smi prints them."""
+    """The usable bytes of the visible GPUs, from nvidia-smi's lines of index, UUID and MiB."""
     rows = [[part.strip() for part in line.split(",")] for line in said.splitlines() if line.count(",") == 2]
     chosen = rows
     if visible is not None:
@@ -62,7 +62,7 @@ def gpu_sizes(said: str, visible: str | None) -> list[int]:
 
 
 def _jax_gpus() -> list[int]:
-    """The bytes that JAX may take of each GPU."""
+    """The bytes that JAX may allocate on each GPU."""
     import jax
 
     found = [device.memory_stats() for device in jax.local_devices() if device.platform == "gpu"]
@@ -70,12 +70,12 @@ def _jax_gpus() -> list[int]:
 
 
 def free_memory(groups: Path = _CGROUP, mine: Path = Path("/proc/self/cgroup")) -> int:
-    """The bytes of RAM that this process can still take: what is free, or what its control groups leave it."""
+    """The RAM that this process can still allocate, in bytes: free memory, or the rest of its cgroups' limits."""
     return min([psutil.virtual_memory().available, *_left_by_groups(groups, mine)])
 
 
 def _left_by_groups(groups: Path, mine: Path) -> list[int]:
-    """What each control group with a limit, from this process's own up to the root, has left; versions 2 and 1."""
+    """The remaining bytes of each limited cgroup, from this process's own to the root; versions 2 and 1."""
     left = []
     for line in mine.read_text().splitlines() if mine.exists() else []:
         _, controllers, path = line.split(":", 2)
@@ -95,7 +95,7 @@ def _left_by_groups(groups: Path, mine: Path) -> list[int]:
 
 
 def _file_cache(group: Path) -> int:
-    """Bytes of a group's usage that it gives back when they are needed: pages of files, not lately used."""
+    """Reclaimable bytes of a cgroup's usage: inactive file pages."""
     path = group / "memory.stat"
     rows = dict(line.split() for line in path.read_text().splitlines()) if path.exists() else {}
     return int(rows.get("total_inactive_file", rows.get("inactive_file", 0)))

@@ -1,4 +1,4 @@
-"""How much memory a training takes, estimated before it starts, against what the device has."""
+"""Estimate a training's memory before it starts, and compare it with the device's."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _RANK = 8  # of the LoRA that is proposed where all weights do not fit
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """The bytes a training takes at its peak, and those it may take, on one device."""
+    """A training's peak memory and the available memory on one device, in bytes."""
 
     name: str  # of the model
     state: int  # weights, gradients and optimiser
@@ -37,15 +37,15 @@ class Estimate:
 
 
 def gigabytes(count: float) -> str:
-    """A number of bytes as a person reads it."""
+    """Bytes in readable form."""
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.0f} MB"
 
 
 def check(architecture: Architecture, settings: Train, devices: Devices) -> Estimate:
-    """What a training takes, for a person to see before it starts.
+    """A training's memory, shown to the user before it starts.
 
     Raises:
-        UserError: it does not fit; what would is named.
+        UserError: it does not fit. The message names settings that fit.
     """
     assert isinstance(settings.batch, int)
     found = estimate(architecture, settings, settings.batch, devices)
@@ -55,10 +55,10 @@ def check(architecture: Architecture, settings: Train, devices: Devices) -> Esti
 
 
 def largest_batch(architecture: Architecture, settings: Train, windows: int, devices: Devices) -> int:
-    """The most windows in one pass that fit and that the devices share evenly: 64 at most, and no more than there are.
+    """The most windows per pass that fit and divide evenly over the devices, at most 64 and all windows.
 
     Raises:
-        UserError: not even one window for each device fits; what would is named.
+        UserError: one window per device does not fit. The message names settings that fit.
     """
     most = max(min(LARGEST_BATCH, windows), devices.count)
     for batch in range(most - most % devices.count, 0, -devices.count):
@@ -70,16 +70,16 @@ def largest_batch(architecture: Architecture, settings: Train, windows: int, dev
 
 def _refusal(architecture: Architecture, settings: Train, batch: int, devices: Devices, found: Estimate) -> UserError:
     fitting = list(_what_would_fit(architecture, settings, batch, devices))
-    cure = f"what would fit: {', or '.join(fitting)}" if fitting else "nothing would fit; choose a smaller model"
+    cure = f"to fit, set {', or '.join(fitting)}" if fitting else "no setting fits; choose a smaller model"
     return UserError(
-        f"Training {found.name} on {batch} window{'s' * (batch > 1)} of {architecture.window} tokens at once takes about "
+        f"Training {found.name} with {batch} window{'s' * (batch > 1)} of {architecture.window} tokens per pass needs about "
         f"{gigabytes(found.state + found.activations)} ({gigabytes(found.state)} weights and optimiser, "
-        f"{gigabytes(found.activations)} activations) of the {gigabytes(found.free)} there are; {cure}."
+        f"{gigabytes(found.activations)} activations), but only {gigabytes(found.free)} are available; {cure}."
     )
 
 
 def _what_would_fit(architecture: Architecture, settings: Train, batch: int, devices: Devices) -> Iterator[str]:
-    """Changes of settings, each of which is enough; where none is alone, several together."""
+    """Changes of settings that make it fit: single ones, or if none is enough, combinations."""
     alone: list[dict[str, object]] = [{}]
     alone += [{"recompute": True}] if not settings.recompute else []
     alone += [{"lora_rank": _RANK}] if not settings.lora_rank else []
@@ -94,7 +94,7 @@ def _what_would_fit(architecture: Architecture, settings: Train, batch: int, dev
 def _fitting(
     architecture: Architecture, settings: Train, batch: int, devices: Devices, change: dict[str, object]
 ) -> str:
-    """These changes with the batch that they need, as a person types them; empty where no batch fits."""
+    """These changes with their batch, as written in the configuration; empty if no batch fits."""
     changed = settings.model_copy(update=change)
     for passes in (each for each in range(1, batch + 1) if batch % (each * devices.count) == 0 or batch == each == 1):
         further = changed.model_copy(update={"accumulate": settings.accumulate * passes})
@@ -107,9 +107,9 @@ def _fitting(
 
 
 def estimate(architecture: Architecture, settings: Train, batch: int, devices: Devices) -> Estimate:
-    """What a training with `batch` windows in one pass takes at its peak on each device.
+    """Estimate the peak memory per device of a training with `batch` windows per pass.
 
-    For P weights, of which Q are trained (all, or LoRA's), one after another:
+    For P weights, of which Q are trained (all, or LoRA's), in bytes:
 
     - state: 4P weights; 4Q gradients, 8Q for AdamW's two moments, 4Q for the sums of several passes, 4Q for averages; 2P
       where products are in half precision, for the weights in that form. Muon's matrices have one moment, 4 each.
@@ -122,7 +122,7 @@ def estimate(architecture: Architecture, settings: Train, batch: int, devices: D
       all three have one place in turn, and only the tokens of one of `chunks_of` have it.
     - Muon has its place once activations are gone: all of its matrices of one shape, thrice.
 
-    Several devices hold the state each and share the activations. Dropout stores nothing: its masks are computed again.
+    Each of several devices holds the whole state; they share the activations. Dropout stores nothing: masks are recomputed.
     """
     size = 2 if settings.precision != "float32" and devices.halves else _FLOAT
     half = 0 if settings.precision == "float32" else 2
@@ -143,26 +143,26 @@ def estimate(architecture: Architecture, settings: Train, batch: int, devices: D
 
 
 def _attention_rows(architecture: Architecture, settings: Train, devices: Devices) -> int:
-    """Elements of all heads' rows of attention for one token, where they are made (`forward.attended`)."""
+    """Elements of all heads' attention rows for one token, if they are stored (`forward.attended`)."""
     half = settings.precision != "float32" and devices.halves
     fused = settings.backend == "jax" and half and not settings.dropout
     return 0 if fused else architecture.heads * architecture.window
 
 
 def _logits(architecture: Architecture, settings: Train, batch: int) -> float:
-    """Elements for one token, over all."""
+    """Elements for one token in total."""
     if settings.backend != "jax":
         return 3 * architecture.vocabulary
     return architecture.vocabulary / chunks_of(batch * architecture.window, architecture.vocabulary)
 
 
 def chunks_of(rows: int, vocabulary: int) -> int:
-    """How many equal chunks of rows keep the logits of each to half a gigabyte; JAX's step takes one after another."""
+    """The number of equal row chunks with logits of at most 0.5 GB each, processed in turn by JAX's step."""
     return next(count for count in range(1, rows + 1) if rows % count == 0 and rows // count * vocabulary <= _LOGITS)
 
 
 def trained_weights(architecture: Architecture, settings: Train) -> int:
-    """How many numbers the optimiser changes; LoRA's stand beside each layer's query and value matrices."""
+    """The number of trained weights. LoRA adds its own to each layer's query and value matrices."""
     rank = settings.lora_rank
     if not rank:
         return architecture.parameters

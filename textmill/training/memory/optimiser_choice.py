@@ -1,4 +1,4 @@
-"""Which optimiser `train.optimiser: auto` means."""
+"""Choose the optimiser for `train.optimiser: auto`."""
 
 from typing import Literal
 
@@ -7,11 +7,11 @@ from textmill.settings.training import Train
 
 
 def optimiser_of(architecture: Architecture, settings: Train, batch: int) -> Literal["muon", "adamw"]:
-    """What is set; for `auto` Muon, but AdamW with LoRA and where Muon would more than double a step's products.
+    """The set optimiser. `auto` means Muon, but AdamW with LoRA or if Muon would more than double a step's products.
 
-    Making the momentum of a block of width w orthogonal takes about 232 w^3 products, however many tokens a step has:
-    five steps of Newton and Schulz, 30 w^3 for each of four square matrices and 56 w^3 for each of two wide ones. The
-    forward and backward pass take six for each weight and token.
+    Orthogonalising the momentum of a block of width w takes about 232 w^3 products, for any number of tokens: five
+    Newton-Schulz steps, 30 w^3 for each of four square matrices and 56 w^3 for each of two wide ones. The forward and
+    backward pass take 6 products per weight and token.
     """
     if settings.optimiser != "auto":
         return settings.optimiser

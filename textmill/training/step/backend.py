@@ -1,4 +1,4 @@
-"""Which library Keras computes with. Keras reads it once, when it is first imported, so it is chosen before that."""
+"""Choose Keras's backend, before the first import of Keras."""
 
 import os
 import sys
@@ -7,15 +7,15 @@ from textmill.ground.errors import UserError
 
 
 def choose(backend: str) -> None:
-    """Have Keras compute with `tensorflow` or `jax` in this process and those it starts.
+    """Make Keras use `tensorflow` or `jax` in this process and its children.
 
     Raises:
-        UserError: Keras was imported before, with the other one, or JAX is not installed.
+        UserError: Keras was already imported with the other backend, or JAX is not installed.
     """
     if (keras := sys.modules.get("keras")) is not None and hasattr(keras, "config"):
         if (taken := keras.config.backend()) != backend:
             raise UserError(
-                f"train.backend: '{backend}' comes too late, this process computes with {taken}; "
+                f"train.backend '{backend}' cannot be set, because this process already uses {taken}; "
                 f"set KERAS_BACKEND={backend} before it starts."
             )
         return
@@ -28,20 +28,16 @@ def _require_jax() -> None:
     try:
         import jax  # noqa: F401
     except ImportError as error:
-        raise UserError(
-            f"train.backend: 'jax' needs JAX ({error}); install it with: pip install 'textmill[jax]'."
-        ) from error
+        raise UserError(f"train.backend 'jax' needs JAX ({error}); run: pip install 'textmill[jax]'.") from error
 
 
 def device_count(wanted: int | str, there: int) -> int:
-    """How many devices `devices` means on a machine that has this many.
+    """The number of devices that `devices` means on a machine with this many.
 
     Raises:
-        UserError: there are not so many.
+        UserError: the machine has fewer devices.
     """
     count = there if wanted == "all" else int(wanted)
     if count > there:
-        raise UserError(
-            f"train.devices: {count} devices are wanted and this machine has {there}; make it {there} or all."
-        )
+        raise UserError(f"train.devices is {count}, but this machine has {there}; set it to {there} or all.")
     return count

@@ -1,7 +1,7 @@
-"""GPT-2's forward pass for training, on the variables of a model that `keras_model.build` made.
+"""GPT-2's forward pass for training, on the variables of `keras_model.build`'s model.
 
-It computes what KerasHub's model does, but leaves out what GPT-2 has no use for (padding masks, masks for each row) and
-draws dropout from a step's number alone: a training that is resumed then drops what it would have dropped.
+It computes the same as KerasHub's model, without features that GPT-2 does not use (padding masks, masks per row). Dropout
+depends only on seed and step, so a resumed training drops the same elements.
 """
 
 from typing import Any, Literal
@@ -18,17 +18,17 @@ Tensor = Any  # of the Keras backend
 
 
 class Dropout:
-    """Dropout whose choices follow from a seed and a step alone; each call in a forward pass drops anew."""
+    """Dropout that depends only on seed and step. Each call in a forward pass drops other elements."""
 
     def __init__(self, rate: float, key: Tensor, part: Tensor | None = None, calls: int = 0) -> None:
-        """Drop a share `rate` of the elements.
+        """Drop a fraction `rate` of the elements.
 
         Args:
-            rate: from 0 to less than 1.
-            key: a uint32 scalar, drawn afresh for each step.
-            part: a uint32 scalar, the number of this part of a batch that is computed in equal parts, counted from 0;
-                the parts drop together what the whole would. None: it is the whole.
-            calls: made before, of those in a forward pass.
+            rate: at least 0, less than 1.
+            key: a uint32 scalar, new for each step.
+            part: a uint32 scalar, the index of this equal part of a batch, counted from 0. Together, the parts drop
+            the same elements as the whole. None: the whole batch.
+            calls: number of earlier calls in this forward pass.
         """
         self.rate = rate
         self._key = key
@@ -36,7 +36,7 @@ class Dropout:
         self.calls = calls
 
     def after(self, calls: int) -> "Dropout":
-        """The same, as it is after this many calls."""
+        """The state after this many calls."""
         return Dropout(self.rate, self._key, self._part, calls)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -57,8 +57,8 @@ class Dropout:
 def _mixed(x: Tensor) -> Tensor:
     """A bijection of uint32 in which each output bit depends on all input bits.
 
-    The constants are those of Chris Wellons's `lowbias32` (2018). XLA fuses it into the loop that uses it, so that
-    dropout adds nothing that can be measured to a step.
+    The constants are those of Chris Wellons's `lowbias32` (2018). XLA fuses it into the loop
+    that uses it, so dropout adds no measurable time.
     """
     x = ops.bitwise_xor(x, ops.bitwise_right_shift(x, np.uint32(16))) * np.uint32(0x7FEB352D)
     x = ops.bitwise_xor(x, ops.bitwise_right_shift(x, np.uint32(15))) * np.uint32(0x846CA68B)
@@ -72,11 +72,11 @@ def hidden(
     compute: str = "float32",
     recompute: bool = False,
 ) -> Tensor:
-    """The last layer's states, float32 (batch * tokens, width), of int32 tokens (batch, tokens) of static shape.
+    """The last layer's states, float32 (batch * tokens, width), for int32 tokens (batch, tokens) of static shape.
 
     Args:
-        compute: the type in which matrices are multiplied; sums, norms and softmax stay float32.
-        recompute: keep no layer's activations for the backward pass.
+        compute: the type of matrix products; sums, norms and softmax stay float32.
+        recompute: store no layer's activations for the backward pass.
     """
     backbone = model.backbone
     drop = dropout or Dropout(0, None)
@@ -118,7 +118,7 @@ class _Block:
         return x + self._wide(drop(self._feed_forward(_normed(block._feedforward_layer_norm, x))))
 
     def recomputed(self, x: Tensor) -> Tensor:
-        """The same, by gradient checkpointing."""
+        """The same layer with gradient checkpointing."""
         variables = self._block.weights
 
         def function(x: Tensor, *values: Tensor) -> Tensor:
@@ -155,7 +155,7 @@ class _Block:
 
 
 def attended(query: Tensor, key: Tensor, value: Tensor, drop: Dropout) -> Tensor:
-    """Causal attention; all of (batch, tokens, heads, width / heads) and one type, the result too."""
+    """Causal attention. All inputs and the result have shape (batch, tokens, heads, width / heads) and one type."""
     if drop.rate == 0 and _has_flash_attention(query):
         return flash_attended(query, key, value, "cudnn")
     query, key, value = (ops.transpose(each, (0, 2, 1, 3)) for each in (query, key, value))  # (B, H, T, D)
@@ -174,7 +174,7 @@ def flash_attended(query: Tensor, key: Tensor, value: Tensor, implementation: Li
 
 
 def _has_flash_attention(query: Tensor) -> bool:
-    """Whether cuDNN's fused attention takes these; it wants JAX, a GPU and 16 bits."""
+    """Whether cuDNN's fused attention supports these inputs; it needs JAX, a GPU and a 16-bit type."""
     if keras.config.backend() != "jax" or keras.backend.standardize_dtype(query.dtype) == "float32":
         return False
     import jax

@@ -1,7 +1,7 @@
-"""The loss by JAX, in chunks of rows, so that the logits of no more than one chunk are held at once.
+"""The loss with JAX in chunks of rows: only one chunk's logits are in memory at a time.
 
-The gradients of a chunk are computed while its logits are there (Hsu et al. 2024, "Liger Kernel"), so that
-these are neither kept for the backward pass nor computed again in it.
+A chunk's gradients are computed with its logits (Hsu et al. 2024, "Liger Kernel"), so that logits are neither stored for
+the backward pass nor recomputed.
 """
 
 from functools import partial
@@ -18,18 +18,18 @@ _GPU_COLUMNS = 128  # tensor cores want matrices whose sides are multiples of 64
 
 
 def mean_loss(states: Array, embeddings: Array, targets: Array, compute: str) -> Array:
-    """The mean loss in nats, as `losses` has it; gradients flow to states and embeddings, both float32."""
+    """The mean of `losses`, in nats. Gradients flow to states and embeddings, both float32."""
     columns = _GPU_COLUMNS if jax.default_backend() == "gpu" else 1
     return _mean_loss(states, embeddings, targets, compute, chunks_of(*_sizes(states, embeddings)), columns)
 
 
 def losses(states: Array, embeddings: Array, targets: Array, compute: str, chunks: int | None = None) -> Array:
-    """Each row's loss in nats, (rows,), of hidden states (rows, width) and the tokens that follow, (rows,).
+    """Each row's loss in nats, (rows,), for hidden states (rows, width) and their next tokens, (rows,).
 
     Args:
         embeddings: (vocabulary, width).
-        compute: the type in which matrices are multiplied.
-        chunks: a divisor of the rows; None: as many as `chunks_of` says.
+        compute: the type of matrix products.
+        chunks: a divisor of the rows; None: the result of `chunks_of`.
     """
     matrix = embeddings.astype(compute)
 
@@ -48,7 +48,7 @@ def _mean_loss(states: Array, embeddings: Array, targets: Array, compute: str, c
 def _with_gradients(
     states: Array, embeddings: Array, targets: Array, compute: str, chunks: int, columns: int
 ) -> tuple[Array, tuple[Array, Array]]:
-    """The mean loss, and the gradients of the sum of losses by states and embeddings, both float32."""
+    """The mean loss, and the gradients of the summed loss for states and embeddings, both float32."""
     vocabulary, width = embeddings.shape
     matrix = jnp.pad(embeddings.astype(compute), ((0, -vocabulary % columns), (0, 0)))
 
@@ -88,13 +88,13 @@ def _split(states: Array, targets: Array, chunks: int) -> tuple[Array, Array]:
 
 
 def _logits(states: Array, matrix: Array, vocabulary: int) -> Array:
-    """Float32 (rows, columns of the matrix's transpose); those beyond the vocabulary are never chosen."""
+    """Float32 logits (rows, columns of the matrix's transpose). Columns beyond the vocabulary are never chosen."""
     logits = (states.astype(matrix.dtype) @ matrix.T).astype(jnp.float32)
     return logits if len(matrix) == vocabulary else jnp.where(jnp.arange(len(matrix)) < vocabulary, logits, -jnp.inf)
 
 
 def _of_logits(logits: Array, targets: Array) -> tuple[Array, Array]:
-    """Each row's loss and the logarithm of its exponentials' sum."""
+    """Each row's loss and log-sum-exp."""
     total = jax.nn.logsumexp(logits, axis=1)
     return total - jnp.take_along_axis(logits, targets[:, None], axis=1)[:, 0], total
 

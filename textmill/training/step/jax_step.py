@@ -18,7 +18,7 @@ Arrays = dict[str, Any]  # of JAX, by name
 
 
 class JaxStep:
-    """A step as a function from state to state, whose former state's memory is used again."""
+    """A step as a function from state to state. It reuses the old state's memory."""
 
     def __init__(self, model: keras.Model, settings: Train, optimiser: Optimiser) -> None:
         self._variables = {variable.path: variable for variable in model.weights}
@@ -67,7 +67,7 @@ class JaxStep:
         return np.array(self._next(self._judged(), tokens, last))
 
     def _take(self, state: Arrays) -> None:
-        """Have this state, and the model its weights: those before may no longer be read."""
+        """Set the state and the model's weights. The old ones must not be read any more."""
         self._state = state
         for path in self._trained:
             self._variables[path]._value = state[WEIGHT + path]
@@ -80,7 +80,7 @@ class JaxStep:
 
 
 class _Functions:
-    """What a step computes, as functions of arrays alone."""
+    """A step's computations, as pure functions of arrays."""
 
     def __init__(self, model: keras.Model, settings: Train, optimiser: Optimiser) -> None:
         self._model = model
@@ -142,16 +142,16 @@ class _Functions:
             return forward.project(self._model, states, compute)
 
     def _embeddings(self) -> Any:
-        """Those of the tokens, float32 (vocabulary, width), as they stand."""
+        """The current token embeddings, float32 (vocabulary, width)."""
         return keras.ops.convert_to_tensor(self._model.backbone.token_embedding.embeddings)
 
     def _standing_in(self, values: Arrays) -> keras.StatelessScope:
-        """The scope in which the model's variables have these values."""
+        """Context manager: the model's variables have these values."""
         return keras.StatelessScope(state_mapping=[(self._variables[path], each) for path, each in values.items()])
 
 
 class _Placement:
-    """Where arrays lie: on one device, or on all of several."""
+    """The placement of arrays: on one device, or on several."""
 
     def __init__(self, wanted: int | str) -> None:
         names = keras.distribution.list_devices()
@@ -168,7 +168,7 @@ class _Placement:
         return keras.distribution.distribute_tensor(jnp.asarray(value), layout)
 
     def shared(self, rows: np.ndarray) -> Any:
-        """(passes, rows, window): each device has an equal part of each pass's rows."""
+        """(passes, rows, window): each device gets an equal part of each pass's rows."""
         if self._parallel is None:
             return jnp.asarray(rows)
         axes = [None, self._parallel.batch_dim_name, None]

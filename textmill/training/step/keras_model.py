@@ -1,6 +1,6 @@
-"""GPT-2 as a KerasHub model: built, given weights, read out.
+"""GPT-2 as a KerasHub model: build it, set and read its weights.
 
-KerasHub's model holds the variables, so that its tools (LoRA, presets) apply to it; `forward` computes with them.
+KerasHub's model holds the variables, so that its tools (LoRA, presets) work; `forward` computes with them.
 """
 
 import os
@@ -24,7 +24,7 @@ Tensor = Any  # of the Keras backend
 
 
 def build(architecture: Architecture, dropout: float = 0.0, seed: int = 1) -> keras.Model:
-    """A GPT-2 in float32 with GPT-2's random weights; the same seed gives the same weights.
+    """Build a float32 GPT-2 with GPT-2's random weights. The same seed gives the same weights.
 
     It takes `token_ids` and `padding_mask`, int32 (batch, tokens), and returns logits, float32 (batch, tokens,
     vocabulary).
@@ -45,7 +45,7 @@ def build(architecture: Architecture, dropout: float = 0.0, seed: int = 1) -> ke
 
 
 def architecture_of(model: keras.Model) -> Architecture:
-    """The shape of a model that `build` made."""
+    """The architecture of a model from `build`."""
     backbone = model.backbone
     return Architecture(
         backbone.vocabulary_size,
@@ -57,7 +57,7 @@ def architecture_of(model: keras.Model) -> Architecture:
 
 
 def weights_of(model: keras.Model) -> tensors.Weights:
-    """A copy of the model's weights, in Hugging Face's names and layouts; low-rank matrices are merged into them."""
+    """A copy of the model's weights, in Hugging Face's names and layouts, with LoRA's matrices merged."""
     shapes = tensors.shapes(architecture_of(model))
     return {
         name: np.concatenate([_array(part).reshape(*shapes[name][:-1], -1) for part in parts], axis=-1)
@@ -71,25 +71,25 @@ def _array(value: Tensor) -> NDArray[np.float32]:
 
 
 def load_weights(model: keras.Model, weights: Mapping[str, NDArray[np.float32]]) -> None:
-    """Give the model these weights, in Hugging Face's names and layouts.
+    """Set the model's weights, in Hugging Face's names and layouts.
 
     Raises:
-        UserError: a tensor is missing, not of this architecture, or of another shape; it is named.
+        UserError: a tensor is missing, extra or has another shape. The message names it.
     """
     try:
         tensors.check(weights, architecture_of(model))
     except TextmillError as error:
-        raise UserError(f"These weights do not fit the model: {error}") from None
+        raise UserError(f"The weights do not fit the model: {error}") from None
     for name, parts in _values(model, "_kernel").items():
         for variable, value in zip(parts, np.split(weights[name], len(parts), axis=-1), strict=True):
             variable.assign(value.reshape(variable.shape))
 
 
 def add_low_rank(model: keras.Model, rank: int, alpha: float, seed: int) -> None:
-    """Freeze the model but for new matrices beside its query and value kernels (LoRA, Hu et al. 2021).
+    """Freeze the model and add trainable low-rank matrices to query and value kernels (LoRA, Hu et al. 2021).
 
-    They are KerasHub's: for each head a (width, rank) matrix of its own, and one (rank, width / heads) matrix, zero at
-    first, for all heads of a layer. Their product is scaled by alpha / rank.
+    They are KerasHub's: one (width, rank) matrix per head, and one (rank, width / heads) matrix per layer, shared by
+    its heads and initially zero. Their product is scaled by alpha / rank.
     """
     model.backbone.enable_lora(rank)
     generator = np.random.Generator(np.random.PCG64([seed, rank]))
@@ -103,7 +103,7 @@ def add_low_rank(model: keras.Model, rank: int, alpha: float, seed: int) -> None
 
 
 def _values(model: keras.Model, kernel: str) -> dict[str, tuple[Tensor, ...]]:
-    """What is behind each of Hugging Face's tensors; several stand side by side in its last dimension.
+    """The variables of each Hugging Face tensor; several are concatenated along its last dimension.
 
     `kernel` is the layers' attribute that is read: `_kernel` is the variable, `kernel` has low-rank matrices merged.
     """

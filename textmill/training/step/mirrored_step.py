@@ -1,7 +1,7 @@
-"""A training step on several devices of one machine by TensorFlow's MirroredStrategy: each has all weights.
+"""A training step on several devices with TensorFlow's MirroredStrategy; each has all weights.
 
-Each device computes the gradients of its part of the batch, they are averaged, and each takes the same step. XLA
-compiles the gradients and the step apart, because it cannot compile what the devices exchange between them.
+Each device computes the gradients of its part of the batch; they are averaged, and all devices take the same step. XLA
+compiles gradients and step separately, because it cannot compile the exchange between devices.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ class MirroredStep:
         self._next = tf.function(self._next_logits, autograph=False)
 
     def _mirrored_weights(self) -> dict[str, tf.Variable]:
-        """The model's variables, which from here on are the mirrored ones."""
+        """The model's variables, now the mirrored ones."""
         found = {}
         for variable in self._model.weights:
             found[variable.path] = variable._value = self._mirrored(variable.value)
@@ -81,7 +81,7 @@ class MirroredStep:
         return found
 
     def _shared(self, rows: np.ndarray) -> Any:
-        """(passes, rows, ...): each device has an equal part of each pass's rows."""
+        """(passes, rows, ...): each device gets an equal part of each pass's rows."""
         parts = np.split(rows, self.devices, axis=1)
         return self._strategy.experimental_distribute_values_from_function(
             lambda context: tf.constant(parts[context.replica_id_in_sync_group])
@@ -126,7 +126,7 @@ class MirroredStep:
 
 
 def _read(variables: Mapping[str, tf.Variable]) -> Tensors:
-    """The values that they have on the device that asks."""
+    """Their values on the current device."""
     return {name: tf.convert_to_tensor(variable) for name, variable in variables.items()}
 
 

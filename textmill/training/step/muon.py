@@ -1,8 +1,8 @@
-"""Muon (Keller Jordan 2024, https://kellerjordan.github.io/posts/muon/): the step of a matrix is its momentum, made orthogonal.
+"""Muon: a matrix's update is its orthogonalised momentum.
 
-Orthogonal means that all singular values are near 1. Newton and Schulz's iteration comes close to that in five steps of
-matrix products alone; matrices of one shape take them together. A layer's queries, keys and values are three matrices
-here, as KerasHub has them.
+Keller Jordan 2024, https://kellerjordan.github.io/posts/muon/. Orthogonalised means that all singular values are near 1.
+Five Newton-Schulz steps, matrix products only, come close; matrices of one shape are batched. A layer's queries, keys
+and values are three matrices, as in KerasHub.
 """
 
 from collections.abc import Mapping
@@ -23,20 +23,20 @@ _MOMENTUM_STEPS = 100  # in which the momentum rises from the first to the last
 
 
 def takes(path: str) -> bool:
-    """Whether a variable is a matrix inside a block; embeddings, vectors and LoRA's matrices are not."""
+    """Whether a variable is a matrix inside a block, and not an embedding, a vector or LoRA's."""
     return path.startswith("transformer_layer_") and path.endswith("/kernel")
 
 
 def momentum(step: int) -> float:
-    """The momentum of a step, counted from 0."""
+    """The momentum coefficient of a step, counted from 0."""
     return _FIRST_MOMENTUM + (_MOMENTUM - _FIRST_MOMENTUM) * min(1.0, step / _MOMENTUM_STEPS)
 
 
 def directions(updates: Mapping[str, Tensor], precision: str = "float32") -> dict[str, Tensor]:
-    """The step of each matrix, before its rate, of its momentum; by the variables' paths.
+    """Each matrix's update from its momentum, before the learning rate, by variable path.
 
     Args:
-        precision: that of the training; on GPUs a half one has the products here in bfloat16.
+        precision: the training's precision. On GPUs with half precision, products here are in bfloat16.
     """
     groups: dict[Shape, list[str]] = {}
     for path, update in updates.items():
@@ -50,7 +50,7 @@ def directions(updates: Mapping[str, Tensor], precision: str = "float32") -> dic
 
 
 def _orthogonal(matrices: Tensor, precision: str) -> Tensor:
-    """Matrices near these, (matrices, rows, columns) with rows <= columns, whose singular values are near 1."""
+    """Orthogonalise matrices, (matrices, rows, columns) with rows <= columns: singular values become near 1."""
     norms = ops.sqrt(ops.sum(ops.square(matrices), axis=(1, 2), keepdims=True))
     scaled = matrices / (norms + _EPSILON)
     on_cpus = keras.distribution.list_devices()[0].startswith("cpu")
@@ -70,9 +70,9 @@ def _by_steps(found: Tensor) -> Tensor:
 
 
 def _by_squares(matrices: Tensor) -> Tensor:
-    """The same of wide matrices, with fewer products: each step's factor follows from the square M M^T alone.
+    """The same for wide matrices, with fewer products: each step's factor depends only on M M^T.
 
-    It wants full float32, which GPUs' products are not by default: squares have small singular values squared.
+    It needs full float32 products, not the GPU default: M M^T squares small singular values.
     """
     a, b, c = _COEFFICIENTS
     square = ops.matmul(matrices, ops.transpose(matrices, (0, 2, 1)))
@@ -86,7 +86,7 @@ def _by_squares(matrices: Tensor) -> Tensor:
 
 
 def _matrix_shape(path: str, shape: Shape) -> Shape:
-    """(inputs, outputs); the variables of attention have heads as a dimension of their own."""
+    """(inputs, outputs); attention's variables have a separate dimension for heads."""
     if len(shape) == 2:
         return shape
     first, second, third = shape
@@ -98,14 +98,14 @@ def _wide(shape: Shape) -> Shape:
 
 
 def _lying(path: str, value: Tensor, shape: Shape) -> Tensor:
-    """A variable's value as a matrix of this shape, which has no more rows than columns."""
+    """A variable's value as a matrix of this shape, with rows <= columns."""
     rows_and_columns = _matrix_shape(path, tuple(value.shape))
     matrix = ops.reshape(value, rows_and_columns)
     return matrix if rows_and_columns == shape else ops.transpose(matrix)
 
 
 def _standing(path: str, matrix: Tensor, shape: Shape) -> Tensor:
-    """The reverse of `_lying`, scaled: a matrix with more outputs than inputs takes larger steps."""
+    """The inverse of `_lying`, scaled: a matrix with more outputs than inputs gets larger updates."""
     inputs, outputs = _matrix_shape(path, shape)
     scale = _SCALE * max(1.0, outputs / inputs) ** 0.5
     upright = matrix if inputs <= outputs else ops.transpose(matrix)

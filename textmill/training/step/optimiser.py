@@ -1,8 +1,8 @@
-"""AdamW (Loshchilov and Hutter 2019) or Muon with it; clipping, and loss scaling for float16 (Micikevicius et al. 2018).
+"""AdamW, or Muon with AdamW; gradient clipping, and loss scaling for float16.
 
-It is a function of the Keras backend's tensors: a state and gradients in, the next state out. A state holds, by name,
-`weight/PATH` and `moment_1/PATH` of each trained variable; `moment_2/PATH` of those that AdamW moves; with averaging
-`average/PATH` of each; with loss scaling two scalars.
+AdamW: Loshchilov and Hutter 2019; loss scaling: Micikevicius et al. 2018. The optimiser is a pure function of the Keras
+backend's tensors: from state and gradients to the next state. A state has `weight/PATH` and `moment_1/PATH` of each
+trained variable, `moment_2/PATH` of AdamW's, with averaging `average/PATH`, and with loss scaling two scalars.
 """
 
 from collections.abc import Iterable, Mapping
@@ -34,10 +34,10 @@ _LARGEST_LOSS_SCALE = 2.0**24
 
 
 class Optimiser:
-    """One step's arithmetic."""
+    """The arithmetic of one optimiser step."""
 
     def __init__(self, settings: Train) -> None:
-        """Make it; `auto` has been settled."""
+        """Create it. `auto` must be resolved before."""
         assert settings.optimiser != "auto"
         self._settings = settings
         self._muon = settings.optimiser == "muon"
@@ -48,9 +48,9 @@ class Optimiser:
         self._scaling = settings.precision == "float16"
 
     def names(self, paths: Iterable[str]) -> dict[str, str]:
-        """What a state holds besides weights and scalars, with the path of the variable whose shape it has.
+        """A state's tensors besides weights and scalars, with the path of the variable of the same shape.
 
-        Averages begin as the weights, everything else as zeros.
+        Averages start as the weights, all others as zeros.
         """
         found: dict[str, str] = {}
         for path in paths:
@@ -62,16 +62,16 @@ class Optimiser:
         return found
 
     def first_scalars(self) -> dict[str, NDArray[np.float32]]:
-        """What a state holds besides weights and moments, before the first step."""
+        """A state's initial values besides weights and moments."""
         if not self._scaling:
             return {}
         return {LOSS_SCALE: np.array(_FIRST_LOSS_SCALE, np.float32), GOOD_STEPS: np.array(0, np.float32)}
 
     def rates(self, step: int, share: float) -> NDArray[np.float32]:
-        """What of a step, counted from 0, is not in the state: rates, corrections of the moments, momentum.
+        """A step's values outside the state: learning rates, bias corrections, momentum. Steps count from 0.
 
         Args:
-            share: of the rates at their peak.
+            share: fraction of the peak learning rates.
         """
         rates = [share * rate for rate in self._settings.peak_rates]
         corrections = [1 / (1 - beta ** (step + 1)) for beta in (_BETA_1, self._beta_2)]
@@ -83,8 +83,8 @@ class Optimiser:
     def updated(self, state: State, gradients: Mapping[str, Tensor], rates: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """The next state, and the gradients' global norm.
 
-        With loss scaling the gradients are the scaled loss's. Where they overflow, weights and moments stay as they are
-        and the norm is 0, or not a number where there is no scale left to halve.
+        With loss scaling, the gradients are those of the scaled loss. On overflow, weights and moments do not change and
+        the norm is 0, or NaN if the scale cannot be halved further.
         """
         if self._scaling:
             gradients = {path: gradient / state[LOSS_SCALE] for path, gradient in gradients.items()}

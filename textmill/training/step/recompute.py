@@ -1,7 +1,7 @@
-"""Gradient checkpointing (Chen et al. 2016): what a function computes on its way is computed again when it is needed.
+"""Gradient checkpointing (Chen et al. 2016): recompute activations in the backward pass.
 
-Only the function's arguments are kept for the backward pass. What is computed the second time must depend on the
-gradient that arrives: a compiler would otherwise merge it with the first time, or do it too early.
+Only the function's arguments are stored for the backward pass. The recomputation must depend on the incoming gradient:
+otherwise a compiler would merge it with the first computation or run it too early.
 """
 
 from collections.abc import Callable
@@ -15,9 +15,9 @@ Tensor = Any  # of the Keras backend
 
 
 def recomputed(function: Callable[..., Tensor], *arguments: Tensor) -> Tensor:
-    """`function(*arguments)`; gradients flow to the arguments alone.
+    """Compute `function(*arguments)`. Gradients flow only to the arguments.
 
-    The first argument and the result are float32 matrices, and all that takes memory depends on the first argument.
+    The first argument and the result are float32 matrices. All large activations must depend on the first argument.
     """
     if keras.config.backend() == "jax":
         return _recomputed_by_jax(function, *arguments)
@@ -61,10 +61,10 @@ def _recomputed_by_tensorflow(function: Callable[..., Tensor], *arguments: Tenso
 
 
 def _after(gradient: Tensor, x: Tensor) -> Tensor:
-    """x, which cannot be had before the gradient.
+    """x, made to depend on the gradient.
 
-    XLA's optimisation barrier, and with it jax.checkpoint, has no such effect on CPUs: there XLA takes it out before it
-    orders the work. The number added is zero unless the gradient is not a number, which no compiler can rule out.
+    XLA's optimisation barrier, used by jax.checkpoint, does not work on CPUs: XLA removes it before scheduling. The
+    added number is zero unless the gradient is NaN, which no compiler can rule out.
     """
     element = gradient[0, 0]
     return x + ops.where(ops.equal(element, element), np.float32(0), np.float32(np.nan))

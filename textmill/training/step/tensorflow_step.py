@@ -1,4 +1,4 @@
-"""A training step compiled by XLA for TensorFlow, on one device."""
+"""A training step with TensorFlow on one device, compiled by XLA."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -23,10 +23,10 @@ _TRACED: dict[Any, Any] = {}  # these, by what is computed, the model's shape, t
 
 
 def devices(wanted: int | str) -> list[str]:
-    """The devices to train on: GPUs or, where there are none, CPUs.
+    """The devices to train on: GPUs, or CPUs if there are none.
 
     Raises:
-        UserError: there are not so many.
+        UserError: the machine has fewer devices.
     """
     found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     return [device.name for device in found[: backend.device_count(wanted, len(found))]]
@@ -44,9 +44,9 @@ class Pass:
     def gradients(
         self, values: Tensors, inputs: Any, targets: Any, key: Any, scale: Any = None, parts: Any = None
     ) -> tuple[Any, Tensors]:
-        """The mean loss over (passes, rows, window), and its gradients by the trained variables, times `scale`.
+        """The mean loss over (passes, rows, window), and its gradients for the trained variables, times `scale`.
 
-        `values` stand in for the variables. `parts` numbers each pass's rows among all equal parts of the batch.
+        `values` replace the variables. `parts` has the index of each pass's rows among the batch's equal parts.
         """
         passes = inputs.shape[0]
         if passes == 1:
@@ -100,7 +100,7 @@ class Pass:
             return forward.project(self._model, tf.gather(states, last), compute)
 
     def standing_in(self, values: Tensors) -> keras.StatelessScope:
-        """The scope in which the model's variables have these values."""
+        """Context manager: the model's variables have these values."""
         return keras.StatelessScope(state_mapping=[(self._variables[path], each) for path, each in values.items()])
 
 
@@ -152,9 +152,9 @@ class TensorFlowStep:
 
 
 class _Functions:
-    """What a step computes, as functions of its variables: all steps of a process that compute alike share them.
+    """A step's computations as functions of its variables, shared by equal steps of a process.
 
-    XLA keeps what it has compiled, some 25 MB for each of these functions, until the process ends.
+    XLA keeps compiled code until the process exits, about 25 MB per function.
     """
 
     def __init__(self, model: keras.Model, settings: Train) -> None:
@@ -168,7 +168,7 @@ class _Functions:
         self._found: dict[Any, tuple[Callable[..., Sequence[Any]], list[Any]]] = {}
 
     def call(self, name: str, variables: Mapping[str, tf.Variable], tensors: list[Any]) -> Sequence[Any]:
-        """The results of the function of this name; `step` changes the variables."""
+        """Call the function of this name. `step` changes the variables."""
         called = (name, *((each.shape, each.dtype) for each in tensors))
         if called not in self._found:
             if (shared := (*called, *self._shared)) not in _TRACED:
@@ -182,7 +182,7 @@ class _Functions:
         return function(*handles, *tensors)
 
     def _traced(self, name: str, variables: Mapping[str, tf.Variable], tensors: list[Any]) -> Any:
-        """The function of handles, not of variables: TensorFlow would keep those that it is traced with."""
+        """A function of handles, not variables: TensorFlow would keep the traced variables in memory."""
         functions: dict[str, Callable[..., tuple[Any, ...]]]
         functions = {"step": self._step, "judged": self._judged, "next_logits": self._next_logits}
         shapes = {each: variable.shape for each, variable in variables.items()}
@@ -219,12 +219,12 @@ def _read(handle: Any, shape: Any) -> Any:
 
 
 def _weights(values: Tensors) -> Tensors:
-    """Those of a state, by the variables' paths."""
+    """The tensors of a state, by variable path."""
     return {name.removeprefix(WEIGHT): each for name, each in values.items() if name.startswith(WEIGHT)}
 
 
 def averages_of(state: Mapping[str, Any]) -> dict[str, Any]:
-    """A state's averages, by the variables' paths."""
+    """A state's averages, by variable path."""
     return {name.removeprefix(AVERAGE): each for name, each in state.items() if name.startswith(AVERAGE)}
 
 

@@ -30,10 +30,10 @@ class Compiled(Protocol):
     devices: int
 
     def train(self, inputs: Rows, targets: Rows, rates: NDArray[np.float32], key: np.uint32) -> tuple[float, float]:
-        """Take a step; its loss and its gradients' norm."""
+        """Take one step. Returns its loss and its gradients' norm."""
 
     def judge(self, inputs: Rows, targets: Rows, weights: Rows) -> float:
-        """The weighted sum of losses; its arguments have one pass."""
+        """The weighted sum of losses. The arguments have one pass."""
 
     def next_logits(self, tokens: NDArray[np.int32], last: NDArray[np.int32]) -> NDArray[np.float32]:
         """As TrainingStep's."""
@@ -45,11 +45,11 @@ class Compiled(Protocol):
         """As TrainingStep's."""
 
     def averages(self) -> Mapping[str, Any]:
-        """The averages of the trained variables by their paths; none where the weights themselves are judged."""
+        """The averages of the trained variables by path; empty if the weights themselves are evaluated."""
 
 
 def learning_rate(settings: Train, step: int) -> float:
-    """The rate of a step, counted from 0: it rises linearly, then falls as `schedule` says to its final value."""
+    """The learning rate of a step, counted from 0: linear warmup, then `schedule`'s decay to the final value."""
     if step < settings.warmup_steps:
         return settings.learning_rate * (step + 1) / settings.warmup_steps
     linear = settings.schedule == "linear"
@@ -63,7 +63,7 @@ class TrainingStep:
     """A model with its optimiser, as compiled functions."""
 
     def __init__(self, model: keras.Model, settings: Train) -> None:
-        """Take the model over: its variables are trained, or, with `lora_rank`, new ones beside them.
+        """Take ownership of the model. Its variables are trained or, with `lora_rank`, LoRA's.
 
         Raises:
             UserError: this machine has fewer devices than `devices`.
@@ -82,30 +82,30 @@ class TrainingStep:
         self._compiled = _compiled(model, settings, self._optimiser)
 
     def state(self) -> dict[str, np.ndarray]:
-        """Everything that the next step depends on besides its number and frozen weights, by name."""
+        """The training state by name: all that the next step depends on besides its number and frozen weights."""
         return self._compiled.state()
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take up a state that `state` returned."""
+        """Restore a state returned by `state`."""
         self._compiled.restore(state)
 
     def weights(self) -> Weights:
-        """What is judged, in Hugging Face's names and layouts: weights as they stand or averages, low rank merged."""
+        """The weights to evaluate, in Hugging Face's names and layouts: current or averaged, with LoRA merged."""
         averages = self._compiled.averages()
         standing_in = [(each, averages[each.path]) for each in self._model.trainable_variables if averages]
         with keras.StatelessScope(state_mapping=standing_in):
             return gpt2.weights_of(self._model)
 
     def train(self, step: int, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
-        """Take one step, counted from 0; returns its loss in nats and its gradients' norm.
+        """Take one optimiser step, counted from 0. Returns its loss in nats and its gradients' norm.
 
-        What it does depends on nothing but the state, frozen weights and the arguments. With float16 a step whose
-        gradients overflow is left out, and the norm is 0; it is not a number where smaller loss scales did not help.
+        It depends only on the state, frozen weights and the arguments. With float16, a step with overflowing gradients
+        is skipped and the norm is 0, or NaN if lower loss scales did not help.
 
         Args:
-            step: fixes the learning rate and what is dropped.
-            inputs: int32 (accumulate * batch, window); each of the passes takes `batch` rows.
-            targets: the tokens that follow, of the same shape.
+            step: determines the learning rate and dropout.
+            inputs: int32 (accumulate * batch, window); each pass uses `batch` rows.
+            targets: the next tokens, of the same shape.
 
         Raises:
             UserError: the devices cannot share the batch evenly.
@@ -121,13 +121,13 @@ class TrainingStep:
         return found
 
     def _settle(self) -> None:
-        """Have this process keep the memory that a step needs, once it is known."""
+        """Keep a step's memory in the process, after the first step."""
         self._taken += 1
         if self._taken == 1:
             malloc.keep_freed_memory()
 
     def held_out_loss(self, batches: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> float:
-        """Nats per token over batches of inputs, targets and weights, each (batch, window)."""
+        """The mean loss in nats per token over batches of inputs, targets and weights, each (batch, window)."""
         total = count = 0.0
         for batch in batches:
             total += self._compiled.judge(*(self._filled_up(each) for each in batch))
@@ -135,25 +135,25 @@ class TrainingStep:
         return total / count
 
     def next_logits(self, tokens: NDArray[np.int32], last: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Logits, (texts, vocabulary), after chosen tokens of texts.
+        """The logits, (texts, vocabulary), after chosen tokens of texts.
 
         Args:
-            tokens: int32 (texts, length), filled up at the end with any token.
-            last: int32 (texts,), where the chosen tokens stand in `tokens` read as one row.
+            tokens: int32 (texts, length), padded at the end with any token.
+            last: int32 (texts,), the chosen tokens' positions in the flattened `tokens`.
         """
         return self._compiled.next_logits(tokens, last)
 
     def _check_shares(self, rows: int, passes: int) -> None:
         devices = self._compiled.devices
         if rows % passes:
-            raise UserError(f"train.accumulate: {passes} passes cannot share {rows} windows; make it a divisor.")
+            raise UserError(f"train.accumulate is {passes}, which does not divide {rows} windows; set it to a divisor.")
         if rows // passes % devices:
             raise UserError(
-                f"train.batch: {devices} devices cannot share {rows // passes} windows; make it a multiple of {devices}."
+                f"train.batch is {rows // passes}, but {devices} devices share it; set it to a multiple of {devices}."
             )
 
     def _filled_up(self, rows: np.ndarray) -> Rows:
-        """One pass of rows, with zeros to where the devices share it evenly; their weight is zero as well."""
+        """One pass of rows, zero-padded so that the devices share it evenly. Padding has weight 0."""
         missing = -len(rows) % self._compiled.devices
         return np.pad(rows, ((0, missing), (0, 0)))[None] if missing else rows[None]
 
