@@ -215,7 +215,7 @@ def test_an_mlflow_without_stages_is_named() -> None:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Stageless) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        with pytest.raises(UserError, match="has no stages any more"):
+        with pytest.raises(UserError, match="no longer has stages"):
             ModelRegistry(f"http://127.0.0.1:{server.server_port}", "any").promote(1, "why")
         server.shutdown()
 
