@@ -146,7 +146,7 @@ def test_a_bundle_replaces_an_empty_directory_or_a_bundle_but_nothing_else(
     assert bundle.verify(target) == second
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").write_text("years of work", encoding="utf-8")
-    with pytest.raises(TextmillError, match="no bundle"):
+    with pytest.raises(TextmillError, match="other than a bundle"):
         write(tmp_path / "other", tokenizer)
     assert [p.name for p in (tmp_path / "other").iterdir()] == ["thesis.txt"]
 
