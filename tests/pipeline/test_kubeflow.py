@@ -177,7 +177,7 @@ def test_a_base_is_fetched_in_the_container_and_brings_its_size(tmp_path: Path) 
 
 
 def test_an_image_without_a_digest_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="names no digest"):
+    with pytest.raises(ValueError, match="has no digest"):
         Kubeflow(image="textmill/train:1")
     with pytest.raises(UserError, match=r"kubeflow\.image is not set"):
         _compiled(tmp_path / "none.yaml", Config(name="handbook", sources=[SITE]))
