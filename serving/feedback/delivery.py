@@ -29,7 +29,7 @@ _LONGEST_PAUSE_S = 30.0  # between two attempts at a silent store, or a silent M
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Deliver ratings until SIGTERM or SIGINT. Returns the exit code."""
+    """Deliver ratings until SIGTERM. Returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m serving.feedback.delivery", description="Deliver ratings from the outbox to MongoDB and MLflow."
     )

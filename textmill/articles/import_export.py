@@ -55,8 +55,8 @@ def filesystem(uri: str) -> Iterator[tuple[AbstractFileSystem, str]]:
         files, path = fsspec.core.url_to_fs(uri)
     except ImportError as error:
         extra = _EXTRAS.get(protocol)
-        cure = f"pip install 'textmill[{extra}]'" if extra else str(error)
-        raise UserError(f"{protocol}:// needs a package that is not installed; run: {cure}.") from error
+        cure = f"run pip install 'textmill[{extra}]'" if extra else str(error)
+        raise UserError(f"{protocol}:// needs a package that is not installed; {cure}.") from error
     except ValueError as error:
         raise UserError(f"'{uri}' is not a valid location ({error}); give a folder, s3:// or gs://.") from error
     try:
