@@ -54,7 +54,7 @@ def test_failing_sites_are_reported_and_the_others_are_crawled(make_web: Callabl
             f"answers 404 Not Found at {closed.url}/start; correct its 'start'",
             "it forbids it in its robots.txt; ask its owner",
             "(/robots.txt answers 503)",
-            f"gave no article from {empty.url}/: 2 pages refused (1 listing, 1 error status 404); start from a page",
+            f"gave no article from {empty.url}/: 2 pages refused (1 listing, 1 error status 404); set 'start' to a page",
             "on to https://elsewhere.example/, which is not followed",
         ],
         strict=False,
