@@ -55,7 +55,7 @@ def test_failing_sites_are_reported_and_the_others_are_crawled(make_web: Callabl
             "it forbids it in its robots.txt; ask its owner",
             "(/robots.txt answers 503)",
             f"gave no article from {empty.url}/: 2 pages refused (1 listing, 1 error status 404); set 'start' to a page",
-            "on to https://elsewhere.example/, which is not followed",
+            "to https://elsewhere.example/, which is not followed",
         ],
         strict=False,
     ):

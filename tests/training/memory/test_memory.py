@@ -32,7 +32,7 @@ def test_muon_takes_four_bytes_less_for_each_of_its_weights_and_averages_four_fo
     assert taken(average=0.9).state == taken().state + 4 * SMALL.parameters
     assert taken(lora_rank=8) == taken(lora_rank=8, optimiser="adamw")
     short = Architecture(50, 8, SMALL.layers, SMALL.heads, SMALL.width)
-    assert taken(architecture=short, batch=1).activations == 8 * matrices  # orthogonalising takes more than the tokens
+    assert taken(architecture=short, batch=1, optimiser="muon").activations == 8 * matrices  # orthogonalising takes more than the tokens
 
 
 def test_each_remedy_takes_less_where_it_should() -> None:
@@ -69,7 +69,7 @@ def test_what_does_not_fit_is_refused_with_what_would() -> None:
 
 def test_what_is_proposed_fits() -> None:
     device = Devices(2, 9 * 10**9)
-    with pytest.raises(UserError, match=r"fit: train\.batch: 4 and train\.accumulate: 4"):
+    with pytest.raises(UserError, match=r"fit, set train\.batch: 4 and train\.accumulate: 4"):
         estimate.check(of_size("124M"), Train(batch=16), device)
     assert estimate.check(of_size("124M"), Train(batch=4, accumulate=4), device).fits
 

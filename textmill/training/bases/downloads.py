@@ -30,7 +30,7 @@ _OPENAI = "https://openaipublic.blob.core.windows.net/gpt-2/models"  # where dow
 # importing gpt-2-simple turns eager TensorFlow off for a whole process, so it has one of its own
 _DOWNLOAD = """
 import os, sys
-from textmill import progress
+from textmill.console import progress
 os.environ.pop("TEXTMILL_PROGRESS_FD", None)  # it was not given the descriptor
 progress.follow_parent()
 from gpt_2_simple import download_gpt2
