@@ -32,7 +32,9 @@ def test_muon_takes_four_bytes_less_for_each_of_its_weights_and_averages_four_fo
     assert taken(average=0.9).state == taken().state + 4 * SMALL.parameters
     assert taken(lora_rank=8) == taken(lora_rank=8, optimiser="adamw")
     short = Architecture(50, 8, SMALL.layers, SMALL.heads, SMALL.width)
-    assert taken(architecture=short, batch=1, optimiser="muon").activations == 8 * matrices  # orthogonalising takes more than the tokens
+    assert (
+        taken(architecture=short, batch=1, optimiser="muon").activations == 8 * matrices
+    )  # orthogonalising takes more than the tokens
 
 
 def test_each_remedy_takes_less_where_it_should() -> None:
