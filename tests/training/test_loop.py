@@ -172,7 +172,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(ta
     # after two steps at such a rate no product is a number any more
     settings = RECIPE.model_copy(update={"learning_rate": 1e30, "warmup_steps": 0})
     wild = replace(task, settings=settings)
-    with pytest.raises(UserError, match=r"not a number at step 2;  .*train\.learning_rate") as raised:
+    with pytest.raises(UserError, match=r"not a number at step 2; .*train\.learning_rate") as raised:
         train(wild, tmp_path, tmp_path / "logs")
     kept = tmp_path / wild.key / LAST
     assert str(kept) in str(raised.value)
@@ -267,7 +267,7 @@ def test_a_training_that_does_not_fit_is_refused_before_it_starts(task: Task, tm
 
 
 def test_the_same_training_runs_once_at_a_time(task: Task, tmp_path: Path) -> None:
-    with Checkpoints(tmp_path / task.key), pytest.raises(UserError, match="under way"):
+    with Checkpoints(tmp_path / task.key), pytest.raises(UserError, match="already running"):
         train(task, tmp_path, tmp_path / "logs")
 
 

@@ -5,7 +5,9 @@ from textmill.training.recipe import settled
 
 
 def test_what_is_set_stays() -> None:
-    said = Train(steps=7, learning_rate=0.5, schedule="cosine", average=0.0, beta_2=0.9, eval_every=3, weight_decay=0.3)
+    said = Train(
+        steps=7, batch=16, learning_rate=0.5, schedule="cosine", average=0.0, beta_2=0.9, eval_every=3, weight_decay=0.3
+    )
     for scratch in (True, False):
         chosen = settled(said, 1000, 128, scratch)
         assert chosen.model_dump(exclude={"embedding_rate", "warmup_steps"}) == said.model_dump(

@@ -195,7 +195,7 @@ BIAS = "transformer.h.1.mlp.c_fc.bias"
     [
         (_without(BIAS), rf"the tensor {BIAS} is missing"),
         (lambda weights: weights | {"transformer.h.2.x": weights[BIAS]}, r"h\.2\.x is not part of a GPT-2"),
-        (lambda weights: weights | {BIAS: weights[BIAS][:5]}, rf"{BIAS} has shape \(5,\) where \(64,\) is needed"),
+        (lambda weights: weights | {BIAS: weights[BIAS][:5]}, rf"{BIAS} has shape \(5,\) instead of \(64,\)"),
         (lambda weights: weights | {BIAS: weights[BIAS].astype(np.int8)}, rf"{BIAS} in .* is I8"),
     ],
 )
