@@ -30,6 +30,12 @@ model:
   base: checkpoint/run1
   window: 128
 train:
+  optimiser: adamw
+  schedule: cosine
+  beta_2: 0.99
+  average: 0
+  weight_decay: 0.1
+  warmup_steps: 50
   steps: 200
   batch: 8
   learning_rate: 0.001

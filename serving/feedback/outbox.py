@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +161,10 @@ def problems(folder: Path) -> list[str]:
     reached = _progress(folder)
     waiting = [each for each in sorted(folder.glob("*.jsonl")) if each.stat().st_size > reached.get(each.name, 0)]
     if waiting:
-        age_s = time.time() - waiting[0].stat().st_mtime
+        with waiting[0].open("rb") as file:
+            file.seek(reached.get(waiting[0].name, 0))
+            oldest = _rating(file.readline())
+        age_s = time.time() - datetime.fromisoformat(oldest.time).timestamp() if oldest else 0
         if age_s > _LATE_S:
             found.append(
                 f"The oldest rating has waited {age_s / 60:.0f} minutes for delivery; check that MongoDB answers."

@@ -36,3 +36,14 @@ def test_a_short_training_is_judged_ten_times() -> None:
     assert settled(Train(steps=200), 1000, 128, True).eval_every == 20
     assert settled(Train(steps=50), 1000, 128, True).eval_every == 10
     assert settled(Train(steps=10**4), 1000, 128, True).eval_every == 100
+
+
+def test_the_rate_of_embeddings_follows_a_learning_rate_that_is_set() -> None:
+    said = settled(Train(learning_rate=0.0001), 1000, 128, True)
+    assert said.peak_rates[:2] == (0.0001, 0.0001)
+    assert settled(Train(), 1000, 128, True).peak_rates[:2] == (0.002, 0.004)
+
+
+def test_low_rank_matrices_keep_the_default_rate() -> None:
+    assert settled(Train(lora_rank=8), 1000, 768, False).learning_rate == Train().learning_rate
+    assert settled(Train(), 1000, 768, False).learning_rate < Train().learning_rate

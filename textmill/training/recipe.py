@@ -26,7 +26,11 @@ def settled(train: Train, windows: int, width: int, from_scratch: bool) -> Train
         width: the model's width.
     """
     base = _SMALL_BASE if width < _WIDE else _WIDE_BASE
-    open_ = _COMMON | (_SCRATCH if from_scratch else base)
+    open_: dict[str, Any] = _COMMON | (_SCRATCH if from_scratch else base)
+    if train.lora_rank:
+        open_.pop("learning_rate", None)  # its few matrices start at zero and bear the default's
+    if "learning_rate" in train.model_fields_set:
+        open_.pop("embedding_rate", None)  # which then follows it
     chosen: dict[str, Any] = {name: value for name, value in open_.items() if name not in train.model_fields_set}
     if train.steps == 0:
         chosen["steps"] = _FROM_SCRATCH if from_scratch else _steps(train.model_copy(update=chosen), windows)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
@@ -269,8 +270,10 @@ def test_a_rating_that_no_store_takes_is_put_aside_and_holds_up_no_other(
 
 def test_ratings_that_wait_for_long_are_a_problem(tmp_path: Path) -> None:
     assert problems(tmp_path / "absent") == []
-    Outbox(tmp_path).add(RATING)
-    assert problems(tmp_path) == []
-    (segment,) = tmp_path.glob("*.jsonl")
-    os.utime(segment, (time.time() - 1000, time.time() - 1000))
+    then = datetime.now(UTC) - timedelta(seconds=1000)
+    Outbox(tmp_path / "new").add(replace(RATING, time=datetime.now(UTC).isoformat()))
+    assert problems(tmp_path / "new") == []
+    outbox = Outbox(tmp_path)
+    for time_ in (then, datetime.now(UTC)):  # a later one does not hide the oldest
+        outbox.add(replace(RATING, id=str(time_), time=time_.isoformat()))
     assert "waited 17 minutes" in problems(tmp_path)[0]
