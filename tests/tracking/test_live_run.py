@@ -46,14 +46,20 @@ def steps_of(uri: str, run: dict[str, Any], metric: str) -> list[int]:
     return sorted(int(each.get("step", 0)) for each in found["metrics"])
 
 
-def latest_samples(uri: str, experiment: str) -> list[str]:
-    """The paths below `training` of the experiment's latest run."""
+def runs_of(uri: str, experiment: str) -> list[dict[str, Any]]:
+    """An experiment's runs, latest first."""
     root = f"{uri}/api/2.0/mlflow"
     found = requests.get(f"{root}/experiments/get-by-name", {"experiment_name": experiment}, timeout=60).json()
     if "experiment" not in found:
         return []
     body = {"experiment_ids": [found["experiment"]["experiment_id"]]}
-    runs = requests.post(f"{root}/runs/search", json=body, timeout=60).json().get("runs", [])
+    return list(requests.post(f"{root}/runs/search", json=body, timeout=60).json().get("runs", []))
+
+
+def latest_samples(uri: str, experiment: str) -> list[str]:
+    """The paths below `training` of the experiment's latest run."""
+    root = f"{uri}/api/2.0/mlflow"
+    runs = runs_of(uri, experiment)
     if not runs:
         return []
     parameters = {"run_id": runs[0]["info"]["run_id"], "path": "training"}
@@ -113,6 +119,21 @@ def test_an_interrupted_training_goes_on_in_its_run_and_another_does_not(mlflow_
     assert runs[0]["info"]["run_id"] == runs[1]["info"]["run_id"]
     assert steps_of(mlflow_uri, runs[1], "loss") == [10, 20, 30]
     assert len({run["info"]["run_id"] for run in runs}) == 3
+
+
+def test_steps_taken_again_after_the_run_was_found_are_not_logged_twice(mlflow_uri: str, tmp_path: Path) -> None:
+    killed = LiveRun(mlflow_uri, "again", "killed", tmp_path)
+    killed.begin("a", {})
+    killed.point(Point(10, loss=1.0))
+    killed.point(Point(20, loss=1.0))
+    killed.end("KILLED", PATIENCE_S)
+    resumed = LiveRun(mlflow_uri, "again", "resumed", tmp_path)
+    resumed.begin("a", {})
+    wait_until(lambda: runs_of(mlflow_uri, "again")[0]["info"]["status"] == "RUNNING")
+    for step in (10, 20, 30):  # the checkpoint was of step 0
+        resumed.point(Point(step, loss=1.0))
+    resumed.end(within_s=PATIENCE_S)
+    assert steps_of(mlflow_uri, run_of(mlflow_uri, tmp_path), "loss") == [10, 20, 30]
 
 
 def test_the_run_that_the_environment_names_is_joined(

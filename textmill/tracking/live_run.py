@@ -114,23 +114,24 @@ class LiveRun:
 
     def _send(self) -> None:
         run = self._run = self._run or self._opened()
-        with self._lock:
-            points = self._points[:_AT_ONCE]
-        while points:
+        while points := self._waiting(run):
             run.log([figure for point in points for figure in mlflow_run.figures(point.step, point.scalars)])
             with self._lock:
                 del self._points[: len(points)]
-                points = self._points[:_AT_ONCE]
         if self._samples_written and self._server.passes_on(run.artifacts):
             run.put_file(f"training/{SAMPLES}", self._logs / SAMPLES)
             self._samples_written = False
         if self._status and not self._joined:
             run.set_status(self._status)
 
+    def _waiting(self, run: MlflowRun) -> list[Point]:
+        """The next points to send. A training that goes on takes some steps again; the run has their points already."""
+        with self._lock:
+            self._points = [point for point in self._points if point.step > run.last_step]
+            return self._points[:_AT_ONCE]
+
     def _opened(self) -> MlflowRun:
         run = self._found() or self._created()
-        with self._lock:  # a training that goes on takes some steps again
-            self._points = [point for point in self._points if point.step > run.last_step]
         run.log(parameters=self._parameters)
         return run
 
