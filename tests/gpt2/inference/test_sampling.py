@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from textmill.gpt2.inference.generation import Chunk, Generation
 from textmill.gpt2.inference.sampling import Settings, choose
 from textmill.ground.errors import TextmillError
 
@@ -58,6 +59,22 @@ def test_the_repetition_penalty_lowers_seen_tokens_of_either_sign() -> None:
     shares = draws(Settings(temperature=1, top_p=1, repetition_penalty=2), seen=(1, 4))
     np.testing.assert_allclose(shares, softmax(np.array([1.0, 2.0, 3.0, 2.0, -10.0])), atol=0.03)
     assert LOGITS[1] == 4  # the logits themselves are left alone
+
+
+def test_the_repetition_penalty_lowers_the_prompts_tokens_but_not_its_end_token() -> None:
+    end, first = 1, 2
+
+    def finish_of(logits: list[float], prompt: list[int]) -> str | None:
+        chunks: list[Chunk] = []
+        greedy = Settings(temperature=0, repetition_penalty=1.3, max_tokens=1)
+        generation = Generation(prompt, greedy, lambda tokens: "x" * len(tokens), chunks.append)
+        assert generation.advance(np.array(logits, np.float32), window=8, end=end)
+        return chunks[-1].finish
+
+    assert finish_of([0, 4.0, 3.5, 0], [end, first]) == "end"
+    assert finish_of([0, 4.0, 3.5, 0], [end, 3, end]) == "end"
+    assert finish_of([0, 3.5, 4.0, 0], [end, 3]) == "length"
+    assert finish_of([0, 3.5, 4.0, 0], [end, first]) == "end"  # 4.0 / 1.3 is below 3.5
 
 
 def test_later_layers_of_settings_win_and_none_changes_nothing() -> None:

@@ -44,6 +44,20 @@ def test_greedy_text_is_that_of_onnx_runtime_even_past_the_window(
     assert (found[-1].tokens, found[-1].finish) == (expected[-1].tokens, expected[-1].finish)
 
 
+def test_the_repetition_penalty_leaves_the_prompts_tokens_alone_its_end_token_too(
+    engine: CTranslate2Engine, model: Path
+) -> None:
+    def first(engine: CTranslate2Engine | Engine, token: int, penalty: float) -> str:
+        found: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
+        engine.submit([token], Settings(temperature=0, max_tokens=1, repetition_penalty=penalty), found.put)
+        return found.get(timeout=60).text
+
+    tokens = range(engine.tokenizer.vocabulary)
+    assert all(first(engine, token, 10) == first(engine, token, 1) for token in tokens)
+    with Engine(model, slots=1, threads=1) as other:  # which lowers a prompt's tokens: the model does repeat some
+        assert any(first(other, token, 10) != first(other, token, 1) for token in tokens)
+
+
 def test_text_is_drawn_streamed_and_stopped(engine: CTranslate2Engine) -> None:
     drawn = [chunks(engine, "abc", Settings(temperature=1.0, max_tokens=60, stop=(".",))) for _ in range(20)]
     assert max(map(len, drawn)) > 1  # one that begins with the stop has a single chunk

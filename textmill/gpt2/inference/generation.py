@@ -108,7 +108,8 @@ class Generation(Text):
         self._run = self._breaks.at_end(prompt) if self._breaks else 0  # line breaks at the context's end
         self.read = 0  # how many tokens of the context the text's row holds
         self._generator = np.random.Generator(np.random.PCG64(settings.seed))
-        self._seen = dict.fromkeys(prompt)  # a set in order, so that equal requests see equal arrays
+        # what the repetition penalty lowers: a set in order, so that equal requests see equal arrays
+        self._seen = dict.fromkeys(prompt)
         self._score = score
         self._scores: list[Scored] = []  # not yet handed on
 
@@ -125,6 +126,7 @@ class Generation(Text):
             window: tokens the model sees at once; a longer context is cut to the last half of it and read again.
             end: the end token.
         """
+        self._seen.pop(end, None)  # every prompt begins with it, which must not make an end unlikely
         forbidden = self._breaks.forbidden(self._run, self._settings.line_breaks) if self._breaks else None
         token = choose(logits, self._seen, self._settings, self._generator, forbidden)
         if self._score:

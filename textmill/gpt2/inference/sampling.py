@@ -21,7 +21,8 @@ class Settings:
     temperature: float = 0.8  # 0 takes the likeliest token each time
     top_k: int = 0  # keep this many of the likeliest tokens; 0 keeps all
     top_p: float = 0.95  # keep the likeliest tokens that together have this probability (Holtzman et al. 2020)
-    repetition_penalty: float = 1.0  # divides the scores of tokens already there (Keskar et al. 2019); 1 is none
+    # divides the scores of tokens that prompt or text have, but the end token's (Keskar et al. 2019); 1 is none
+    repetition_penalty: float = 1.0
     seed: int = 0
     stop: tuple[str, ...] = ()  # the text ends before any of these
     line_breaks: int = 0  # in a row, at most, as many as the training text has; 0: any number
@@ -66,7 +67,7 @@ def choose(
 
     Args:
         logits: shape (vocabulary,); not changed.
-        seen: the tokens that the repetition penalty falls on, each once.
+        seen: the tokens that the repetition penalty lowers, each once.
         forbidden: tokens that are not drawn.
     """
     if forbidden is not None and len(forbidden):
