@@ -41,7 +41,7 @@ def measure(model: Path, pool: Path, tokens: int = 200) -> dict[str, float]:
         known = np.unique(np.concatenate([passages(read.encode(document(*each))) for each in texts[:-HELD_OUT]]))
         copied = written = 0
         for number, (title, _) in enumerate(texts[-HELD_OUT:]):
-            settings = Settings(max_tokens=tokens, temperature=0.7, top_p=0.9, seed=number)
+            settings = Settings.of(engine.defaults, {"max_tokens": tokens, "seed": number})
             text = generate(engine, topic_prompt(read, title), settings).text
             found = passages(read.encode(text))
             written += len(found)

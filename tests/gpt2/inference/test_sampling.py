@@ -77,6 +77,21 @@ def test_the_repetition_penalty_lowers_the_prompts_tokens_but_not_its_end_token(
     assert finish_of([0, 3.5, 4.0, 0], [end, first]) == "end"  # 4.0 / 1.3 is below 3.5
 
 
+def test_a_repetition_window_forgets_older_tokens() -> None:
+    end = 1
+
+    def second(window: int) -> int:
+        greedy = Settings(temperature=0, repetition_penalty=1.3, repetition_window=window, max_tokens=9)
+        generation = Generation([end, 2], greedy, lambda tokens: "x" * len(tokens), lambda _: None)
+        generation.advance(np.array([4.0, 0, 3.0, 3.0], np.float32), window=8, end=end)  # takes token 0
+        generation.advance(np.array([0, 0, 4.0, 3.5], np.float32), window=8, end=end)
+        return generation.context[-1]
+
+    assert second(0) == 3  # 4.0 / 1.3 is below 3.5
+    assert second(2) == 3  # the last two: tokens 2 and 0
+    assert second(1) == 2
+
+
 def test_later_layers_of_settings_win_and_none_changes_nothing() -> None:
     settings = Settings.of({"temperature": 0.5, "top_p": 0.8}, {"temperature": 0.9, "top_p": None, "stop": ["."]})
     assert (settings.temperature, settings.top_p, settings.stop) == (0.9, 0.8, (".",))

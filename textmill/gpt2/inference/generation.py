@@ -2,7 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -108,8 +109,7 @@ class Generation(Text):
         self._run = self._breaks.at_end(prompt) if self._breaks else 0  # line breaks at the context's end
         self.read = 0  # how many tokens of the context the text's row holds
         self._generator = np.random.Generator(np.random.PCG64(settings.seed))
-        # what the repetition penalty lowers: a set in order, so that equal requests see equal arrays
-        self._seen = dict.fromkeys(prompt)
+        self._recent = deque(prompt, settings.repetition_window or None)  # what the repetition penalty is on
         self._score = score
         self._scores: list[Scored] = []  # not yet handed on
 
@@ -126,19 +126,25 @@ class Generation(Text):
             window: tokens the model sees at once; a longer context is cut to the last half of it and read again.
             end: the end token.
         """
-        self._seen.pop(end, None)  # every prompt begins with it, which must not make an end unlikely
         forbidden = self._breaks.forbidden(self._run, self._settings.line_breaks) if self._breaks else None
-        token = choose(logits, self._seen, self._settings, self._generator, forbidden)
+        token = choose(logits, self._lowered(end), self._settings, self._generator, forbidden)
         if self._score:
             self._scores.append(self._score(logits, token, self._stream.length))
         if self.take(token, end):
             return True
-        self._seen[token] = None
+        self._recent.append(token)
         if self._breaks:
             self._run = self._breaks.after(self._run, token)
         if len(self.context) > window:
             self.context, self.read = self.context[-(window // 2) :], 0
         return False
+
+    def _lowered(self, end: int) -> Collection[int]:
+        """The tokens whose scores the repetition penalty lowers, in order, so that equal requests see equal arrays."""
+        if self._settings.repetition_penalty == 1:
+            return ()
+        # every prompt begins with the end token, which must not make an end unlikely
+        return dict.fromkeys(token for token in self._recent if token != end)
 
     def _scores_so_far(self) -> tuple[Scored, ...]:
         scores, self._scores = tuple(self._scores), []

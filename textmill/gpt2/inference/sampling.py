@@ -23,6 +23,7 @@ class Settings:
     top_p: float = 0.95  # keep the likeliest tokens that together have this probability (Holtzman et al. 2020)
     # divides the scores of tokens that prompt or text have, but the end token's (Keskar et al. 2019); 1 is none
     repetition_penalty: float = 1.0
+    repetition_window: int = 0  # the penalty is on the last this many tokens; 0: on all
     seed: int = 0
     stop: tuple[str, ...] = ()  # the text ends before any of these
     line_breaks: int = 0  # in a row, at most, as many as the training text has; 0: any number
@@ -34,6 +35,7 @@ class Settings:
             "top_k": self.top_k >= 0,
             "top_p": 0 < self.top_p <= 1,
             "repetition_penalty": 1 <= self.repetition_penalty <= 10,
+            "repetition_window": self.repetition_window >= 0,
             "seed": self.seed >= 0,
             "stop": all(self.stop),
             "line_breaks": self.line_breaks >= 0,
