@@ -32,7 +32,7 @@ store: {{database: {name}}}
 corpus: {{imported: {sources}, eval_percent: 20, validation_percent: 20, near_duplicates: 0}}
 tokenizer: {{kind: characters}}
 model: {{layers: 1, heads: 1, width: 16, window: 16, quantise: none}}
-train: {{steps: {steps}{more}, batch: 4, warmup_steps: 0, learning_rate: 0.01, eval_every: 5}}
+train: {{steps: {steps}{more}, optimiser: adamw, batch: 4, warmup_steps: 0, learning_rate: 0.01, eval_every: 5}}
 evaluate: {{form: warn, samples: 1, texts: 1, sample_tokens: 8, probes: 0, max_copied_percent: 100, margin_percent: {margin}}}
 registry: {{promote: if-better}}
 """

@@ -23,6 +23,12 @@ def test_from_a_base_the_text_is_read_five_times_within_bounds() -> None:
     assert settled(Train(), 10, 256, True).steps == settled(Train(), 10**6, 256, True).steps == 600
 
 
+def test_a_wide_base_reads_a_small_corpus_no_more_than_it_must() -> None:
+    chosen = settled(Train(), 29, 768, False)  # 29 windows of 1,024 tokens: the example site
+    assert (chosen.batch, chosen.steps) == (2, 72)
+    assert settled(Train(), 3, 768, False).steps == 30
+
+
 def test_a_wide_base_takes_lower_rates_and_scratch_higher_ones() -> None:
     scratch, small, wide = (
         settled(Train(), 1000, width, first) for width, first in ((128, True), (256, False), (768, False))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from textmill.console import progress
 from textmill.corpus import exported_articles
 from textmill.gpt2.architecture import Architecture
 from textmill.gpt2.document import document
@@ -14,7 +15,7 @@ from textmill.gpt2.inference.line_breaks import Runs
 from textmill.gpt2.tokenizer import Tokenizer
 from textmill.gpt2.verbatim import index_builder
 from textmill.ground.errors import UserError
-from textmill.settings.model import Model
+from textmill.settings.model import STARTER, Model
 from textmill.settings.training import Train
 from textmill.training import recipe
 from textmill.training.bases.base import SCRATCH, Base
@@ -108,6 +109,8 @@ def fine_tune(
     made_from = lineage(name, windows.facts, base, chosen, trained, code)
     description = card(name, task.architecture, windows.facts, trained)
     checksum = _write(folders, task, trained, made_from, description, model.quantise)
+    if model.base == STARTER and (larger := _larger_base(task, trained)):
+        progress.note(larger)
     return FineTuned(checksum, task.architecture.parameters, _sentence(task.architecture, train, trained))
 
 
@@ -177,6 +180,14 @@ def _write(
             precisions,
             index,
         )
+
+
+def _larger_base(task: Task, trained: "Trained") -> str:
+    """What a larger base than the starter would take here; empty if it would not do."""
+    from textmill.training import larger_base
+    from textmill.training.memory.devices import devices_of
+
+    return larger_base.sentence(task.architecture, trained.history, len(task.tokens), devices_of(task.settings))
 
 
 def _sentence(architecture: Architecture, train: Train, trained: "Trained") -> str:

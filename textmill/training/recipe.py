@@ -9,13 +9,13 @@ from typing import Any
 from textmill.settings.training import Train
 
 _PASSES = 5  # over the text, from a base; patience ends a training that stops improving
-_FEWEST, _MOST = 100, 2000  # steps
+_FEWEST, _FEWEST_WIDE, _MOST = 100, 30, 2000  # steps
 _FROM_SCRATCH = 600  # steps
 _WIDE = 512  # from this width on, a base takes a tenth of the rates
 _COMMON = {"schedule": "linear", "beta_2": 0.98}
 _SCRATCH = {"learning_rate": 0.002, "embedding_rate": 0.004, "average": 0.97}
 _SMALL_BASE = {"batch": 6, "learning_rate": 0.001, "weight_decay": 0.02, "average": 0.97, "warmup_steps": 10}
-_WIDE_BASE = {"learning_rate": 0.0001, "weight_decay": 0.02, "average": 0.97, "warmup_steps": 20}
+_WIDE_BASE = {"batch": 2, "learning_rate": 0.0001, "weight_decay": 0.02, "average": 0.97, "warmup_steps": 20}
 
 
 def settled(train: Train, windows: int, width: int, from_scratch: bool) -> Train:
@@ -33,13 +33,14 @@ def settled(train: Train, windows: int, width: int, from_scratch: bool) -> Train
         open_.pop("embedding_rate", None)  # which then follows it
     chosen: dict[str, Any] = {name: value for name, value in open_.items() if name not in train.model_fields_set}
     if train.steps == 0:
-        chosen["steps"] = _FROM_SCRATCH if from_scratch else _steps(train.model_copy(update=chosen), windows)
+        chosen["steps"] = _FROM_SCRATCH if from_scratch else _steps(train.model_copy(update=chosen), windows, width)
     if "eval_every" not in train.model_fields_set:
         steps = chosen.get("steps", train.steps)
         chosen["eval_every"] = max(10, min(train.eval_every, steps // 10))
     return train.model_copy(update=chosen)
 
 
-def _steps(train: Train, windows: int) -> int:
+def _steps(train: Train, windows: int, width: int) -> int:
     batch = train.batch if isinstance(train.batch, int) else 16
-    return max(_FEWEST, min(_MOST, round(_PASSES * windows / (batch * train.accumulate))))
+    fewest = _FEWEST if width < _WIDE else _FEWEST_WIDE
+    return max(fewest, min(_MOST, round(_PASSES * windows / (batch * train.accumulate))))
