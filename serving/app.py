@@ -34,7 +34,7 @@ def create_app(router: Router, config: Config) -> FastAPI:
         UserError: a template or the API keys file cannot be read.
     """
     serve = config.serve
-    outbox = config.data_dir / "feedback"
+    outbox = Outbox(config.data_dir / "feedback")
     desk = Desk(
         router,
         Guards(serve.verbatim, serve.verbatim_words),
@@ -43,11 +43,13 @@ def create_app(router: Router, config: Config) -> FastAPI:
         serve.log_prompts,
     )
     memory = Memory()
-    taken = ratings.Ratings(Outbox(outbox), router.metrics)
+    taken = ratings.Ratings(outbox, router.metrics)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        delivery = asyncio.create_task(ratings.keep_delivering(outbox, config.store.database, _models(config)))
+        delivery = asyncio.create_task(
+            ratings.keep_delivering(outbox.folder, config.store.database, _models(config), router.metrics)
+        )
         yield
         delivery.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -5,23 +5,26 @@ The outbox is a folder of segments: append-only files with one JSON object a lin
 may be delivered twice; ratings are stored by id, so the second time changes nothing.
 """
 
+import errno
 import json
 import os
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from textmill.ground.files import write_beside
+from textmill.ground.files import private_folder, write_beside
 from textmill.monitoring.feedback_store import Rating
 
 _SEGMENT_BYTES = 1 << 20
 _BATCH = 500  # ratings
 _PROGRESS = "delivered.json"
 _ASIDE = "put-aside.ndjson"  # ratings that no store takes, each with the reason
+_LEAST_FREE = 16 << 20  # bytes on the outbox's disk
 _LATE_S = 300  # a rating that has waited so long is a problem
 
 
@@ -29,7 +32,8 @@ class Outbox:
     """The writing end. Safe to use from any thread."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
+        self.failure = ""  # why the last rating could not be written; empty if it was
         self._lock = threading.Lock()
         self._segment: int | None = None  # its file's descriptor; none until the first rating, or after a failure
 
@@ -41,17 +45,25 @@ class Outbox:
         """
         line = json.dumps(asdict(rating), ensure_ascii=False).encode() + b"\n"
         with self._lock:
-            if self._segment is None or os.fstat(self._segment).st_size >= _SEGMENT_BYTES:
-                self._begin_segment()
-            assert self._segment is not None
-            before = os.fstat(self._segment).st_size
             try:
-                if os.write(self._segment, line) != len(line):
-                    raise OSError("the line was written only in part")
-                os.fsync(self._segment)
-            except OSError:
-                self._take_back(before)
+                self._write(line)
+            except OSError as error:
+                self.failure = os.strerror(error.errno) if error.errno else str(error)
                 raise
+            self.failure = ""
+
+    def _write(self, line: bytes) -> None:
+        if self._segment is None or os.fstat(self._segment).st_size >= _SEGMENT_BYTES:
+            self._begin_segment()
+        assert self._segment is not None
+        before = os.fstat(self._segment).st_size
+        try:
+            if os.write(self._segment, line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(self._segment)
+        except OSError:
+            self._take_back(before)
+            raise
 
     def close(self) -> None:
         """Close the file."""
@@ -64,10 +76,10 @@ class Outbox:
         if self._segment is not None:
             os.close(self._segment)
             self._segment = None
-        self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / f"{time.time_ns():020}-{os.getpid()}.jsonl"
+        private_folder(self.folder)
+        path = self.folder / f"{time.time_ns():020}-{os.getpid()}.jsonl"
         self._segment = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_EXCL, 0o600)
-        directory = os.open(self._folder, os.O_RDONLY)
+        directory = os.open(self.folder, os.O_RDONLY)
         try:
             os.fsync(directory)  # the file's name too must survive a power cut
         finally:
@@ -90,15 +102,22 @@ class Undelivered:
         self._folder = folder
         self._reached: dict[str, int] = _progress(folder)
         self._pending: dict[str, int] = {}
+        self._aside: set[bytes] | None = None  # the lines put aside; not read yet
 
     def batch(self) -> list[Rating]:
-        """The next ratings, oldest first. Returns the same ones until `done` is called."""
+        """The next ratings, oldest first. Returns the same ones until `done` is called.
+
+        Raises:
+            OSError: the outbox cannot be read, or a line that is no rating cannot be put aside.
+        """
         found: list[Rating] = []
         self._pending = {}
         for segment in self._segments():
-            for rating, end in self._lines(segment):
-                if rating is not None:
+            for line, end in self._lines(segment):
+                if rating := _rating(line):
                     found.append(rating)
+                else:
+                    self._keep_aside({"reason": "The line is not a rating.", "line": line.decode(errors="replace")})
                 self._pending[segment.name] = end
                 if len(found) == _BATCH:
                     return found
@@ -119,16 +138,36 @@ class Undelivered:
         write_beside(self._folder / _PROGRESS, json.dumps(self._reached))
 
     def put_aside(self, rating: Rating, reason: str) -> None:
-        """Move a rating that cannot be delivered to a separate file, with the reason."""
-        line = json.dumps({"reason": reason[:300], "rating": asdict(rating)}, ensure_ascii=False)
-        with (self._folder / _ASIDE).open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        """Move a rating that cannot be delivered to a separate file, with the reason. The second time changes nothing.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        self._keep_aside({"reason": reason[:300], "rating": asdict(rating)})
+
+    def _keep_aside(self, entry: dict[str, Any]) -> None:
+        path = self._folder / _ASIDE
+        if self._aside is None:  # a process that died before `done` may have written some of this batch
+            self._aside = _whole_lines(path)
+        line = json.dumps(entry, ensure_ascii=False).encode() + b"\n"
+        if line in self._aside:
+            return
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            size = os.fstat(descriptor).st_size
+            if os.write(descriptor, line) != len(line):
+                os.ftruncate(descriptor, size)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        self._aside.add(line)
 
     def _segments(self) -> list[Path]:
         return sorted(self._folder.glob("*.jsonl"))
 
-    def _lines(self, segment: Path) -> Iterator[tuple[Rating | None, int]]:
-        """Each whole line that is not delivered yet, with the place after it; None for one that is no rating."""
+    def _lines(self, segment: Path) -> Iterator[tuple[bytes, int]]:
+        """Each whole line that is not delivered yet, with the place after it."""
         end = self._reached.get(segment.name, 0)
         with segment.open("rb") as file:
             file.seek(end)
@@ -136,7 +175,7 @@ class Undelivered:
                 if not line.endswith(b"\n"):
                     return  # it is still being written
                 end += len(line)
-                yield _rating(line), end
+                yield line, end
 
 
 def _progress(folder: Path) -> dict[str, int]:
@@ -155,23 +194,58 @@ def _rating(line: bytes) -> Rating | None:
         return None
 
 
-def problems(folder: Path) -> list[str]:
-    """Problems of an outbox for operators, one sentence each; empty if there are none."""
-    found = []
-    reached = _progress(folder)
-    waiting = [each for each in sorted(folder.glob("*.jsonl")) if each.stat().st_size > reached.get(each.name, 0)]
-    if waiting:
-        with waiting[0].open("rb") as file:
-            file.seek(reached.get(waiting[0].name, 0))
-            oldest = _rating(file.readline())
-        age_s = time.time() - datetime.fromisoformat(oldest.time).timestamp() if oldest else 0
-        if age_s > _LATE_S:
+def _whole_lines(path: Path) -> set[bytes]:
+    """The lines of a file, from which the beginning of a line at its end is cut."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return set()
+    whole = data[: data.rfind(b"\n") + 1]
+    if whole != data:
+        os.truncate(path, len(whole))
+    return set(whole.splitlines(keepends=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What an outbox holds."""
+
+    waiting: int  # ratings to deliver
+    age_s: float  # of the oldest of them
+    aside: int  # ratings that no store takes
+
+    @classmethod
+    def of(cls, folder: Path) -> "Backlog":
+        """Count an outbox's lines. An outbox of thousands takes milliseconds, so call it in a thread."""
+        reached, waiting, age_s = _progress(folder), 0, 0.0
+        for segment in sorted(folder.glob("*.jsonl")):
+            with suppress(FileNotFoundError), segment.open("rb") as file:  # it may be delivered meanwhile
+                file.seek(reached.get(segment.name, 0))
+                lines = file.read().splitlines()
+                oldest = _rating(lines[0]) if lines and not waiting else None
+                age_s = time.time() - datetime.fromisoformat(oldest.time).timestamp() if oldest else age_s
+                waiting += len(lines)
+        aside = folder / _ASIDE
+        return cls(waiting, max(0.0, round(age_s, 1)), aside.read_bytes().count(b"\n") if aside.exists() else 0)
+
+    def problems(self) -> list[str]:
+        """Problems for operators, one sentence each; empty if there are none."""
+        found = []
+        if self.age_s > _LATE_S:
             found.append(
-                f"The oldest rating has waited {age_s / 60:.0f} minutes for delivery; check that MongoDB answers."
+                f"The oldest rating has waited {self.age_s / 60:.0f} minutes for delivery; check that MongoDB answers."
             )
-    aside = folder / _ASIDE
-    if aside.exists():
-        with aside.open("rb") as file:
-            count = sum(1 for _ in file)
-        found.append(f"{count} ratings could not be stored; {aside.name} holds them with the reasons.")
-    return found
+        if self.aside:
+            found.append(f"{self.aside} ratings could not be stored; {_ASIDE} holds them with the reasons.")
+        return found
+
+
+def disk_problem(outbox: Outbox) -> list[str]:
+    """Whether ratings can be written: no sentence, or the one that says why not."""
+    if outbox.failure:
+        return [f"The last rating could not be written to {outbox.folder} ({outbox.failure}); free space on its disk."]
+    place = next(each for each in (outbox.folder, *outbox.folder.absolute().parents) if each.exists())
+    disk = os.statvfs(place)
+    if (free := disk.f_bavail * disk.f_frsize) < _LEAST_FREE:
+        return [f"The disk of {outbox.folder} has {free >> 20} MB left; free space, or ratings will be refused."]
+    return []

@@ -69,7 +69,7 @@ class Ratings:
         self._outbox.close()
 
 
-async def keep_delivering(outbox: Path, database: str, models: Iterable[str]) -> None:
+async def keep_delivering(outbox: Path, database: str, models: Iterable[str], metrics: Metrics) -> None:
     """Run `serving.feedback.delivery` until cancelled and restart it if it exits. Without a store, do nothing."""
     if not os.environ.get(MONGODB):
         _log.info(
@@ -85,6 +85,7 @@ async def keep_delivering(outbox: Path, database: str, models: Iterable[str]) ->
         await _run(command, environment)
         _log.warning("The delivery process exited; it restarts in %d s.", _RESTART_AFTER_S)
         await asyncio.sleep(_RESTART_AFTER_S)
+        metrics.delivery_restarts.inc()
 
 
 async def _run(command: Iterable[str], environment: dict[str, str]) -> None:

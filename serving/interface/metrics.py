@@ -24,6 +24,10 @@ class Metrics:
         self.tokens = self._counter("tokens", "Tokens written")
         self.copied = self._counter("copied_passages", "Passages copied from a training text", "version")
         self.feedback = self._counter("feedback", "Ratings by readers", "version", "rating")
+        self.backlog = self._gauge("feedback_waiting", "Ratings that wait for delivery")
+        self.backlog_age_s = self._gauge("feedback_waiting_seconds", "Age of the oldest rating that waits")
+        self.aside = self._gauge("feedback_put_aside", "Ratings that the store refused")
+        self.delivery_restarts = self._counter("feedback_delivery_restarts", "Restarts of the delivery process")
         self.first_text_s = self._histogram("first_text_seconds", "Seconds from a request to its first text")
         self.article_s = self._histogram("article_seconds", "Seconds from a request to the end of its article")
         self.model = self._gauge(
@@ -49,6 +53,12 @@ class Metrics:
         for worker in workers:
             self.worker.labels(worker["name"], worker["version"]).set(worker["ready"])
             self.restarts.labels(worker["name"], worker["version"]).set(worker["restarts"])
+
+    def show_backlog(self, waiting: int, age_s: float, aside: int) -> None:
+        """Record the state of the outbox of ratings."""
+        self.backlog.set(waiting)
+        self.backlog_age_s.set(age_s)
+        self.aside.set(aside)
 
     def render(self) -> bytes:
         """All metrics in Prometheus's text format."""

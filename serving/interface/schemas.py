@@ -34,7 +34,9 @@ class ArticleRequest(Request):
     model: Target = Field("", description="stage, version or model to use; empty: the server chooses")
     user: User = Field("", description="any name for the reader; the same user gets the same version")
     n: int | None = Field(None, ge=1, le=MOST_TEXTS, description="number of articles; if set, the response is a list")
-    max_tokens: int | None = Field(None, ge=1, description="maximum length in tokens; the server has its own limit")
+    max_tokens: int | None = Field(
+        None, ge=1, le=LARGEST_SEED, description="maximum length in tokens; the server has its own limit"
+    )
     temperature: float | None = Field(None, ge=0, le=2, description="0 always takes the likeliest token")
     top_p: float | None = Field(
         None, gt=0, le=1, description="sample from the likeliest tokens with this total probability"
@@ -58,7 +60,7 @@ class ArticleRequest(Request):
     @classmethod
     def _on_one_line(cls, topic: str | None) -> str | None:
         if topic is None:
-            raise ValueError("should be a string")
+            raise ValueError("must be text")
         return " ".join(topic.split())  # a title in training has no line ends
 
     @model_validator(mode="after")
@@ -66,7 +68,7 @@ class ArticleRequest(Request):
         if (self.topic is None) == (self.template is None):
             raise ValueError("give either a topic or a template")
         if self.template is None and self.parameters:
-            raise ValueError("parameters need a template; set template to its name")
+            raise ValueError("the parameters need a template; set template to its name")
         return self
 
     def given_settings(self) -> dict[str, Any]:

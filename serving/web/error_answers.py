@@ -22,6 +22,7 @@ from serving.interface.errors import (
 )
 from serving.interface.metrics import Metrics
 from serving.interface.schemas import ErrorAnswer, ErrorKind
+from serving.web.invalid_fields import first_problem
 from serving.writing.templates import WrongParameters
 from textmill.ground.errors import TextmillError
 
@@ -111,7 +112,7 @@ def handle(app: FastAPI, metrics: Metrics) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        param, message = _first_problem(error)
+        param, message = first_problem(error.errors(), error.body)
         return refuse(request, "invalid_request", message, param=param)
 
     async def known(request: Request, error: Exception) -> JSONResponse:
@@ -133,18 +134,6 @@ def handle(app: FastAPI, metrics: Metrics) -> None:
     async def fault(request: Request, error: Exception) -> JSONResponse:
         _log.error("%s %s failed: %s", request.method, request.url.path, type(error).__name__, exc_info=error)
         return refuse(request, "server_error", "The server failed on this request; see the server's log.")
-
-
-def _first_problem(error: RequestValidationError) -> tuple[str | None, str]:
-    problem = error.errors()[0]
-    where = [str(part)[:40] for part in problem["loc"] if part != "body"]
-    if problem["type"] == "json_invalid":
-        return None, "The body is not valid JSON."
-    param = ".".join(where) or None
-    if problem["type"] == "extra_forbidden":
-        return param, f"'{param or ''}' is not a field of this request."
-    said = problem["msg"].removeprefix("Value error, ")
-    return param, f"{param or 'The body'}: {said[0].lower()}{said[1:]}."
 
 
 def _sentence(request: Request, error: HTTPException) -> str:

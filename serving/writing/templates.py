@@ -16,6 +16,7 @@ Its first line becomes the article's title; what follows after an empty line is 
 on from there. Parameters are values, never templates; Jinja2's sandbox keeps a template from reaching Python.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,9 +84,19 @@ class ArticleTemplate:
             raise WrongParameters(f"Template '{self.name}' needs the parameter '{missing[0]}'.")
         try:
             text = self.source.render({name: _on_one_line(value) for name, value in values.items()})
-        except (TemplateError, ArithmeticError, TypeError, ValueError) as error:
-            raise WrongParameters(f"Template '{self.name}' cannot be filled with these parameters: {error}.") from None
+        except (TemplateError, ArithmeticError, TypeError, ValueError):
+            raise self._unfit(values) from None
         return self._opening(text)
+
+    def _unfit(self, values: Mapping[str, Value | None]) -> WrongParameters:
+        """The error for values that the template's expressions do not take: mostly a number where text is cut."""
+        number = next((name for name, value in values.items() if not isinstance(value, str)), None)
+        if number is None:
+            return WrongParameters(f"Template '{self.name}' cannot be filled with these parameters; change them.")
+        return WrongParameters(
+            f"Template '{self.name}' cannot be filled: '{number}' is {json.dumps(values[number])}; send it as text.",
+            f"parameters.{number}",
+        )
 
     def _opening(self, text: str) -> Opening:
         title, _, rest = text.strip().partition("\n")

@@ -28,6 +28,14 @@ def write_beside(path: Path, content: str | bytes) -> None:
         partial.unlink(missing_ok=True)
 
 
+def private_folder(path: Path) -> Path:
+    """Create a folder that only its owner can enter. One that exists keeps its permissions."""
+    if not path.is_dir():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
+    return path
+
+
 @contextmanager
 def folder_beside(path: Path, replace: bool = False) -> Iterator[Path]:
     """A temporary folder that is renamed to `path` if the block succeeds, and deleted otherwise.

@@ -17,6 +17,8 @@ from serving.interface.schemas import (
 
 _LONGEST_PROMPT = 20_000  # characters; GPT-2 reads 1024 tokens
 _LARGEST_TOKEN = 2**31 - 1
+_LIKELIEST = 1e-6  # top_p that leaves one token; the sampler takes no 0
+_MAX_TOKENS = 16  # OpenAI's
 Text = Annotated[str, Field(max_length=_LONGEST_PROMPT)]
 Tokens = Annotated[
     list[Annotated[int, Field(ge=0, le=_LARGEST_TOKEN)]], Field(min_length=1, max_length=_LONGEST_PROMPT)
@@ -34,44 +36,53 @@ class CompletionRequest(Request):
     """OpenAI's fields and two of vLLM's. An unsupported field is refused, not ignored."""
 
     model: Target = Field("", description="a model from GET /v1/models; empty: the server chooses")
-    prompt: Text | list[Text] | Tokens | list[Tokens] = Field(
-        "", description="text or tokens to continue; empty: a new document"
+    prompt: Text | list[Text] | Tokens | list[Tokens] | None = Field(
+        None, description="text or tokens to continue; empty or null: a new document"
     )
-    max_tokens: int | None = Field(16, ge=1)
+    max_tokens: int | None = Field(_MAX_TOKENS, ge=1, le=LARGEST_SEED)
     temperature: float | None = Field(None, ge=0, le=2)
-    top_p: float | None = Field(None, gt=0, le=1)
+    top_p: float | None = Field(None, ge=0, le=1, description="0 always takes the likeliest token")
     top_k: int | None = Field(None, ge=-1, le=100_000, description="-1 or 0: all")
     repetition_penalty: float | None = Field(None, ge=1, le=2)
     n: int | None = Field(1, ge=1, le=MOST_TEXTS)
     best_of: int | None = Field(None, ge=1, le=MOST_TEXTS, description="must equal n if set")
-    seed: int | None = Field(None, ge=0, le=LARGEST_SEED)
+    seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
     stop: Stop | list[Stop] | None = None
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     logprobs: int | None = Field(None, ge=0, le=5)
     echo: bool | None = False
     user: User | None = ""
-    suffix: None = None
+    suffix: str | None = Field(None, description="only empty or null; text after the completion is not supported")
     presence_penalty: float | None = Field(0, ge=0, le=0, description="only 0; use repetition_penalty")
     frequency_penalty: float | None = Field(0, ge=0, le=0, description="only 0; use repetition_penalty")
     logit_bias: dict[str, float] | None = Field(None, max_length=0)
+
+    @field_validator("suffix")
+    @classmethod
+    def _no_suffix(cls, suffix: str | None) -> str | None:
+        if suffix:
+            raise ValueError("is not supported; leave it out")
+        return suffix
 
     @field_validator("stop")
     @classmethod
     def _few(cls, stop: str | list[str] | None) -> str | list[str] | None:
         if isinstance(stop, list) and len(stop) > 4:
-            raise ValueError("at most 4 strings")
+            raise ValueError("must have at most 4 items")
         return stop
 
     @field_validator("prompt")
     @classmethod
     def _few_prompts(cls, prompt: Any) -> Any:
         if isinstance(prompt, list) and not (prompt and isinstance(prompt[0], int)) and len(prompt) not in range(1, 9):
-            raise ValueError("1 to 8 prompts")
+            raise ValueError("must have 1 to 8 prompts")
         return prompt
 
     def prompts(self) -> list[str | list[int]]:
         """The prompts, each text or tokens."""
+        if not self.prompt:
+            return [""]
         if isinstance(self.prompt, str):
             return [self.prompt]
         if isinstance(self.prompt[0], int):
@@ -82,8 +93,13 @@ class CompletionRequest(Request):
         """The request's sampling settings, as fields of `sampling.Settings`."""
         names = {"max_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "seed"}
         given = self.model_dump(include=names, exclude_none=True)
+        given.setdefault("max_tokens", _MAX_TOKENS)
         if given.get("top_k") == -1:
             given["top_k"] = 0
+        if given.get("top_p") == 0:
+            given["top_p"] = _LIKELIEST
+        if "seed" in given:
+            given["seed"] %= LARGEST_SEED + 1
         stop = [self.stop] if isinstance(self.stop, str) else self.stop
         return {**given, "stop": tuple(stop)} if stop else given
 

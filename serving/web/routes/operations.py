@@ -1,6 +1,7 @@
 """The web page, health, readiness and metrics."""
 
 import asyncio
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 
-from serving.feedback.outbox import problems
+from serving.feedback.outbox import Backlog, Outbox, disk_problem
 from serving.interface.types import Served
 from serving.web import error_answers
 from serving.writing.desk import Desk, model_id
@@ -27,7 +28,7 @@ def add_page(app: FastAPI) -> None:
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
 
-def routes(desk: Desk, outbox: Path) -> APIRouter:
+def routes(desk: Desk, outbox: Outbox) -> APIRouter:
     """The routes for health, readiness and metrics."""
     router = APIRouter(tags=["operations"])
 
@@ -47,6 +48,7 @@ def routes(desk: Desk, outbox: Path) -> APIRouter:
             )
         if request.scope.get("textmill.key") == "":  # keys are asked for, and this request has none
             return JSONResponse({"status": "ready"})
+        backlog = await asyncio.to_thread(Backlog.of, outbox.folder)
         return JSONResponse(
             {
                 "status": "ready",
@@ -54,7 +56,8 @@ def routes(desk: Desk, outbox: Path) -> APIRouter:
                 "models": [_entry(served) for served in models],
                 "defaults": _defaults(desk, models[0]),
                 "limits": {"max_tokens": desk.router.max_tokens},
-                "problems": [*now.problems, *await asyncio.to_thread(problems, outbox)],
+                "problems": [*now.problems, *backlog.problems(), *disk_problem(outbox)],
+                "feedback": asdict(backlog),
                 "workers": now.workers,
             }
         )
@@ -62,6 +65,7 @@ def routes(desk: Desk, outbox: Path) -> APIRouter:
     @router.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
         figures = desk.router.metrics
+        figures.show_backlog(**asdict(await asyncio.to_thread(Backlog.of, outbox.folder)))
         return Response(figures.render(), media_type=figures.content_type)
 
     return router

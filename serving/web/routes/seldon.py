@@ -107,7 +107,7 @@ def _order(fields: Mapping[str, Any], number: int) -> ArticleRequest:
         return ArticleRequest.model_validate(given)
     except ValidationError as error:
         problems = [{**each, "loc": ("data", "ndarray", number, *each["loc"])} for each in error.errors()]
-        raise RequestValidationError(problems) from None
+        raise RequestValidationError(problems, body={"data": {"ndarray": {number: given}}}) from None
 
 
 async def _written(drafts: Sequence[Draft], memory: Memory) -> list[Article]:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -23,7 +24,7 @@ from registered_bundles import register
 from server_processes import Server
 
 from serving.feedback import delivery
-from serving.feedback.outbox import Outbox, Undelivered, problems
+from serving.feedback.outbox import Backlog, Outbox, Undelivered
 from textmill.local_servers import servers
 from textmill.monitoring.feedback_store import Approval, FeedbackStore, Rating
 from textmill.registry.model_registry import ModelRegistry
@@ -69,7 +70,24 @@ def test_a_line_that_was_cut_off_hides_no_other(tmp_path: Path) -> None:
             outbox.add(second)
     outbox.add(second)
     (tmp_path / "0-broken.jsonl").write_text('{"id": 3}\nnonsense\n{"id": "fb_9"', encoding="utf-8")
-    assert Undelivered(tmp_path).batch() == [first, second]
+    for _ in range(2):  # a delivery that dies before `done` reads them again
+        assert Undelivered(tmp_path).batch() == [first, second]
+    assert Backlog.of(tmp_path).aside == 2
+
+
+def test_a_line_put_aside_stands_there_once_however_delivery_dies(tmp_path: Path) -> None:
+    bad, other, third = numbered(3)
+    for _ in range(2):
+        Undelivered(tmp_path).put_aside(bad, "OverflowError: too large")
+    aside = tmp_path / "put-aside.ndjson"
+    whole = aside.read_bytes()
+    assert (whole.count(b"\n"), aside.stat().st_mode & 0o777) == (1, 0o600)
+    aside.write_bytes(whole + whole[:20])  # killed in the middle of a line
+    Undelivered(tmp_path).put_aside(other, "OverflowError: too large")
+    assert [json.loads(line)["rating"]["id"] for line in aside.read_text("utf-8").splitlines()] == ["fb_0", "fb_1"]
+    with full_disk(after=aside.stat().st_size + 5), pytest.raises(OSError):
+        Undelivered(tmp_path).put_aside(third, "OverflowError: too large")
+    assert Backlog.of(tmp_path).aside == 2
 
 
 def test_segments_that_are_delivered_go_away(tmp_path: Path) -> None:
@@ -89,9 +107,16 @@ def test_a_full_disk_refuses_a_rating_and_writes_articles(model: Path, tmp_path:
         with full_disk(after=1):
             refused = client.post(f"/v1/articles/{article['id']}/feedback", json={"rating": "up"})
             assert client.post("/v1/articles", json={"topic": "abc"}).status_code == 200
+        (problem,) = client.get("/readyz").json()["problems"]
+        assert re.match(
+            r"The last rating could not be written to .* \(No space left on device\); free space on its disk", problem
+        )
         assert refused.status_code == 503
         assert int(refused.headers["retry-after"]) > 0
         assert client.post(f"/v1/articles/{article['id']}/feedback", json={"rating": "up"}).status_code == 202
+        said = client.get("/readyz").json()
+        assert (said["problems"], said["feedback"]["waiting"], said["feedback"]["aside"]) == ([], 1, 0)
+        assert "textmill_feedback_waiting 1.0" in client.get("/metrics").text
 
 
 def test_a_second_thought_replaces_the_first_and_another_readers_does_not(model: Path, tmp_path: Path) -> None:
@@ -261,7 +286,7 @@ def test_a_rating_that_no_store_takes_is_put_aside_and_holds_up_no_other(
     assert delivery.Delivery(Undelivered(tmp_path), database, ["tiny"]).deliver() == 4
     stored = {each["_id"] for each in FeedbackStore.connect(mongodb_uri, database).all()}
     assert stored == {rating.id for rating in good}
-    (said,) = problems(tmp_path)
+    (said,) = Backlog.of(tmp_path).problems()
     assert said.startswith("1 ratings could not be stored;")
     aside = json.loads((tmp_path / "put-aside.ndjson").read_text(encoding="utf-8"))
     assert (aside["rating"]["id"], "OverflowError" in aside["reason"]) == ("fb_bad", True)
@@ -269,11 +294,11 @@ def test_a_rating_that_no_store_takes_is_put_aside_and_holds_up_no_other(
 
 
 def test_ratings_that_wait_for_long_are_a_problem(tmp_path: Path) -> None:
-    assert problems(tmp_path / "absent") == []
+    assert Backlog.of(tmp_path / "absent").problems() == []
     then = datetime.now(UTC) - timedelta(seconds=1000)
     Outbox(tmp_path / "new").add(replace(RATING, time=datetime.now(UTC).isoformat()))
-    assert problems(tmp_path / "new") == []
+    assert Backlog.of(tmp_path / "new").problems() == []
     outbox = Outbox(tmp_path)
     for time_ in (then, datetime.now(UTC)):  # a later one does not hide the oldest
         outbox.add(replace(RATING, id=str(time_), time=time_.isoformat()))
-    assert "waited 17 minutes" in problems(tmp_path)[0]
+    assert "waited 17 minutes" in Backlog.of(tmp_path).problems()[0]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import openai
 import pytest
@@ -132,3 +133,20 @@ def test_errors_are_those_that_the_client_knows(client: openai.OpenAI) -> None:
         client.completions.create(**{**asked, "prompt": [5000]})
     with pytest.raises(openai.BadRequestError, match="not a field"):
         client.completions.create(**asked, extra_body={"temprature": 1})
+
+
+def test_null_and_edge_values_behave_as_with_openais_api(server: Server, client: openai.OpenAI) -> None:
+    def ask(**fields: object) -> dict[str, Any]:
+        answer = server.post("/v1/completions", json={"model": "tiny", "prompt": "abc", "seed": 3, **fields})
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    def text(**fields: object) -> str:
+        return str(ask(**fields)["choices"][0]["text"])
+
+    assert text(prompt=None) == text(prompt="")
+    assert ask(max_tokens=None)["usage"]["completion_tokens"] <= 16
+    assert text(suffix="") == text(suffix=None) == text()
+    assert text(top_p=0) == text(temperature=0)
+    assert text(seed=-1) == text(seed=-1) != text(seed=1)
+    assert ask(seed=-1)["textmill"]["seed"] == 2**53 - 1
