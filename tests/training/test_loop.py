@@ -15,7 +15,7 @@ from textmill.gpt2.tokenizer import Tokenizer, characters
 from textmill.ground.errors import UserError
 from textmill.settings.training import Train
 from textmill.training import checkpoint_file
-from textmill.training.checkpoints import BEST, LAST, Checkpoints
+from textmill.training.checkpoints import BEST, LAST, PREVIOUS, Checkpoints
 from textmill.training.dataset import TokenStream
 from textmill.training.log import Point, Samples
 from textmill.training.loop import Task, Trained, train
@@ -235,8 +235,33 @@ def test_a_training_whose_disk_is_full_goes_on_from_the_former_checkpoint(
         resource.setrlimit(resource.RLIMIT_FSIZE, former)
     kept = tmp_path / task.key
     assert checkpoint_file.load(kept / LAST).values["step"] == 3
-    assert {path.name for path in kept.iterdir()} == {BEST, LAST, "lock", "task.json"}
+    assert {path.name for path in kept.iterdir()} == {BEST, LAST, PREVIOUS, "lock", "task.json"}
     assert equal(train(task, tmp_path, tmp_path / "second").weights, trained.weights)
+
+
+def test_a_training_goes_on_from_the_checkpoint_before_a_damaged_one_and_tells_of_damaged_best_weights_at_once(
+    task: Task, trained: Trained, tmp_path: Path
+) -> None:
+    def kill(point: Point) -> None:
+        if point.step == 8:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(task, tmp_path, tmp_path / "first", kill)
+    kept = tmp_path / task.key
+    for name in (LAST, BEST):
+        whole = (kept / name).read_bytes()
+        (kept / name).write_bytes(whole[:-9] + bytes([whole[-9] ^ 4]) + whole[-8:])
+    (kept / "task.json").write_text("{", encoding="utf-8")  # read for older checkpoints alone
+
+    with pytest.raises(UserError, match=f"{BEST} cannot be read .*; delete this file to choose the best weights from"):
+        train(task, tmp_path, tmp_path / "second")
+    assert checkpoint_file.load(kept / LAST, values_only=True).values["step"] == 6
+    (kept / BEST).unlink()
+    resumed = train(task, tmp_path, tmp_path / "third")
+    assert resumed.history[-1].held_out_loss == trained.history[-1].held_out_loss
+    assert resumed.best_step in (8, 12)
+    assert json.loads((kept / "task.json").read_text(encoding="utf-8"))["batch"] == 4
 
 
 HALF = RECIPE.model_copy(update={"batch": "auto", "steps": 1, "accumulate": 2, "memory": 0.001, "precision": "float16"})
