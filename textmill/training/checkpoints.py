@@ -12,6 +12,7 @@ import math
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -133,6 +134,17 @@ class Checkpoints:
             raise UserError(
                 f"The description {path} cannot be read ({error!r}); {checkpoint_file.FROM_THE_START}."
             ) from error
+
+    def finished_before(self, steps: int) -> int | None:
+        """The steps of a finished training of the described one's family, with another number of steps."""
+        family = json.loads((self.folder / _TASK).read_text(encoding="utf-8"))["family"]
+        for path in sorted(self.folder.parent.glob(f"*/{_TASK}")):
+            with suppress(OSError, ValueError, TypeError, KeyError):  # of another form, or damaged
+                found = json.loads(path.read_text(encoding="utf-8"))
+                others = int(found["train"]["steps"])
+                if found["family"] == family and others != steps and _has_ended(path.with_name(LAST)):
+                    return others
+        return None
 
     def describe(self, task: Mapping[str, Any]) -> None:
         write_beside(self.folder / _TASK, json.dumps(task, indent=1))

@@ -93,7 +93,8 @@ def _with_batch(task: Task, kept: Checkpoints, record: Record) -> Train:
         progress.note(f"batch: auto uses {chosen} windows of {task.architecture.window} tokens")
     record.batch = chosen
     settings = settings.model_copy(update={"batch": chosen})
-    described = {"batch": chosen, "model": asdict(task.architecture), "train": task.settings.model_dump()}
+    described = {"family": task.family, "batch": chosen, "model": asdict(task.architecture)}
+    described |= {"train": task.settings.model_dump()}
     kept.describe(described)
     return settings
 
@@ -115,8 +116,8 @@ def _train(
             progress.report(record.step, task.settings.steps, "building and compiling the model")
             if _by_adamw(task):
                 progress.note("optimiser: auto uses AdamW; Muon would more than double the step time")
-            if record.step:
-                progress.note(f"resuming from step {record.step} of {task.settings.steps}")
+            if where := _beginning(task, kept, record):
+                progress.note(where)
             _Run(task, kept, record).finish(_Output(log, observe, show))
     best = kept.best()
     first = record.history[0].held_out_loss
@@ -134,6 +135,19 @@ def _train(
         ended=record.ended,
         batch=task.settings.batch,
     )
+
+
+def _beginning(task: Task, kept: Checkpoints, record: Record) -> str:
+    """Where the training begins; empty if at its start, with no other like it."""
+    steps = task.settings.steps
+    if record.step:
+        return f"resuming from step {record.step} of {steps}"
+    if finished := kept.finished_before(steps):
+        return (
+            f"starting anew for {steps} steps: the learning rate of the finished training of {finished} steps has "
+            "fallen already; to continue from its weights, set model.base to that model"
+        )
+    return ""
 
 
 def _by_adamw(task: Task) -> bool:
@@ -219,9 +233,10 @@ class _Run:
     def _refuse_unless_finite(self, *figures: float) -> None:
         if not all(map(math.isfinite, figures)):
             half = ", or set train.precision to bfloat16," if self.task.settings.precision == "float16" else ""
+            kept = f" The last good checkpoint is {self.kept.kept}." if self.kept.kept.exists() else ""
             raise UserError(
                 f"The loss is not a number at step {self.record.step + 1}; lower train.learning_rate{half} "
-                f"and run again. The last good checkpoint is {self.kept.kept}."
+                f"and run again.{kept}"
             )
 
     def _judge(self) -> float:
