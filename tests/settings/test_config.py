@@ -76,6 +76,7 @@ def test_sites_may_be_left_out_where_articles_were_imported(tmp_path: Path) -> N
             "tokenizer.kind: 'characters' contradicts model.base: '124M'",
         ),
         (MINIMAL + "tokenizer:\n  kind: base\n", "tokenizer.kind: 'base' needs a base"),
+        (MINIMAL + "train:\n  lora_rank: 8\n", "train.lora_rank: 8 needs a base, because random weights would"),
         (MINIMAL.replace("https", "gopher"), "line 4: sources.0.start: 'gopher://handbook.example/' is not valid"),
         ("name: handbook\n", "line 1: 'sources' is missing"),
         (MINIMAL + "corpus:\n  sources: [other]\n", "no source is named 'other'"),

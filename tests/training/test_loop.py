@@ -1,5 +1,6 @@
 import json
 import math
+import os
 import resource
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from textmill.gpt2.tokenizer import Tokenizer, characters
 from textmill.ground.errors import UserError
 from textmill.settings.training import Train
 from textmill.training import checkpoint_file
-from textmill.training.checkpoints import BEST, LAST, Checkpoints
+from textmill.training.checkpoints import BEST, LAST, PREVIOUS, Checkpoints
 from textmill.training.dataset import TokenStream
 from textmill.training.log import Point, Samples
 from textmill.training.loop import Task, Trained, train
@@ -130,6 +131,21 @@ def test_a_finished_run_is_not_repeated(task: Task, trained: Trained, folder: Pa
         assert (folder / "again" / name).read_bytes() == (folder / "logs" / name).read_bytes()
 
 
+def test_more_steps_after_a_finish_start_anew_and_say_so(
+    task: Task, trained: Trained, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, write = os.pipe()
+    monkeypatch.setenv("TEXTMILL_PROGRESS_FD", str(write))
+    for settings in (RECIPE.model_copy(update={"steps": 13}), RECIPE.model_copy(update={"seed": 2, "steps": 1})):
+        train(replace(task, settings=settings), folder / "checkpoints", folder / "more")
+        os.set_blocking(read, False)
+        said = os.read(read, 1 << 16).decode()
+        assert ("starting anew for 13 steps" in said) == (settings.steps == 13)
+        assert ("finished training of 12 steps" in said) == (settings.steps == 13)
+    os.close(read)
+    os.close(write)
+
+
 def test_a_finished_run_keeps_its_best_weights_and_no_optimiser(task: Task, trained: Trained, folder: Path) -> None:
     kept = folder / "checkpoints" / task.key
     assert not checkpoint_file.load(kept / LAST).tensors
@@ -160,6 +176,8 @@ def test_a_task_is_known_by_what_decides_its_result(task: Task) -> None:
     assert len({task.key, key(learning_rate=0.1), key(seed=2), key(steps=13)}) == 4
     assert replace(task, base=weights.initial(task.architecture)).key != task.key
     assert replace(task, tokens=task.held_out).key != task.key
+    longer = replace(task, settings=RECIPE.model_copy(update={"steps": 24, "eval_every": 8}))
+    assert longer.family == task.family != replace(task, tokens=task.held_out).family
 
 
 def test_training_goes_on_from_a_base(task: Task, trained: Trained, tmp_path: Path) -> None:
@@ -182,7 +200,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(ta
 
 
 def test_the_learning_rate_rises_and_falls_along_a_cosine() -> None:
-    settings = Train(steps=110, warmup_steps=10, learning_rate=1.0, final_learning_rate=0.2)
+    settings = Train(steps=111, warmup_steps=10, learning_rate=1.0, final_learning_rate=0.2)
     rates = [learning_rate(settings, step) for step in range(111)]
     assert rates[:10] == pytest.approx([step / 10 for step in range(1, 11)])
     assert rates[10] == 1
@@ -193,7 +211,7 @@ def test_the_learning_rate_rises_and_falls_along_a_cosine() -> None:
 
 
 def test_the_learning_rate_stays_and_then_falls_linearly() -> None:
-    settings = Train(steps=100, warmup_steps=10, learning_rate=1.0, schedule="linear", decay_from=0.4)
+    settings = Train(steps=101, warmup_steps=10, learning_rate=1.0, schedule="linear", decay_from=40 / 101)
     rates = [learning_rate(settings, step) for step in range(101)]
     assert rates[:10] == pytest.approx([step / 10 for step in range(1, 11)])
     assert set(rates[10:41]) == {1}
@@ -201,6 +219,15 @@ def test_the_learning_rate_stays_and_then_falls_linearly() -> None:
     assert rates[100] == pytest.approx(0.02)
     to_zero = settings.model_copy(update={"final_learning_rate": 0, "warmup_steps": 80})
     assert [learning_rate(to_zero, step) for step in (80, 90, 100)] == pytest.approx([1, 0.5, 0])
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+@pytest.mark.parametrize("steps", [2, 3, 10, 600])
+def test_the_last_step_has_the_final_learning_rate(schedule: str, steps: int) -> None:
+    for decay_from in (0, 0.35, 0.99):
+        settings = Train(steps=steps, warmup_steps=1, schedule=schedule, decay_from=decay_from, final_learning_rate=0)  # type: ignore[arg-type]
+        assert learning_rate(settings, steps - 1) == 0
+        assert learning_rate(settings, 0) == 1e-3
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_former_one(tmp_path: Path) -> None:
@@ -235,8 +262,33 @@ def test_a_training_whose_disk_is_full_goes_on_from_the_former_checkpoint(
         resource.setrlimit(resource.RLIMIT_FSIZE, former)
     kept = tmp_path / task.key
     assert checkpoint_file.load(kept / LAST).values["step"] == 3
-    assert {path.name for path in kept.iterdir()} == {BEST, LAST, "lock", "task.json"}
+    assert {path.name for path in kept.iterdir()} == {BEST, LAST, PREVIOUS, "lock", "task.json"}
     assert equal(train(task, tmp_path, tmp_path / "second").weights, trained.weights)
+
+
+def test_a_training_goes_on_from_the_checkpoint_before_a_damaged_one_and_tells_of_damaged_best_weights_at_once(
+    task: Task, trained: Trained, tmp_path: Path
+) -> None:
+    def kill(point: Point) -> None:
+        if point.step == 8:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(task, tmp_path, tmp_path / "first", kill)
+    kept = tmp_path / task.key
+    for name in (LAST, BEST):
+        whole = (kept / name).read_bytes()
+        (kept / name).write_bytes(whole[:-9] + bytes([whole[-9] ^ 4]) + whole[-8:])
+    (kept / "task.json").write_text("{", encoding="utf-8")  # read for older checkpoints alone
+
+    with pytest.raises(UserError, match=f"{BEST} cannot be read .*; delete this file to choose the best weights from"):
+        train(task, tmp_path, tmp_path / "second")
+    assert checkpoint_file.load(kept / LAST, values_only=True).values["step"] == 6
+    (kept / BEST).unlink()
+    resumed = train(task, tmp_path, tmp_path / "third")
+    assert resumed.history[-1].held_out_loss == trained.history[-1].held_out_loss
+    assert resumed.best_step in (8, 12)
+    assert json.loads((kept / "task.json").read_text(encoding="utf-8"))["batch"] == 4
 
 
 HALF = RECIPE.model_copy(update={"batch": "auto", "steps": 1, "accumulate": 2, "memory": 0.001, "precision": "float16"})

@@ -51,6 +51,11 @@ def check(weights: Mapping[str, NDArray[np.float32]], architecture: Architecture
             )
 
 
+def not_finite(weights: Mapping[str, NDArray[np.float32]]) -> str | None:
+    """The name of the first tensor with a NaN or an infinity, or None."""
+    return next((name for name in sorted(weights) if not np.isfinite(weights[name]).all()), None)
+
+
 def initial(architecture: Architecture, seed: int = 1) -> Weights:
     """GPT-2's random initialisation: normal with deviation 0.02, lower for residual projections.
 

@@ -70,6 +70,15 @@ class Config(Settings):
         return self
 
     @model_validator(mode="after")
+    def _low_rank_has_a_base(self) -> "Config":
+        if self.train.lora_rank and self.model.base == "scratch":
+            raise ValueError(
+                f"train.lora_rank: {self.train.lora_rank} needs a base, because random weights would stay frozen; "
+                "set model.base, or remove train.lora_rank"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _learns_from_something(self) -> "Config":
         if not self.sources and not self.corpus.imported and self.text is None:
             raise ValueError(

@@ -1,11 +1,13 @@
 """A training checkpoint: weights, optimiser state and step in one safetensors file.
 
-The header's metadata has the other values as JSON, and a CRC-32C of the tensors' bytes. Files are written under a
-temporary name and renamed, so that a crash or a full disk leaves the previous checkpoint intact.
+The header's metadata has the other values as JSON, a CRC-32C of the tensors' bytes, and one of the header itself, taken
+with that field's digits as zeros. Older files lack the header's CRC; they are read without it. Files are written under
+a temporary name and renamed, so that a crash or a full disk leaves the previous checkpoint intact.
 """
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,12 @@ from textmill.ground.errors import UserError
 Arrays = dict[str, NDArray[Any]]
 _BLOCK = 1 << 20  # bytes
 PARTIAL = ".partial"  # how the name of a file ends that is being written
+FROM_THE_START = "delete its folder to train from the start"
+_LENGTH = 8  # bytes at the file's start: the header's length
+_VALUES, _CRC, _HEADER_CRC = "values", "crc32c", "header_crc32c"
+_UNSEALED = "0" * 8
+# quotes inside the values are escaped, so that only the field itself matches
+_SEAL = re.compile(rf'"{_HEADER_CRC}":"([0-9a-f]{{8}})"'.encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +49,11 @@ def save(path: Path, tensors: Mapping[str, NDArray[Any]], values: Mapping[str, A
     partial = path.with_name(f".{path.name}{PARTIAL}")
     # in C order, because safetensors writes an array's memory as it lies
     contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-    metadata = {"values": json.dumps(values), "crc32c": _checksum(contiguous)}
+    metadata = {_VALUES: json.dumps(values), _CRC: _checksum(contiguous), _HEADER_CRC: _UNSEALED}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(contiguous, partial, metadata=metadata)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
+        _seal(partial)
         partial.replace(path)
     except (OSError, SafetensorError) as error:
         raise UserError(f"The checkpoint {path} cannot be written ({error}); free disk space and run again.") from error
@@ -54,24 +61,28 @@ def save(path: Path, tensors: Mapping[str, NDArray[Any]], values: Mapping[str, A
         partial.unlink(missing_ok=True)
 
 
-def load(path: Path, values_only: bool = False) -> Checkpoint:
-    """Read a checkpoint, or only its values.
+def load(path: Path, values_only: bool = False, cure: str = FROM_THE_START) -> Checkpoint:
+    """Read a checkpoint, or only its values. What is read is checked against its checksum.
+
+    Args:
+        cure: what to do about a damaged file, for the error.
 
     Raises:
         UserError: the file is absent or damaged.
     """
     try:
+        sealed = _check_header(path)
         with safe_open(path, "np") as file:
             names = [] if values_only else file.keys()
             tensors = {name: file.get_tensor(name) for name in names}
             metadata = file.metadata()
-        if not values_only and metadata["crc32c"] != _checksum(tensors):
+        if metadata.keys() != {_VALUES, _CRC} | ({_HEADER_CRC} if sealed else set()):
+            raise ValueError("unknown fields")
+        if not values_only and metadata[_CRC] != _checksum(tensors):
             raise ValueError("checksum mismatch")
-        return Checkpoint(tensors, json.loads(metadata["values"]))
-    except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
-        raise UserError(
-            f"The checkpoint {path} cannot be read ({error}); delete its folder to train from the start."
-        ) from error
+        return Checkpoint(tensors, json.loads(metadata[_VALUES]))
+    except (OSError, SafetensorError, TypeError, AttributeError, ValueError) as error:
+        raise UserError(f"The checkpoint {path} cannot be read ({error}); {cure}.") from error
 
 
 def _checksum(tensors: Mapping[str, NDArray[Any]]) -> str:
@@ -82,3 +93,37 @@ def _checksum(tensors: Mapping[str, NDArray[Any]]) -> str:
         for start in range(0, len(data), _BLOCK):  # it takes nothing but bytes, and a copy of a whole tensor is slow
             crc = google_crc32c.extend(crc, data[start : start + _BLOCK].tobytes())
     return f"{crc:08x}"
+
+
+def _seal(path: Path) -> None:
+    """Write the header's checksum into it."""
+    header = _header(path)
+    field = _SEAL.search(header)
+    assert field
+    with path.open("r+b") as file:
+        file.seek(field.start(1))
+        file.write(f"{google_crc32c.value(header):08x}".encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _check_header(path: Path) -> bool:
+    """Whether the header has a checksum. Raises ValueError if it does not match."""
+    header = _header(path)
+    field = _SEAL.search(header)
+    if not field:
+        return False
+    unsealed = header[: field.start(1)] + _UNSEALED.encode() + header[field.end(1) :]
+    if field[1].decode() != f"{google_crc32c.value(unsealed):08x}":
+        raise ValueError("checksum mismatch in the header")
+    return True
+
+
+def _header(path: Path) -> bytes:
+    """The file's first bytes: the header's length and the header."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(_LENGTH), "little")
+        if _LENGTH + length > path.stat().st_size:
+            raise ValueError("the file ends too early")
+        file.seek(0)
+        return file.read(_LENGTH + length)

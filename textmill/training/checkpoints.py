@@ -1,25 +1,30 @@
-"""A training's checkpoint folder: last and best checkpoint, and eviction of old folders.
+"""A training's checkpoint folder: the last two checkpoints and the best weights, and eviction of old folders.
 
-last.safetensors  weights, optimiser state and step; after the training, only its results
-best.safetensors  the weights with the lowest held-out loss, in Hugging Face's names and layouts
-task.json         a readable description of the training, and the batch chosen by `batch: auto`
+last.safetensors      weights, optimiser state and step; after the training, only its results
+previous.safetensors  the checkpoint before, used where the last one is damaged; after the training, the results again
+best.safetensors      the weights with the lowest held-out loss, in Hugging Face's names and layouts
+task.json             a readable description of the training
 """
 
 import fcntl
 import json
+import math
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from textmill.console import progress
 from textmill.ground.errors import UserError
 from textmill.ground.files import write_beside
 from textmill.training import checkpoint_file
 from textmill.training.checkpoint_file import Arrays, Checkpoint
 
 LAST = "last.safetensors"
+PREVIOUS = "previous.safetensors"
 BEST = "best.safetensors"
 TOKENS = "tokens"  # the folder of token streams, beside the trainings'
 _TASK = "task.json"
@@ -44,6 +49,8 @@ class Checkpoints:
             pass
         for partial in self.folder.glob(f".*{checkpoint_file.PARTIAL}"):  # of a process that was killed
             partial.unlink(missing_ok=True)
+        if not (self.folder / LAST).exists() and (self.folder / PREVIOUS).exists():
+            (self.folder / PREVIOUS).replace(self.folder / LAST)
         return self
 
     def __exit__(
@@ -54,29 +61,90 @@ class Checkpoints:
     @property
     def kept(self) -> Path:
         """The last good checkpoint."""
-        return self.folder / (LAST if (self.folder / LAST).exists() else BEST)
+        found = (each for each in (LAST, PREVIOUS) if (self.folder / each).exists())
+        return self.folder / next(found, BEST)
 
     def last(self) -> Checkpoint | None:
-        """The last checkpoint, or None. A best one alone is from a run that ended before its first checkpoint."""
-        if (self.folder / LAST).exists():
-            return checkpoint_file.load(self.folder / LAST)
-        (self.folder / BEST).unlink(missing_ok=True)
-        return None
+        """The last readable checkpoint, or None. Best weights alone are of a run that ended before its first one.
 
-    def best(self, values_only: bool = False) -> Checkpoint:
+        Raises:
+            UserError: there are checkpoints, but none can be read.
+        """
+        last, previous = self.folder / LAST, self.folder / PREVIOUS
+        if not last.exists():
+            (self.folder / BEST).unlink(missing_ok=True)
+            return None
+        try:
+            return checkpoint_file.load(last)
+        except UserError as error:
+            if not previous.exists():
+                raise
+            found = checkpoint_file.load(previous)
+            progress.note(f"{str(error).partition(';')[0]}; resuming from the one before it")
+            previous.replace(last)
+            return found
+
+    def best(self) -> Checkpoint:
         """The weights with the lowest held-out loss, that loss, and their step."""
-        return checkpoint_file.load(self.folder / BEST, values_only)
+        return checkpoint_file.load(self.folder / BEST)
+
+    def best_so_far(self, step: int) -> tuple[int, float]:
+        """The step and held-out loss of the best weights, for a training that resumes after `step`.
+
+        Raises:
+            UserError: the weights are damaged: better noticed now than after the last step.
+        """
+        path = self.folder / BEST
+        if not path.exists():
+            progress.note(f"{path} is missing; the best weights are chosen from the evaluations to come")
+            return step, math.inf
+        cure = "delete this file to choose the best weights from the evaluations to come"
+        values = checkpoint_file.load(path, cure=cure).values
+        return values["step"], values["held_out_loss"]
 
     def save_last(self, tensors: Arrays, values: Mapping[str, Any]) -> None:
-        checkpoint_file.save(self.folder / LAST, tensors, values)
+        """Write the last checkpoint. The one before it stays beside it.
+
+        Never more than two of these large files exist at once, the one being written included.
+        """
+        last, previous = self.folder / LAST, self.folder / PREVIOUS
+        if last.exists():
+            previous.unlink(missing_ok=True)
+            try:
+                previous.hardlink_to(last)
+            except OSError:  # a file system without hard links: `__enter__` renames it back after a crash
+                last.replace(previous)
+        checkpoint_file.save(last, tensors, values)
+        if ended(values):
+            checkpoint_file.save(previous, tensors, values)
 
     def save_best(self, weights: Arrays, step: int, held_out_loss: float) -> None:
         checkpoint_file.save(self.folder / BEST, weights, {"step": step, "held_out_loss": held_out_loss})
 
-    def task(self) -> dict[str, Any]:
-        """The stored description; empty if there is none."""
+    def described_batch(self) -> int:
+        """The batch in the description; the values of older checkpoints lack it.
+
+        Raises:
+            UserError: the description is absent or damaged.
+        """
         path = self.folder / _TASK
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+        try:
+            return int(json.loads(path.read_text(encoding="utf-8"))["batch"])
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise UserError(
+                f"The description {path} cannot be read ({error!r}); {checkpoint_file.FROM_THE_START}."
+            ) from error
+
+    def finished_before(self, steps: int) -> int | None:
+        """The steps of a finished training of the described one's family, with another number of steps."""
+        family = json.loads((self.folder / _TASK).read_text(encoding="utf-8"))["family"]
+        for path in sorted(self.folder.parent.glob(f"*/{_TASK}")):
+            with suppress(OSError, ValueError, TypeError, KeyError):  # of another form, or damaged
+                found = json.loads(path.read_text(encoding="utf-8"))
+                others = int(found["train"]["steps"])
+                if found["family"] == family and others != steps and _has_ended(path.with_name(LAST)):
+                    return others
+        return None
 
     def describe(self, task: Mapping[str, Any]) -> None:
         write_beside(self.folder / _TASK, json.dumps(task, indent=1))

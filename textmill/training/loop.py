@@ -12,6 +12,7 @@ from textmill.gpt2 import weights
 from textmill.ground.errors import UserError
 from textmill.settings.training import Train
 from textmill.training import checkpoints as training_checkpoints
+from textmill.training.checkpoint_file import FROM_THE_START, Arrays
 from textmill.training.checkpoints import Checkpoints
 from textmill.training.dataset import Batches, held_out_batches
 from textmill.training.log import Point, Samples, TrainingLog
@@ -66,8 +67,9 @@ def train(
     """
     try:
         with Checkpoints(checkpoints / task.key) as kept:
-            task = replace(task, settings=_with_batch(task, kept))
-            trained = _train(task, kept, logs, observe, show)
+            record = Record.of(kept)
+            task = replace(task, settings=_with_batch(task, kept, record))
+            trained = _train(task, kept, record, logs, observe, show)
         training_checkpoints.prune(checkpoints, task.settings.keep_checkpoints)
         return trained
     except OSError as error:
@@ -77,30 +79,34 @@ def train(
         ) from error
 
 
-def _with_batch(task: Task, kept: Checkpoints) -> Train:
-    """The settings with a fixed batch size. A resumed training uses its original one.
+def _with_batch(task: Task, kept: Checkpoints, record: Record) -> Train:
+    """The settings with a fixed batch size, which the record gets too. A resumed training uses its original one.
 
     Raises:
         UserError: the set batch, or for `auto` even the smallest one, does not fit into memory.
     """
-    chosen = kept.task().get("batch")
     settings = task.settings
-    if settings.batch != "auto":
-        chosen = settings.batch
-    elif chosen is None:
+    chosen = record.batch if settings.batch == "auto" else settings.batch
+    if not chosen:
         windows = max(1, len(task.tokens) // task.architecture.window)
         chosen = estimate.largest_batch(task.architecture, settings, windows, devices_of(settings))
         progress.note(f"batch: auto uses {chosen} windows of {task.architecture.window} tokens")
+    record.batch = chosen
     settings = settings.model_copy(update={"batch": chosen})
-    described = {"batch": chosen, "model": asdict(task.architecture), "train": task.settings.model_dump()}
+    described = {"family": task.family, "batch": chosen, "model": asdict(task.architecture)}
+    described |= {"train": task.settings.model_dump()}
     kept.describe(described)
     return settings
 
 
 def _train(
-    task: Task, kept: Checkpoints, logs: Path, observe: Callable[[Point], None], show: Callable[[Samples], None]
+    task: Task,
+    kept: Checkpoints,
+    record: Record,
+    logs: Path,
+    observe: Callable[[Point], None],
+    show: Callable[[Samples], None],
 ) -> Trained:
-    record = Record.of(kept)
     configuration = json.dumps({"model": asdict(task.architecture), "train": task.settings.model_dump()}, indent=1)
     with TrainingLog(logs, f"```\n{configuration}\n```", record.history, record.samples) as log:
         for point in record.history:  # of former runs, the last of which may not have been seen
@@ -110,8 +116,8 @@ def _train(
             progress.report(record.step, task.settings.steps, "building and compiling the model")
             if _by_adamw(task):
                 progress.note("optimiser: auto uses AdamW; Muon would more than double the step time")
-            if record.step:
-                progress.note(f"resuming from step {record.step} of {task.settings.steps}")
+            if where := _beginning(task, kept, record):
+                progress.note(where)
             _Run(task, kept, record).finish(_Output(log, observe, show))
     best = kept.best()
     first = record.history[0].held_out_loss
@@ -129,6 +135,19 @@ def _train(
         ended=record.ended,
         batch=task.settings.batch,
     )
+
+
+def _beginning(task: Task, kept: Checkpoints, record: Record) -> str:
+    """Where the training begins; empty if at its start, with no other like it."""
+    steps = task.settings.steps
+    if record.step:
+        return f"resuming from step {record.step} of {steps}"
+    if finished := kept.finished_before(steps):
+        return (
+            f"starting anew for {steps} steps: the learning rate of the finished training of {finished} steps has "
+            "fallen already; to continue from its weights, set model.base to that model"
+        )
+    return ""
 
 
 def _by_adamw(task: Task) -> bool:
@@ -164,10 +183,9 @@ class _Run:
         self.stepper = _stepper(task)
         self.best_step, self.best_loss = 0, math.inf
         if record.state is not None:
-            self.stepper.restore(record.state)
+            _restore(self.stepper, record.state, kept.kept)
             record.state = None  # it is as large as the model
-            best = kept.best(values_only=True).values
-            self.best_step, self.best_loss = best["step"], best["held_out_loss"]
+            self.best_step, self.best_loss = kept.best_so_far(record.step)
         self.sampler = Sampler(self.stepper.next_logits, task.architecture.window, task.tokenizer)
         self.meter = Meter()
         self.compiled = False
@@ -215,9 +233,10 @@ class _Run:
     def _refuse_unless_finite(self, *figures: float) -> None:
         if not all(map(math.isfinite, figures)):
             half = ", or set train.precision to bfloat16," if self.task.settings.precision == "float16" else ""
+            kept = f" The last good checkpoint is {self.kept.kept}." if self.kept.kept.exists() else ""
             raise UserError(
                 f"The loss is not a number at step {self.record.step + 1}; lower train.learning_rate{half} "
-                f"and run again. The last good checkpoint is {self.kept.kept}."
+                f"and run again.{kept}"
             )
 
     def _judge(self) -> float:
@@ -273,6 +292,13 @@ class _Run:
         speed = f", {now.tokens_per_second:,.0f} tokens/s" if now.tokens_per_second else ""
         text = f"loss {now.loss:.2f}, held-out {record.held_out_loss:.2f}{speed}"
         progress.report(record.step, self.task.settings.steps, text)
+
+
+def _restore(stepper: TrainingStep, state: Arrays, path: Path) -> None:
+    try:
+        stepper.restore(state)
+    except (KeyError, ValueError) as error:  # the header of older files has no checksum
+        raise UserError(f"The checkpoint {path} does not fit the model ({error!r}); {FROM_THE_START}.") from error
 
 
 def _stepper(task: Task) -> TrainingStep:

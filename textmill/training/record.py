@@ -3,7 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from textmill.training.checkpoint_file import Arrays
+from textmill.ground.errors import UserError
+from textmill.training.checkpoint_file import FROM_THE_START, Arrays
 from textmill.training.checkpoints import Checkpoints
 from textmill.training.log import Point, Samples
 
@@ -17,18 +18,27 @@ class Record:
     history: list[Point]
     samples: list[Samples]
     ended: str  # why, or empty
+    batch: int  # windows per pass; 0: not chosen yet
     state: Arrays | None  # the training step's, where it goes on
 
     @classmethod
     def of(cls, kept: Checkpoints) -> "Record":
-        """Read it from the last checkpoint; without one, create a new one."""
+        """Read it from the last checkpoint; without one, create a new one.
+
+        Raises:
+            UserError: the checkpoint or, where it is an older one, its description is damaged.
+        """
         last = kept.last()
         if last is None:
-            return cls(0, 0.0, [], [], "", None)
+            return cls(0, 0.0, [], [], "", 0, None)
         values = last.values
-        history = [Point(**each) for each in values["history"]]
-        samples = [Samples(step, tuple(texts)) for step, texts in values["samples"]]
-        return cls(values["step"], values["seconds"], history, samples, values["ended"], last.tensors)
+        batch = values["batch"] if "batch" in values else kept.described_batch()
+        try:
+            history = [Point(**each) for each in values["history"]]
+            samples = [Samples(step, tuple(texts)) for step, texts in values["samples"]]
+            return cls(values["step"], values["seconds"], history, samples, values["ended"], batch, last.tensors)
+        except (KeyError, TypeError, ValueError) as error:  # the header of older files has no checksum
+            raise UserError(f"The checkpoint {kept.kept} is damaged ({error!r}); {FROM_THE_START}.") from error
 
     @property
     def values(self) -> dict[str, Any]:
@@ -38,6 +48,7 @@ class Record:
             "history": [asdict(each) for each in self.history],
             "samples": [[each.step, each.texts] for each in self.samples],
             "ended": self.ended,
+            "batch": self.batch,
         }
 
     @property

@@ -37,9 +37,17 @@ class Task:
     @property
     def key(self) -> str:
         """16 hex digits, equal if and only if everything that determines the result is equal."""
+        return self._key(NOT_LEARNED)
+
+    @property
+    def family(self) -> str:
+        """As `key`, but equal whatever the numbers of steps, of windows per pass, and of steps between evaluations."""
+        return self._key(NOT_LEARNED | {"steps", "batch", "eval_every"})
+
+    def _key(self, left_out: set[str]) -> str:
         facts = {
             "architecture": asdict(self.architecture),
-            "settings": self.settings.model_dump(exclude=NOT_LEARNED),
+            "settings": self.settings.model_dump(exclude=left_out),
             "tokens": self.tokens.digest,
             "held_out": self.held_out.digest,
             "base": _digest(self.base),

@@ -133,6 +133,17 @@ def test_shards_are_joined_and_one_that_is_absent_is_named(hugging_face: Path) -
         checkpoint.read(hugging_face)
 
 
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_a_tensor_that_is_not_finite_is_named(hugging_face: Path, run1: Path, value: float) -> None:
+    broken = {name: each.copy() for name, each in WEIGHTS.items()}
+    broken["transformer.h.1.mlp.c_fc.weight"][3, 2] = value
+    save_file(broken, hugging_face / "model.safetensors")
+    tensorflow_checkpoint.write_weights(run1 / "model-10", broken, SMALL)
+    for directory in (hugging_face, run1):
+        with pytest.raises(UserError, match=rf"h\.1\.mlp\.c_fc\.weight in {directory} has NaN or infinite values; use"):
+            checkpoint.read(directory)
+
+
 def test_the_two_files_of_a_bpe_serve_as_well_as_tokenizer_json(hugging_face: Path) -> None:
     (hugging_face / "tokenizer.json").unlink()
     pairs = bpe().byte_pairs()

@@ -151,8 +151,8 @@ def read(directory: Path) -> Checkpoint:
     """Read a GPT-2 of any form.
 
     Raises:
-        UserError: as `describe`; or a file is damaged, a tensor is missing, extra or has another shape (the message names
-        it), or the vocabulary does not fit the tokenizer.
+        UserError: as `describe`; or a file is damaged, a tensor is missing, extra, not finite or has another shape (the
+        message names it), or the vocabulary does not fit the tokenizer.
     """
     found = describe(directory)
     if found.form == BUNDLE:
@@ -162,7 +162,10 @@ def read(directory: Path) -> Checkpoint:
     own = tokenizer.of_directory(directory)
     if own is not None:
         check_vocabulary(own, found.architecture, directory)
-    return Checkpoint(found.architecture, read_weights(directory, found.architecture), own, found.form)
+    weights = read_weights(directory, found.architecture)
+    if broken := tensors.not_finite(weights):
+        raise UserError(f"The tensor {broken} in {directory} has NaN or infinite values; use another model.")
+    return Checkpoint(found.architecture, weights, own, found.form)
 
 
 def check_vocabulary(own: Tokenizer, architecture: Architecture, directory: Path) -> None:

@@ -116,7 +116,7 @@ def _check_output(
     """GPT-2's output matrix is the token embedding: a stored one must be equal to it."""
     if _OUTPUT in files:
         ((_, output),) = _tensors({_OUTPUT: files[_OUTPUT]})
-        if not np.array_equal(output, embedding):
+        if not np.array_equal(output, embedding, equal_nan=True):  # NaN is named later
             raise UserError(
                 f"The tensor {_OUTPUT} in {files[_OUTPUT][0]} differs from the token embedding, unlike GPT-2's; "
                 f"choose another base than {directory}."

@@ -49,12 +49,17 @@ class Compiled(Protocol):
 
 
 def learning_rate(settings: Train, step: int) -> float:
-    """The learning rate of a step, counted from 0: linear warmup, then `schedule`'s decay to the final value."""
+    """The learning rate of a step, counted from 0: linear warmup, then `schedule`'s decay.
+
+    The last step has the final value, unless it is a step of the warmup or the only one.
+    """
     if step < settings.warmup_steps:
         return settings.learning_rate * (step + 1) / settings.warmup_steps
     linear = settings.schedule == "linear"
+    last = settings.steps - 1
     start = max(settings.warmup_steps, settings.decay_from * settings.steps) if linear else settings.warmup_steps
-    done = min(max(0.0, step - start) / max(1, settings.steps - start), 1)
+    start = min(start, last - 1)
+    done = min(max(0.0, step - start) / max(1, last - start), 1) if last else 0.0
     left = 1 - done if linear else (1 + math.cos(math.pi * done)) / 2
     return settings.last_learning_rate + (settings.learning_rate - settings.last_learning_rate) * left
 
