@@ -58,9 +58,7 @@ def review(demo: Project) -> None:
     staged = registry.resolve("Staging")
     present = registry.resolve("Production")
     if staged:
-        output.say(
-            f"  A reviewer reads {without_password(registry.tracking_uri)}/#/models/{registry.name}/versions/{staged.number}"
-        )
+        output.say(f"  A reviewer reads {registry.page(staged.number)}")
         move = registry.promote(staged.number, "the demo promotes what Evaluate blessed")
         output.done(f"Version {move.version}", f"{move.former} -> {move.stage}")
     elif present:

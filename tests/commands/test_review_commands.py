@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from empty_versions import mlflow, register_empty
 from typer.testing import CliRunner
 
 from textmill.cli import app
+from textmill.commands import next_step
 from textmill.local_servers import servers
 from textmill.local_servers.stage_mirror import EVERY_S
 from textmill.registry.model_registry import ModelRegistry
@@ -74,6 +76,59 @@ def test_an_undecided_version_is_promoted_with_why_and_without_force(registry: M
 
 def test_a_history_without_moves_is_said(registry: ModelRegistry) -> None:
     assert f"No version of '{registry.name}' has been moved yet." in _type("history")
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_the_status_fits_the_terminal_and_ends_with_the_next_command(
+    registry: ModelRegistry, mongodb_uri: str, columns: int
+) -> None:
+    (number,) = register_empty(
+        registry, 1, {"undecided": "its interval reaches from -1.0% to 2.0%", "bits_per_byte": "1.9"}
+    )
+    terminal = {"TEXTMILL_MONGODB_URI": mongodb_uri, "TTY_COMPATIBLE": "1", "COLUMNS": str(columns)}
+    command = [sys.executable, "-c", "from textmill.cli import main; main()", "status"]
+    printed = subprocess.run(command, env=os.environ | terminal, capture_output=True, text=True, check=True).stdout
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", printed).splitlines()
+    page = f"{registry.tracking_uri}/#/models/{registry.name}/versions/{number}"
+    assert f"MLflow       {page}" in lines
+    assert lines[-1] == f'Next: textmill promote {number} --why "..."'
+    assert [line for line in lines if len(line) > columns and page not in line] == []
+    assert "from -1.0% to 2.0%." in " ".join(" ".join(lines).split())
+
+
+def test_a_piped_status_has_a_line_a_row_and_its_json_the_same(
+    registry: ModelRegistry, mongodb_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doubt = "it copies " * 30
+    (number,) = register_empty(registry, 1, {"refused": doubt, "bits_per_byte": "1.9"})
+    _type("promote", "2", "--stage", "Staging")
+    monkeypatch.setenv("TEXTMILL_MONGODB_URI", mongodb_uri)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert f"refused: {doubt}" in next(line for line in _type("status").splitlines() if line.startswith(str(number)))
+    found = json.loads(_type("status", "--json"))
+    assert found["next"] == "textmill promote 2"
+    assert found["articles"] == {registry.name: 0}
+    newest = found["versions"][0]
+    assert (newest["version"], newest["stage"], newest["bits_per_byte"]) == (number, "None", 1.9)
+    assert newest["doubt"].startswith("refused: it copies")
+    assert newest["page"] == registry.page(number)
+
+
+def test_a_run_ends_with_the_command_for_its_verdict(registry: ModelRegistry) -> None:
+    blessed, open_, refused = (
+        register_empty(registry, 1, tags)[0] for tags in ({}, {"undecided": "too few"}, {"refused": "it copies"})
+    )
+    _type("promote", str(blessed), "--stage", "Staging")
+
+    def last(**outcome: int) -> str:
+        return next_step.after_run(registry, outcome)[-1]
+
+    assert last(version=blessed) == f"Next: textmill promote {blessed}"
+    assert last(version=open_) == f'Next: textmill promote {open_} --why "..."'
+    assert last(version=refused).startswith(f"Next: see why at {registry.page(refused)}")
+    assert last() == "Next: textmill run"
+    _type("promote", str(blessed))
+    assert last(version=blessed) == "Next: textmill serve"
 
 
 def _move_in_the_page(registry: ModelRegistry, number: int) -> None:

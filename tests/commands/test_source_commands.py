@@ -1,5 +1,6 @@
 """`textmill sources`, `forget` and `crawl --watch`: what a person sees and what it changes."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -67,6 +68,12 @@ def test_sources_shows_each_sites_yield_against_its_own_history(type_: Type, sto
     assert rows["brook"] == ["brook", "0", "2026-11-20", "06:00", "2", "0", "7", "2", "quarantined", "60"]
     assert rows["pond"] == ["pond", "0", "never"]
     assert "'brook' is quarantined: 2 articles instead of the usual 60." in lines[-1]
+    mill, brook, pond = map(json.loads, type_("sources", "--json").splitlines())
+    assert (mill["source"], mill["articles"], mill["yield"], mill["usual"]) == ("mill", 1, 41, 39.0)
+    assert (mill["last_crawl"], mill["refused"]) == ("2026-11-20T06:00:00+00:00", {"listing": 7})
+    assert brook["quarantine"] == "2 articles instead of the usual 60"
+    assert pond.keys() == mill.keys()
+    assert pond["last_crawl"] is None
     assert type_("sources", "--refused", "brook") == "consent page\thttp://brook.example/1\n"
 
     assert "brook, which was quarantined for 2 articles" in type_("sources", "--release", "brook")
@@ -79,6 +86,8 @@ def test_forget_names_what_had_the_article(type_: Type, store: ArticleStore) -> 
     store.upsert([Article("http://mill.example/1", "mill", "Day", "Water turns the wheel.", now() - timedelta(1))])
     store.versions.update_many({}, {"$set": {"valid_from": now() - timedelta(1)}})
     store.take_snapshot(["mill"])
+    taken = json.loads(type_("snapshots", "--json"))
+    assert (taken["number"], taken["articles"], taken["sources"]) == (1, 1, {"mill": 1})
     said = type_("forget", "http://mill.example/1")
     assert "http://mill.example/1: 1 text deleted from the store; it will not be fetched again" in said
     assert "Snapshots that held it and can no longer be read: 1." in said

@@ -1,18 +1,23 @@
 """The commands for stored articles: `snapshots`, `diff`, `export` and `import`."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from textmill.commands.project import DEFAULT, ConfigFile, project_of
+from textmill.commands.project import DEFAULT, ConfigFile, Json, project_of
 
 
-def snapshots(config: ConfigFile = DEFAULT) -> None:
+def snapshots(as_json: Json = False, config: ConfigFile = DEFAULT) -> None:
     """List the snapshots of the article store."""
     from textmill.articles import snapshot_diff as taken
     from textmill.console import output
 
     every = taken.every(project_of(config).store)
+    if as_json:
+        for each in every:
+            output.as_json(asdict(each))
+        return
     for line in taken.table(every) if every else ["There is no snapshot yet; 'textmill run' takes one at its start."]:
         output.say(line)
 

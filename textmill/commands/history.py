@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from textmill.commands.project import DEFAULT, ConfigFile, project_of
+from textmill.commands.project import DEFAULT, ConfigFile, Json, project_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,13 +14,7 @@ if TYPE_CHECKING:
     from textmill.registry.promotion_log import Move
 
 
-_UNWRAPPED = 10_000  # columns
-
-
-def history(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
-    config: ConfigFile = DEFAULT,
-) -> None:
+def history(as_json: Json = False, config: ConfigFile = DEFAULT) -> None:
     """Show the promotion log: who moved which version, when, where and why."""
 
     show(project_of(config), as_json)
@@ -31,20 +22,16 @@ def history(
 
 def show(project: Project, as_json: bool = False) -> None:
     """Print the promotion log, oldest entry first: a table, or one JSON object per line."""
-    from rich.console import Console
-
-    from textmill.console.output import console, say
+    from textmill.console import output
 
     moves = project.registry.history()
     if as_json:
         for move in moves:
-            print(json.dumps(asdict(move), ensure_ascii=False))
+            output.as_json(asdict(move))
     elif moves:
-        # a file or another program wants whole lines
-        printer = console if console.is_terminal else Console(width=_UNWRAPPED)
-        printer.print(_moves(moves))
+        output.table(_moves(moves))
     else:
-        say(f"No version of '{project.config.name}' has been moved yet.")
+        output.say(f"No version of '{project.config.name}' has been moved yet.")
 
 
 def _moves(moves: list[Move]) -> Table:

@@ -23,6 +23,7 @@ DEFAULT = Path("textmill.yaml")
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="Configuration file.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show everything that TFX, Scrapy and TensorFlow print.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON; docs/runs.md lists its keys.")]
 Why = Annotated[str, typer.Option(help="Reason to record in the promotion log.")]
 SnapshotNumber = Annotated[int | None, typer.Option(help="Number of a snapshot; a new one of the store if left out.")]
 

@@ -30,6 +30,7 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Run the pipeline: export, preprocess, fine-tune, evaluate, register."""
+    from textmill.commands import next_step
     from textmill.console import output
     from textmill.ground.errors import UserError
 
@@ -44,9 +45,8 @@ def run(
     if changed := _changed(project.config):
         output.say(f"Settings that differ from the defaults: {', '.join(changed)}")
     part = [f"--from={first}"] * bool(first) + [f"--again={again}"] * bool(again)
-    run_pipeline(project, runner, part)
-    staged = project.registry.resolve("Staging")
-    output.say(f"Next: textmill promote {staged.number}" if staged else "Next: textmill status")
+    for line in next_step.after_run(project.registry, run_pipeline(project, runner, part)):
+        output.say(line)
 
 
 def _changed(config: Config) -> list[str]:

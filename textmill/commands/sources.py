@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from textmill.commands.project import DEFAULT, ConfigFile, project_of
+from textmill.commands.project import DEFAULT, ConfigFile, Json, project_of
 from textmill.ground.errors import TextmillError, UserError
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ _FALLEN = 0.5  # of the usual: less is worth a look, though not yet a collapse
 def sources(
     refused: Annotated[str, typer.Option(metavar="SITE", help="List a site's refused pages with reasons.")] = "",
     release: Annotated[str, typer.Option(metavar="SITE", help="Release a site from quarantine.")] = "",
+    as_json: Json = False,
     config: ConfigFile = DEFAULT,
 ) -> None:
     """Compare each site's last crawl with its usual yield, and show which sites are quarantined."""
@@ -32,9 +33,9 @@ def sources(
     if release:
         output.done("Released", f"{release}, which was quarantined for {let_out(project.store, release)}")
     elif refused:
-        show_refused(project, refused)
+        show_refused(project, refused, as_json)
     else:
-        show(project)
+        show(project, as_json)
 
 
 def forget(
@@ -44,20 +45,24 @@ def forget(
     forget_article(project_of(config), url)
 
 
-def show(project: Project) -> None:
-    """Print a table of the configured sources, and the reason for each quarantine."""
+def show(project: Project, as_json: bool = False) -> None:
+    """Print a table of the configured sources, and the reason for each quarantine; or one JSON object per source."""
     from rich.table import Table
 
     from textmill.articles import sources
     from textmill.console import output
 
+    found = list(sources.states(project.store, [source.name for source in project.config.sources]))
+    if as_json:
+        for state in found:
+            output.as_json(_record(state))
+        return
     table = Table(
         "site", "articles", "last crawl (UTC)", "new", "changed", "refused", "yield", "usual", box=None, pad_edge=False
     )
-    found = list(sources.states(project.store, [source.name for source in project.config.sources]))
     for state in found:
         table.add_row(*_row(state))
-    output.console.print(table)
+    output.table(table)
     for state in found:
         if state.last and state.last.get("failure"):
             output.say(state.last["failure"])
@@ -66,6 +71,23 @@ def show(project: Project) -> None:
                 f"'{state.name}' is quarantined: {state.quarantine}. New snapshots leave its articles out; "
                 f"check 'textmill sources --refused {state.name}', then run 'textmill sources --release {state.name}'."
             )
+
+
+def _record(state: SourceState) -> dict[str, Any]:
+    """A source as docs/runs.md describes its JSON."""
+    last = state.last or {}
+    return {
+        "source": state.name,
+        "articles": state.articles,
+        "last_crawl": last.get("ended"),
+        "new": last.get("new"),
+        "changed": last.get("changed"),
+        "refused": {each["reason"]: each["pages"] for each in last.get("refused", [])},
+        "yield": last.get("articles"),
+        "usual": state.usual,
+        "failure": last.get("failure"),
+        "quarantine": state.quarantine,
+    }
 
 
 def _row(state: SourceState) -> list[str]:
@@ -92,18 +114,22 @@ def _row(state: SourceState) -> list[str]:
     ]
 
 
-def show_refused(project: Project, name: str) -> None:
+def show_refused(project: Project, name: str, as_json: bool = False) -> None:
     """Print reason and URL of each refused page of a source.
 
     Raises:
         UserError: no source has this name.
     """
     from textmill.articles import sources
+    from textmill.console import output
 
     if name not in {source.name for source in project.config.sources}:
         raise UserError(f"There is no source '{name}' in {project.file}; 'textmill sources' lists them.")
     for reason, url in sources.refused(project.store, name):
-        print(f"{reason}\t{url}")
+        if as_json:
+            output.as_json({"reason": reason, "url": url})
+        else:
+            print(f"{reason}\t{url}")
 
 
 def forget_article(project: Project, url: str) -> None:

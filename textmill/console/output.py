@@ -3,15 +3,20 @@
 A child process's own output goes to a log file, which every error names.
 """
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 
 from textmill.ground.errors import TextmillError, UserError
 
 console = Console(highlight=False)
+_UNWRAPPED = 10_000  # columns
 
 
 def say(text: str) -> None:
@@ -24,6 +29,27 @@ def done(title: str, text: str = "") -> None:
     console.print(f"[green]✓[/green] [bold]{title}[/bold]", end="  " if text else "\n")
     if text:
         console.print(text, markup=False, soft_wrap=True)
+
+
+def columns() -> int:
+    """The width to print tables in; a file or another program gets each row as one line."""
+    return console.width if console.is_terminal else _UNWRAPPED
+
+
+def table(rows: Table) -> None:
+    """Print a table; its cells wrap only in a terminal."""
+    (console if console.is_terminal else Console(width=_UNWRAPPED, highlight=False)).print(rows)
+
+
+def as_json(values: Any) -> None:
+    """Print a value as one line of JSON; times are ISO 8601."""
+    print(json.dumps(values, ensure_ascii=False, default=_iso))
+
+
+def _iso(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
 def undone(title: str, text: str) -> None:

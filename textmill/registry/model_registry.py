@@ -56,6 +56,10 @@ class ModelRegistry:
         answer = self._server.call("GET", "experiments/get", {"experiment_id": "0"})
         return f"{without_password(self.tracking_uri)}#{answer['experiment'].get('creation_time', 0)}"
 
+    def page(self, number: int) -> str:
+        """The address of a version's page in MLflow."""
+        return f"{without_password(self.tracking_uri)}/#/models/{self.name}/versions/{number}"
+
     def versions(self) -> list[Version]:
         """All versions, newest first; none if the model is not registered yet."""
         found: list[Version] = []
