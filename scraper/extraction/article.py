@@ -23,6 +23,7 @@ from scraper.extraction.page import Page, in_chrome
 from scraper.extraction.rights import SiteTerms, reservation, robots_tags
 from scraper.extraction.selectors import selected, selected_date, selected_text
 from textmill.articles.article import Article
+from textmill.ground.words import count
 from textmill.settings.sites import Source
 
 LIKELY_LISTING_FACTOR = 3  # a home page's welcome is no article unless it is this many times as long as one must be
@@ -118,7 +119,7 @@ def _by_selector(page: Page, source: Source, chosen: _Chosen, min_words: int) ->
         return Refused("text_selector finds nothing")
     title = chosen.title or _title(page.tree.findtext(".//h1") or page.tree.findtext(".//title"), page)
     text = "\n\n".join(each for each in paragraphs if each != title)
-    return _Read(title, text) if len(text.split()) >= min_words else Refused("too short")
+    return _Read(title, text) if count(text) >= min_words else Refused("too short")
 
 
 def _by_itself(page: Page, chosen: _Chosen, min_words: int) -> _Read | Refused:
@@ -153,7 +154,7 @@ def _extract(page: Page) -> Document | None:
 
 def _refusal(page: Page, text: str, teasers: int, min_words: int) -> str | None:
     """The reason why a page with this text is not an article; None if it is one."""
-    words = len(text.split())
+    words = count(text)
     likely = listings.is_likely_place(page.url)
     lists = listings.linked_words(page) > 2 * words or 2 * listings.led_words(page, text) > words
     if words < min_words:
@@ -237,7 +238,7 @@ def _blocks(element: etree._Element) -> Iterator[tuple[str, str]]:
         lines = ("".join(element.itertext())).splitlines()
         yield from [(tag, text)] if (text := "\n".join(line.rstrip() for line in lines if line.strip())) else []
         return
-    if tag == "cell" and len("".join(element.itertext()).split()) < _ROW_WORDS:
+    if tag == "cell" and count("".join(element.itertext())) < _ROW_WORDS:
         return
     run = element.text or ""
     for child in element:

@@ -15,6 +15,7 @@ from lxml.html import HtmlElement
 
 from scraper.extraction.page import Page, in_chrome, is_chrome
 from scraper.extraction.urls import is_home
+from textmill.ground.words import count
 
 TEASERS = 3  # headed blocks, at least, that make a list
 LED_BLOCKS = 5  # blocks beginning with a link, at least, that make a list: prose has a few by chance
@@ -163,9 +164,9 @@ def _has_text_before(parent: HtmlElement, child: HtmlElement) -> bool:
 
 def count_words(element: etree._Element) -> int:
     """Words in an element and below it, without the site's chrome and comments."""
-    words = len((element.text or "").split())
+    words = count(element.text or "")
     for child in element:
         if isinstance(child.tag, str) and not is_chrome(child):
             words += count_words(child)
-        words += len((child.tail or "").split())
+        words += count(child.tail or "")
     return words

@@ -2,6 +2,8 @@
 
 import re
 
+from textmill.ground.words import count
+
 NOTICE_FACTOR = 4  # a text this many times as long as an article must be is not judged by its title alone
 CONSENT_SHARE = 0.04  # of the words: an article about cookies has fewer of these, a wall many more
 CONSENT_WORDS = 600  # a longer text is an article about consent
@@ -35,7 +37,7 @@ def notice_in(title: str, text: str, min_words: int) -> str | None:
     Args:
         min_words: minimum length of an article, in words.
     """
-    words = len(text.split())
+    words = count(text)
     if words < NOTICE_FACTOR * min_words:
         for reason, pattern in (("error page", _ERROR), ("wall", _WALL), ("consent page", _CONSENT_TITLE)):
             if pattern.search(title):

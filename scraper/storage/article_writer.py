@@ -15,6 +15,7 @@ from scraper.storage.duplicates import Duplicates
 from scraper.storage.repeated_text import REFUSED, clean, paragraph_hashes, repeated_in, without
 from textmill.articles.article import key_of, now
 from textmill.ground.errors import UserError
+from textmill.ground.words import count
 from textmill.settings.sites import Source
 
 BATCH = 50  # articles in one write: a crawl that is killed loses no more
@@ -156,7 +157,7 @@ class ArticleWriter:
         taken: list[Found] = []
         for each in batch:
             found = replace(each, article=without(each.article, fresh)) if fresh else each
-            if len(found.article.text.split()) < self._min_words:
+            if count(found.article.text) < self._min_words:
                 self.refuse(found.page.url or found.article.url, REFUSED)
             else:
                 taken.append(found)
@@ -164,7 +165,7 @@ class ArticleWriter:
         articles = [each.article for each in taken]
         self._cleaned = False
         self._counts.add(await self._store.write(articles, self._configured, extra))
-        self._counts.words += [len(article.text.split()) for article in articles]
+        self._counts.words += [count(article.text) for article in articles]
         await self._store.write_pages(
             {
                 key_of(each.page.url): each.page.document(self._source.name, each.article.key, each.article.fetched)

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from scraper.storage.crawl_store import CrawlStore
 from textmill.articles.article import Article, now
+from textmill.ground.words import count
 
 PAGES = 10  # at least, that share a paragraph
 SHARE = 0.1  # of the site's articles, at least
@@ -23,7 +24,7 @@ _REWRITTEN = 50  # articles in one write
 
 def paragraph_hashes(text: str) -> tuple[int, ...]:
     """A 63-bit hash of each distinct paragraph, except short ones."""
-    return tuple({_hash(each): None for each in text.split("\n\n") if len(each.split()) >= WORDS})
+    return tuple({_hash(each): None for each in text.split("\n\n") if count(each) >= WORDS})
 
 
 def without(article: Article, repeated: Collection[int]) -> Article:
@@ -74,7 +75,7 @@ async def clean(
     affected = [key async for key, hashes in store.paragraphs(source) if not fresh.isdisjoint(hashes)]
     for first in range(0, len(affected), _REWRITTEN):
         articles = [without(a, fresh | known) for a in await store.current(affected[first : first + _REWRITTEN])]
-        empty = [a.key for a in articles if len(a.text.split()) < min_words]
+        empty = [a.key for a in articles if count(a.text) < min_words]
         await store.write([a for a in articles if a.key not in empty], configured, {})
         if empty:
             await store.withdraw(empty, REFUSED, now())

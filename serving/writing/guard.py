@@ -13,6 +13,7 @@ from typing import Literal
 from serving.interface.schemas import CopiedPassage
 from serving.interface.types import Served
 from textmill.gpt2.verbatim.index import PASSAGE, Verbatim
+from textmill.ground.words import count, end_of_word, has_unspaced
 
 Policy = Literal["ignore", "warn", "regenerate", "refuse"]
 ATTEMPTS = 3  # texts begun for one answer under `regenerate`
@@ -49,11 +50,20 @@ class Guard:
         found = []
         for run in self.index.copied_text(text):
             passage = text[run.start : run.stop]
-            words = len(passage.split())
+            words = count(passage)
             if words >= self.words:
                 start, stop = run.stop - len(passage.lstrip()), run.start + len(passage.rstrip())
                 found.append(CopiedPassage(words=words, url=run.url, start=start, stop=stop))
         return found
+
+    def unsettled(self, text: str) -> int:
+        """Where the last tokens begin that may be the start of a passage too short to be found yet.
+
+        A token of a script without spaces may hold several words, so words alone do not tell.
+        """
+        if self.index is None or not has_unspaced(text):
+            return len(text)
+        return self.index.last_tokens(text, PASSAGE)
 
 
 class Guards:
@@ -81,14 +91,14 @@ class Withheld:
     def __init__(self, guard: Guard) -> None:
         self.passages: list[CopiedPassage] = []  # found; the text ends before the first
         self._guard = guard
-        # the index sees no passage shorter than PASSAGE tokens, and a token is a word at most
+        # the index sees no passage shorter than PASSAGE tokens, and a token is mostly a word at most; see `unsettled`
         self._held_words = max(guard.words, PASSAGE)
         self._held = ""
         self._looked_at = 0  # words held when the index was last asked
 
     def is_due(self, text: str) -> bool:
         """Whether the index is asked when this much more of the text comes."""
-        return not self.passages and len((self._held + text).split()) >= self._looked_at + _LOOK_EVERY
+        return not self.passages and count(self._held + text) >= self._looked_at + _LOOK_EVERY
 
     def push(self, text: str) -> str:
         """Take more of the text; returns what may be handed on, perhaps nothing."""
@@ -96,7 +106,7 @@ class Withheld:
         self._held += text
         if not due:
             return ""
-        words = len(self._held.split())
+        words = count(self._held)
         released = self._look()
         if self.passages:
             return released
@@ -125,20 +135,12 @@ class Withheld:
     def _release(self, words: int) -> str:
         if words <= 0:
             return ""
-        end = _end_of_word(self._held, words)
+        end = min(end_of_word(self._held, words), self._guard.unsettled(self._held))
         released, self._held = self._held[:end], self._held[end:]
-        self._looked_at = self._held_words
+        self._looked_at = count(self._held)
         return released
 
 
 def _left_out(passage: CopiedPassage) -> CopiedPassage:
     """The passage without its place: it is left out of the text."""
     return passage.model_copy(update={"start": None, "stop": None})
-
-
-def _end_of_word(text: str, count: int) -> int:
-    """Where the so many first words end."""
-    place = 0
-    for word in text.split()[:count]:
-        place = text.index(word, place) + len(word)
-    return place

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, fields
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from textmill.ground import words
+
 if TYPE_CHECKING:
     from textmill.articles.article import Article
     from textmill.settings.corpus import Corpus
@@ -43,10 +45,10 @@ class Selection:
             return "other language"
         if not self._in_time(article):
             return "other date"
-        words = len(article.text.split()) if self.min_words > 1 or self.max_words else self.min_words
-        if words < self.min_words or not article.text.strip():
+        number = words.count(article.text) if self.min_words > 1 or self.max_words else self.min_words
+        if number < self.min_words or not article.text.strip():
             return "too short"
-        if self.max_words and words > self.max_words:
+        if self.max_words and number > self.max_words:
             return "too long"
         return self._not_permitted(article)
 
@@ -68,8 +70,8 @@ class Selection:
             named = article.licence or ""
             found = any(re.search(each, named, re.IGNORECASE) for each in self.licences or ("",))
             return None if named and found else "licence not admitted"
-        words = {word.strip() for word in article.robots.split(",")}
-        return "rights reserved" if article.reserved or words & _NO_TRAINING else None
+        said = {word.strip() for word in article.robots.split(",")}
+        return "rights reserved" if article.reserved or said & _NO_TRAINING else None
 
     def to_json(self) -> str:
         """The selection as text for a component's parameter. Equal selections give equal text."""

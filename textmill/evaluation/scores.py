@@ -34,6 +34,7 @@ from textmill.gpt2.inference.session import Session
 from textmill.gpt2.tokenizer import Tokenizer
 from textmill.gpt2.verbatim.index import Run, Verbatim
 from textmill.ground.errors import TextmillError
+from textmill.ground.words import words as words_of
 
 _ROWS_AT_ONCE = 64  # of logits turned into probabilities; 26 MB of float64 with GPT-2's vocabulary
 _REPEATED = 4  # words; four in a row seldom come again by chance
@@ -129,7 +130,7 @@ def judge(
     index = Verbatim.open(directory)
     topics = [titles[number % len(titles)] for number in range(samples)]
     written = _write(directory, topics, settings or {}, threads, index)
-    words = [sample.text.split() for sample in written]
+    words = [words_of(sample.text) for sample in written]
     copied, passages = index.share(sample.text for sample in written) if index else (0, 0)
     return Scores(
         checksum=checksum,

@@ -20,7 +20,7 @@ from textmill.gpt2.document import topic_prompt
 from textmill.gpt2.formats import bundle
 from textmill.gpt2.inference.engine import Engine, generate
 from textmill.gpt2.inference.sampling import Settings
-from textmill.gpt2.tokenizer import characters
+from textmill.gpt2.tokenizer import characters, train_bpe
 from textmill.gpt2.verbatim import index_builder
 from textmill.gpt2.verbatim.index import Verbatim
 
@@ -142,3 +142,20 @@ def test_what_is_handed_on_never_holds_a_word_of_a_passage(copying: Path, text: 
 def test_a_clean_text_is_handed_on_whole(copying: Path, parts: list[str]) -> None:
     withheld = Withheld(Guard("refuse", 5, Verbatim.open(copying)))
     assert "".join(map(withheld.push, parts)) + withheld.close() == "".join(parts)
+
+
+@pytest.mark.parametrize("size", [1, 7, 40])
+def test_a_passage_without_spaces_is_seen_and_no_character_of_it_is_handed_on(tmp_path: Path, size: int) -> None:
+    signs = [chr(0x4E00 + 7 * number) for number in range(900)]
+    copied = "".join(signs[:600])
+    tokenizer = train_bpe([copied] * 3, 1200)  # its tokens hold two characters and more
+    assert 100 < len(tokenizer.encode(copied)) < 500
+    index_builder.build(tmp_path / "verbatim", [(URL, "Aa", copied)], tokenizer)
+    withheld = Withheld(Guard("refuse", 20, Verbatim(tmp_path / "verbatim", tokenizer)))
+    own = "".join(signs[600:])
+    text, sent = own + copied[:500], ""
+    for place in range(0, len(text), size):
+        sent += withheld.push(text[place : place + size])
+    sent += withheld.close()
+    assert len(withheld.passages) == 1 and withheld.passages[0].words >= 20
+    assert (own + copied[:1]).startswith(sent) and len(sent) > 200  # a token may span the border

@@ -111,6 +111,11 @@ class Verbatim:
         tokens, spans = self._tokenizer.encode_with_spans(text)
         return [replace(run, start=spans[run.start][0], stop=spans[run.stop - 1][1]) for run in self.copied(tokens)]
 
+    def last_tokens(self, text: str, count: int) -> int:
+        """The offset in a text at which its last so many tokens begin."""
+        _, spans = self._tokenizer.encode_with_spans(text)
+        return spans[-count][0] if len(spans) >= count else 0
+
     def share(self, texts: Iterable[str]) -> tuple[int, int]:
         """The number of copied passages in these texts, and of all their passages."""
         found = [self.passages(self._tokenizer.encode(text)) for text in texts]
