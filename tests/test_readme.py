@@ -81,6 +81,20 @@ def test_the_documentations_index_names_every_page() -> None:
         assert file.name == "README.md" or f"({file.name})" in index, file.name
 
 
+def test_every_message_of_the_page_is_one_that_the_code_says() -> None:
+    said = "\n".join(
+        file.read_text(encoding="utf-8")
+        for folder in ("textmill", "serving", "pipeline")
+        for file in ROOT.glob(f"{folder}/**/*.py")
+    )
+    said = re.sub(r'"\s*\n\s*f?"', "", said)  # a sentence over two lines
+    rows = re.findall(r"^\| (`.*?) \|", PAGES["docs/messages.md"], re.MULTILINE)
+    assert len(rows) > 10
+    for message in [each for row in rows for each in re.findall(r"`(.*?)`", row)]:
+        for part in re.split(r"'NAME'|\bN\b|\.\.\.", message):
+            assert part.strip() in said, message
+
+
 def test_every_command_helps() -> None:
     for name in COMMANDS.commands:  # type: ignore[attr-defined]
         shown = CliRunner().invoke(app, [name, "--help"])
