@@ -35,10 +35,14 @@ def licence(name: str) -> str:
         said = metadata.metadata(name)
     except metadata.PackageNotFoundError:
         return ELSEWHERE
+
+    def first(field: str) -> str:
+        return (said.get_all(field) or [""])[0]
+
     classifiers = [
         each.split("::")[-1].strip() for each in said.get_all("Classifier") or [] if each.startswith("License")
     ]
-    stated = said.get("License-Expression") or "; ".join(classifiers) or (said.get("License") or "").split("\n")[0]
+    stated = first("License-Expression") or "; ".join(classifiers) or first("License").split("\n")[0]
     return stated or IN_THEIR_FILES.get(name, "")
 
 
