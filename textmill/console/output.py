@@ -16,6 +16,7 @@ from rich.table import Table
 from textmill.ground.errors import TextmillError, UserError
 
 console = Console(highlight=False)
+_OURS = {"textmill", "components", "pipeline", "scraper", "serving"}  # not found: a mistake of ours
 _UNWRAPPED = 10_000  # columns
 
 
@@ -79,6 +80,13 @@ def exit_with(error: BaseException) -> int:
     if isinstance(error, TextmillError):
         print(f"textmill: {error}", file=sys.stderr)
         return error.exit_code
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] not in _OURS:
+        print(
+            f"textmill: The package '{error.name}' is not installed; install textmill[pipeline] to crawl and to train, "
+            "or textmill[serve] to serve.",
+            file=sys.stderr,
+        )
+        return UserError.exit_code
     if isinstance(error, PyMongoError):
         print(
             f"textmill: The article store failed ({type(error).__name__}); check that it runs, then try again.",

@@ -61,6 +61,11 @@ class _Server:
     address: str  # a format of the port
     answers: Callable[[str, int], bool]
 
+    @property
+    def subject(self) -> str:
+        """The title as a sentence begins with it."""
+        return f"The {self.title}" if self.title[0].islower() else self.title
+
 
 def _accepts(_: str, port: int) -> bool:
     with socket.socket() as client:
@@ -208,7 +213,7 @@ def _address(data: Path, server: _Server, variable: str) -> str:
         return named
     entry = _read(data).get(server.name)
     if not entry or not _running(entry):
-        raise UserError(f"The {server.title} is not running; start it with 'textmill up' or set {variable}.")
+        raise UserError(f"{server.subject} is not running; start it with 'textmill up' or set {variable}.")
     return server.address.format(entry["port"])
 
 
@@ -267,10 +272,10 @@ def _wait(server: _Server, entry: dict[str, Any], data: Path) -> None:
     end = time.monotonic() + _START_WITHIN_S
     while not server.answers(address, entry["port"]):
         if not _running(entry):
-            raise TextmillError(f"The {server.title} did not start; its log is {log_of(data, server.name)}.")
+            raise TextmillError(f"{server.subject} did not start; its log is {log_of(data, server.name)}.")
         if time.monotonic() > end:
             raise TextmillError(
-                f"The {server.title} does not answer at {address} after {_START_WITHIN_S} s; its log is {log_of(data, server.name)}."
+                f"{server.subject} does not answer at {address} after {_START_WITHIN_S} s; its log is {log_of(data, server.name)}."
             )
         time.sleep(0.1)
 
