@@ -15,7 +15,7 @@ from serving.interface.types import Router
 from serving.routing.traffic_split import targets
 from serving.web import error_answers
 from serving.web.api_keys import Budget, KeyRequired, Keys
-from serving.web.middleware import BodyLimit, SecurityHeaders, allow_origins
+from serving.web.middleware import AllowedHosts, BodyLimit, SecurityHeaders, WithoutSlash, allow_origins, hosts_of
 from serving.web.routes import articles, feedback, openai, operations, seldon
 from serving.writing import templates
 from serving.writing.desk import Desk, Tokenizers
@@ -56,7 +56,9 @@ def create_app(router: Router, config: Config) -> FastAPI:
             await delivery
         taken.close()
 
-    app = FastAPI(title="Textmill", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Textmill", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
     for each in (
         articles.routes(desk, memory),
         openai.routes(desk),
@@ -80,6 +82,7 @@ def _models(config: Config) -> list[str]:
 def _protect(app: FastAPI, router: Router, config: Config) -> None:
     """Middleware added last runs first: headers go on every answer; CORS preflight is answered before keys are checked."""
     app.add_middleware(BodyLimit)
+    app.add_middleware(WithoutSlash)
     if file := os.environ.get(KEYS_FILE) or config.serve.keys_file:
         app.add_middleware(
             KeyRequired,
@@ -88,4 +91,6 @@ def _protect(app: FastAPI, router: Router, config: Config) -> None:
             refused=lambda status: router.metrics.refused.labels(str(status)).inc(),
         )
     allow_origins(app, config.serve.cors)
+    if hosts := hosts_of(config.serve):
+        app.add_middleware(AllowedHosts, hosts=hosts)
     app.add_middleware(SecurityHeaders)

@@ -22,15 +22,20 @@ from pathlib import Path
 from typing import NoReturn
 
 import uvicorn
+from fastapi import FastAPI
 
 from serving.app import create_app
 from serving.supervisor import Operation
+from serving.web import connections
+from serving.web.connections import LimitedProtocol
 from textmill.console import progress
 from textmill.ground.errors import TextmillError, UserError
 from textmill.settings import yaml_file as configuration
 from textmill.settings.config import Config
+from textmill.settings.serving import Serve
 
-_GRACE_S = 5  # for articles under way when the server is told to end
+_INTERRUPTED_S = 5  # at most for texts under way after Ctrl-C, where serve.grace_s holds for SIGTERM
+_ANSWER_S = 3  # for the answers to interrupted texts
 
 
 class _Threads(ThreadPoolExecutor):
@@ -144,10 +149,7 @@ async def _answer(operation: Operation, listener: socket.socket) -> None:
     """
     asyncio.get_running_loop().set_default_executor(_Threads(thread_name_prefix="server"))
     app = create_app(operation.router, operation.config)
-    settings = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=_GRACE_S
-    )
-    server = uvicorn.Server(settings)
+    server = _Server(_settings(app, operation.config.serve), operation)
     ready = asyncio.Event()
     operating = asyncio.create_task(operation.run(ready))
     announcing = asyncio.create_task(_announce(operation, ready, _url(listener)))
@@ -160,6 +162,40 @@ async def _answer(operation: Operation, listener: socket.socket) -> None:
     finally:
         announcing.cancel()
         await _end(operating)
+
+
+def _settings(app: FastAPI, serve: Serve) -> uvicorn.Config:
+    asyncio.get_running_loop().set_exception_handler(connections.tell_seldom)
+    LimitedProtocol.room = connections.Room(connections.most_connections(serve.connections), serve.receive_s)
+    return uvicorn.Config(
+        app,
+        http=LimitedProtocol,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=connections.KEEP_ALIVE_S,
+    )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server. Texts that are not finished in time end as errors, not as closed connections."""
+
+    def __init__(self, settings: uvicorn.Config, operation: Operation) -> None:
+        super().__init__(settings)
+        self._operation = operation
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        grace_s = self._operation.config.serve.grace_s
+        if signal.SIGINT in self._captured_signals:
+            grace_s = min(grace_s, _INTERRUPTED_S)
+        self.config.timeout_graceful_shutdown = int(grace_s) + 1 + _ANSWER_S
+        interrupting = asyncio.create_task(self._interrupt(grace_s))
+        await super().shutdown(sockets)
+        interrupting.cancel()
+
+    async def _interrupt(self, after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        self._operation.router.interrupt("The server is stopping; ask again in a moment.")
 
 
 async def _end(task: "asyncio.Task[None]") -> None:

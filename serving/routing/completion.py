@@ -68,6 +68,12 @@ class Writing:
         await asyncio.wait((self._task,))
         return self._sent if self._whole else None
 
+    def interrupt(self, message: str) -> None:
+        """End the text with an error that says why."""
+        if not self._task.done():
+            self._task.cancel()
+            self._queue.put_nowait(Interrupted(message))
+
     async def close(self) -> None:
         """Free the slot. Calling it again has no effect."""
         self._task.cancel()

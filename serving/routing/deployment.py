@@ -9,6 +9,7 @@ from serving.routing.worker import Worker
 from textmill.registry.bundle_cache import Hold
 
 _WAITING_PER_SLOT = 8  # requests that may wait, for each that can be written
+_NONE_LEFT = "No worker of this version is left; try again."
 _REST_S = 0.2  # for a worker that says it is full
 
 
@@ -29,7 +30,7 @@ class Deployment:
         self._waiting: deque[asyncio.Future[Worker]] = deque()
         self._resting: set[Worker] = set()
         self._turn = 0
-        self._closed = False
+        self._closed = ""  # why no request is taken any more
 
     @property
     def ready(self) -> bool:
@@ -68,15 +69,15 @@ class Deployment:
             worker.running += 1
             self._waiting.popleft().set_result(worker)
 
-    def turn_away(self) -> None:
+    def turn_away(self, message: str = _NONE_LEFT) -> None:
         """Refuse waiting requests: no worker has been ready for too long."""
         while self._waiting:
-            self._waiting.popleft().set_exception(Interrupted("No worker of this version is left; try again."))
+            self._waiting.popleft().set_exception(Interrupted(message))
 
-    def close(self) -> None:
+    def close(self, message: str = _NONE_LEFT) -> None:
         """Refuse all waiting and future requests."""
-        self._closed = True
-        self.turn_away()
+        self._closed = message
+        self.turn_away(message)
 
     def _least_busy(self) -> Worker | None:
         free = [w for w in self.workers if w.ready and w.running < w.slots and w not in self._resting]
@@ -90,7 +91,7 @@ class Deployment:
         future: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
         self._waiting.appendleft(future) if first else self._waiting.append(future)
         if self._closed:
-            self.turn_away()
+            self.turn_away(self._closed)
         self.dispatch()
         return future
 

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from weakref import WeakSet
 
 from serving.interface.errors import NotReady, TooLong, UnknownModel
 from serving.interface.metrics import Metrics
@@ -34,6 +35,7 @@ class WorkerRouter:
         self.shadow: Shadow | None = None
         self.problems: list[Callable[[], str]] = []
         self._deadline_s = deadline_s
+        self._writings: WeakSet[Writing] = WeakSet()
         self._down_since: dict[Deployment, float] = {}
         self.metrics = Metrics(
             running=lambda: sum(deployment.running for deployment in self.deployments),
@@ -72,6 +74,7 @@ class WorkerRouter:
         if order.deadline_s is None:
             order = replace(order, deadline_s=self._deadline_s)
         writing = Writing(deployment, deployment.reserve(), order, self.metrics)
+        self._writings.add(writing)
         if self.shadow:
             self.shadow.consider(writing, order)
         return writing
@@ -102,6 +105,13 @@ class WorkerRouter:
             for gone in self._down_since.keys() - set(self.deployments):
                 del self._down_since[gone]
             self.metrics.show([served.identity for served in self.models()], self.health().workers)
+
+    def interrupt(self, message: str) -> None:
+        """End all texts with an error that says why, and take no more."""
+        for deployment in self.deployments:
+            deployment.close(message)
+        for writing in list(self._writings):
+            writing.interrupt(message)
 
     async def close(self) -> None:
         """End all workers and interrupt their texts."""

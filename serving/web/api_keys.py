@@ -10,27 +10,41 @@ import base64
 import binascii
 import hashlib
 import hmac
+import ipaddress
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from fastapi import Request
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serving.interface.errors import QueueFull
 from serving.web import error_answers
 from textmill.ground.api_keys import NAME, hash_of
 from textmill.ground.errors import UserError
 
 _log = logging.getLogger(__name__)
-OPEN_PATHS = ("/healthz", "/readyz")  # for probes; without a key, readiness says no more than yes or no
+LIVENESS = "/healthz"  # answered whatever key comes with it
+OPEN_PATHS = (LIVENESS, "/readyz")  # for probes; without a key, readiness says no more than yes or no
+_SPENT = "The rate limit of this API key is reached; wait for the seconds in Retry-After."
 _SLOW = re.compile("(?:[0-9a-f]{2}){8,}:(?:[0-9a-f]{2}){32,64}")
 _LOOK_EVERY_S = 1.0
 _LONGEST_KEY = 512  # characters
-_REMEMBERED = 256  # keys whose slow hash was computed lately
+_REMEMBERED = 4096  # keys whose slow hash was computed lately; of right and of wrong ones each
+_MOST_WAITING = 8  # keys that wait for a slow hash of 50 ms
+_MOST_FAILURES = 20  # wrong keys of one address in a minute; then its unknown keys are refused without a slow hash
+_MOST_NAMES = 10_000
+
+
+class Unknown(Exception):
+    """Only a slow hash can tell whose key this is."""
 
 
 class Keys:
@@ -47,24 +61,51 @@ class Keys:
         self._fast, self._slow = _read(file)
         self._changed = _changed(file)
         self._looked = clock()
-        self._verified: dict[str, str] = {}  # SHA-256 of keys with a slow hash that were right, and their names
+        self._verified: OrderedDict[str, str] = (
+            OrderedDict()
+        )  # SHA-256 of keys whose slow hash was right, and their names
+        self._wrong: OrderedDict[str, None] = OrderedDict()  # SHA-256 of keys that were wrong
+        self._waiting = 0
+        # its own thread: a slow hash must not take those that answer everybody else
+        self._hashing = ThreadPoolExecutor(1, "textmill-scrypt")
 
-    def name_of(self, key: str) -> str | None:
-        """The name of this key's owner, or None."""
+    def known(self, key: str) -> str | None:
+        """The name of this key's owner, None if the key is wrong. Takes microseconds.
+
+        Raises:
+            Unknown: only a slow hash can tell; see `verified`.
+        """
         self._look()
         if not key or len(key) > _LONGEST_KEY:
             return None
         digest = hash_of(key)
         if name := self._fast.get(digest) or self._verified.get(digest):
             return name
-        for name, salt, expected in self._slow:
-            found = hashlib.scrypt(key.encode(), salt=salt, n=16384, r=8, p=1, dklen=len(expected))
-            if hmac.compare_digest(found, expected):
-                if len(self._verified) >= _REMEMBERED:
-                    self._verified.clear()
-                self._verified[digest] = name
-                return name
+        if self._slow and digest not in self._wrong:
+            raise Unknown
         return None
+
+    async def verified(self, key: str) -> str | None:
+        """The name of an unknown key's owner, by slow hashes, or None. The key's SHA-256 is remembered either way.
+
+        Raises:
+            QueueFull: other keys wait to be checked.
+        """
+        if self._waiting >= _MOST_WAITING:
+            raise QueueFull("Too many API keys are being checked; try again in a moment.", 2)
+        self._waiting += 1
+        slow = self._slow
+        try:
+            name = await asyncio.get_running_loop().run_in_executor(self._hashing, _slow_match, slow, key)
+        finally:
+            self._waiting -= 1
+        if slow is not self._slow:  # the file has changed meanwhile
+            return None
+        remembered: OrderedDict[str, Any] = self._wrong if name is None else self._verified
+        remembered[hash_of(key)] = name
+        while len(remembered) > _REMEMBERED:
+            remembered.popitem(last=False)
+        return name
 
     def _look(self) -> None:
         if self._clock() - self._looked < _LOOK_EVERY_S:
@@ -75,10 +116,19 @@ class Keys:
         try:
             self._fast, self._slow = _read(self._file)
             self._verified.clear()
+            self._wrong.clear()
             self._changed = changed
             _log.info("Reloaded %d API keys.", len(self._fast) + len(self._slow))
         except UserError as error:
             _log.error("The API keys could not be reloaded; the old ones stay valid. %s", error)
+
+
+def _slow_match(slow: Sequence[tuple[str, bytes, bytes]], key: str) -> str | None:
+    for name, salt, expected in slow:
+        found = hashlib.scrypt(key.encode(errors="surrogateescape"), salt=salt, n=16384, r=8, p=1, dklen=len(expected))
+        if hmac.compare_digest(found, expected):
+            return name
+    return None
 
 
 def _read(file: Path) -> tuple[dict[str, str], list[tuple[str, bytes, bytes]]]:
@@ -120,7 +170,7 @@ class Budget:
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._per_minute = per_minute
         self._clock = clock
-        self._left: dict[str, tuple[float, float]] = {}  # requests left, at a time
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()  # requests left, at a time
 
     def wait_s(self, name: str) -> float:
         """Spend one request. Returns 0, or the seconds until the next is available."""
@@ -133,7 +183,30 @@ class Budget:
             self._left[name] = (left, now)
             return (1 - left) * 60 / self._per_minute
         self._left[name] = (left - 1, now)
+        if len(self._left) > _MOST_NAMES:
+            self._left.popitem(last=False)
         return 0.0
+
+    def left_s(self, name: str) -> float:
+        """As `wait_s`, without spending anything."""
+        left, then = self._left.get(name, (float(self._per_minute), self._clock()))
+        left += (self._clock() - then) * self._per_minute / 60
+        return max(0.0, (1 - left) * 60 / self._per_minute)
+
+
+class Failures:
+    """The wrong keys that each address sent lately."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._budget = Budget(_MOST_FAILURES, clock)
+
+    def count(self, address: str) -> None:
+        """Count a wrong key."""
+        self._budget.wait_s(address)
+
+    def wait_s(self, address: str) -> float:
+        """Seconds until an unknown key of this address is checked again; 0: at once."""
+        return self._budget.left_s(address)
 
 
 class KeyRequired:
@@ -143,14 +216,18 @@ class KeyRequired:
         self._app = app
         self._keys = keys
         self._budget = budget
+        self._failures = Failures()
         self._refused = refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
+        if scope["type"] != "http" or scope["path"] == LIVENESS:
+            await self._app({**scope, "textmill.key": ""}, receive, send)
             return
-        # in a thread: a slow hash would hold up everybody else's answers
-        name = await asyncio.to_thread(self._keys.name_of, _presented(Headers(scope=scope)))
+        try:
+            name = await self._name(_presented(Headers(scope=scope)), _network(scope.get("client")))
+        except QueueFull as error:
+            await self._refuse(scope["path"], 429, error.retry_after_s, str(error))(scope, receive, send)
+            return
         if name is None and scope["path"] not in OPEN_PATHS:
             await self._refuse(scope["path"], 401)(scope, receive, send)
             return
@@ -160,10 +237,27 @@ class KeyRequired:
             return
         await self._app({**scope, "textmill.key": name or ""}, receive, send)
 
-    def _refuse(self, path: str, status: int, wait_s: float = 0) -> JSONResponse:
+    async def _name(self, key: str, network: str) -> str | None:
+        """The name of a key's owner, or None.
+
+        Raises:
+            QueueFull: the key is unknown, and too many were wrong or are being checked.
+        """
+        try:
+            name = self._keys.known(key)
+        except Unknown:
+            if wait_s := self._failures.wait_s(network):
+                raise QueueFull(
+                    "Too many wrong API keys came from this address; try again later.", int(wait_s) + 1
+                ) from None
+            name = await self._keys.verified(key)
+        if name is None and key:
+            self._failures.count(network)
+        return name
+
+    def _refuse(self, path: str, status: int, wait_s: float = 0, message: str = _SPENT) -> JSONResponse:
         self._refused(status)
         if status == 429:
-            message = "The rate limit of this API key is reached; wait for the seconds in Retry-After."
             answer = error_answers.answer(path, "too_many_requests", message, retry_after_s=int(wait_s) + 1)
         else:
             message = "This server requires an API key; send 'Authorization: Bearer KEY'."
@@ -171,6 +265,15 @@ class KeyRequired:
             # a browser then asks for a name and a password: any name, and the key
             answer.headers["WWW-Authenticate"] = 'Basic realm="Textmill: the password is your API key", charset="UTF-8"'
         return answer
+
+
+def _network(client: Sequence[Any] | None) -> str:
+    """An address, of IPv6 the network that one user has."""
+    address = str(client[0]) if client else ""
+    try:
+        return str(ipaddress.ip_network((address, 64), strict=False)) if ":" in address else address
+    except ValueError:
+        return address
 
 
 def _presented(headers: Headers) -> str:

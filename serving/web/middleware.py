@@ -1,4 +1,4 @@
-"""ASGI middleware: security headers, CORS, and the limit of a request's body."""
+"""ASGI middleware: security headers, CORS, allowed hosts, trailing slashes, and the limit of a request's body."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,12 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.web import error_answers
+from textmill.settings.serving import Serve
+
+LARGEST_HEAD = 32 * 1024  # bytes; the address and all headers
 LARGEST_BODY = 64 * 1024  # bytes; the largest sensible request has a few hundred
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
@@ -47,6 +52,46 @@ class SecurityHeaders:
             await send(message)
 
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+class WithoutSlash:
+    """Answers `/v1/models/` as `/v1/models`. A redirect would lead to whatever host the request names."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].endswith("/"):
+            scope = {**scope, "path": scope["path"].rstrip("/") or "/"}
+        await self._app(scope, receive, send)
+
+
+class AllowedHosts:
+    """Refuses requests that name another host: a page of another site may have sent them (DNS rebinding)."""
+
+    def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
+        self._app = app
+        self._hosts = {host.lower() for host in hosts}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        named = Headers(scope=scope).get("host", "") if scope["type"] == "http" else ""
+        if not named or _without_port(named) in self._hosts:  # a browser always names one
+            await self._app(scope, receive, send)
+            return
+        message = f"This server does not answer for the host '{named[:80]}'; its operator can add it to serve.hosts."
+        await error_answers.answer(scope["path"], "invalid_request", message, status=421)(scope, receive, send)
+
+
+def _without_port(host: str) -> str:
+    name, colon, port = host.rpartition(":")
+    return (name if colon and port.isdecimal() else host).strip("[]").lower()
+
+
+def hosts_of(serve: Serve) -> list[str]:
+    """The hosts that requests may name; empty: any."""
+    if "*" in serve.hosts:
+        return []
+    return [*serve.hosts, *LOOPBACK] if serve.hosts or serve.host in LOOPBACK else []
 
 
 class BodyLimit:

@@ -97,7 +97,9 @@ class EngineRouter:
 def config(data_dir: Path, **serve: object) -> Config:
     """A configuration with these serve settings."""
     source = Source(name="mills", start="http://127.0.0.1:1/")
-    return Config(name="tiny", data_dir=data_dir, sources=[source], serve=Serve.model_validate(serve))
+    return Config(
+        name="tiny", data_dir=data_dir, sources=[source], serve=Serve.model_validate({"hosts": ["*"], **serve})
+    )
 
 
 @contextmanager

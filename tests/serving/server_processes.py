@@ -57,7 +57,7 @@ class Server:
 def write_config(directory: Path, name: str = "tiny", **serve: object) -> Path:
     """A configuration with these serve settings."""
     lines = [f"name: {name}", "sources:", "  - name: mills", "    start: http://127.0.0.1:1/", "serve:"]
-    settings = {"slots": 2, "threads": 1, "max_tokens": 60, **serve}
+    settings = {"slots": 2, "threads": 1, "max_tokens": 60, "grace_s": 2, **serve}
     path = directory / "textmill.yaml"
     path.write_text(
         "\n".join([*lines, *(f"  {name}: {json.dumps(value)}" for name, value in settings.items())]), encoding="utf-8"

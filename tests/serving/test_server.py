@@ -124,7 +124,7 @@ def test_a_signal_ends_even_a_server_that_writes_without_end(start: Callable[...
 
 
 def test_until_a_model_is_loaded_the_server_lives_but_is_not_ready(tmp_path: Path) -> None:
-    config = configuration.load(write_config(tmp_path))
+    config = configuration.load(write_config(tmp_path, hosts=["*"]))
     with TestClient(create_app(WorkerRouter(max_tokens=10), config)) as client:
         assert client.get("/healthz").status_code == 200
         for response in (client.get("/readyz"), client.post("/v1/articles", json={"topic": "abc"})):

@@ -1,4 +1,4 @@
-"""A server that is told to end does so within ten seconds, what containers are given, whatever it waits for."""
+"""A server that is told to end does so in time, whatever it waits for, and what it cannot finish ends as an error."""
 
 import signal
 import socket
@@ -6,6 +6,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -117,3 +118,22 @@ def test_while_a_client_takes_a_stream_and_reads_none_of_it(start: Callable[...,
         next(response.iter_lines())
         with ending_soon(server.process):
             time.sleep(1)  # what is sent fills the connection
+
+
+def test_texts_that_are_not_finished_in_time_end_as_errors_and_short_ones_whole(start: Callable[..., Server]) -> None:
+    server = start(max_tokens=1_000_000, grace_s=3, slots=3)
+    endless = {"topic": "abc", "max_tokens": 1_000_000, "temperature": 0}
+    with ThreadPoolExecutor(2) as pool, httpx.Client(timeout=60) as client:
+        whole = pool.submit(client.post, f"{server.url}/v1/articles", json=endless)
+        prompt = {"prompt": "abc", "max_tokens": 1_000_000, "temperature": 0, "stream": True}
+        streamed = pool.submit(client.post, f"{server.url}/v1/completions", json=prompt)
+        server.wait_for_metric("textmill_running", 2)
+        with client.stream("POST", f"{server.url}/v1/articles", json={"topic": "abc", "stream": True}) as short:
+            lines = short.iter_lines()
+            next(lines)
+            server.process.send_signal(signal.SIGTERM)
+            assert "event: done" in list(lines)
+        assert (whole.result().status_code, whole.result().json()["error"]["type"]) == (503, "not_ready")
+        assert "The server is stopping; ask again in a moment." in streamed.result().text.splitlines()[-2]
+    assert server.process.wait(timeout=120) == 0
+    assert "running task(s)" not in server.log.read_text(encoding="utf-8")  # what uvicorn says where it cuts off

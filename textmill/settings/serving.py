@@ -12,6 +12,10 @@ class Serve(Settings):
     """The server that generates articles."""
 
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 opens it to the network")
+    hosts: list[str] = Field(
+        [],
+        description="host names that requests may use, without port, such as mill.example; empty: any, or localhost alone if host is 127.0.0.1; '*': any",
+    )
     port: int = Field(8000, ge=1, le=65535, description="port to listen on")
     stage: Literal["Production", "Staging"] = Field("Production", description="the stage whose version is served")
     slots: int = Field(8, ge=1, le=256, description="texts generated at the same time; further requests wait")
@@ -42,6 +46,18 @@ class Serve(Settings):
     shadow: str = Field("", description="stage or version that also gets a copy of requests, for comparison only")
     shadow_percent: float = Field(10, gt=0, le=100, description="percent of the requests copied to shadow")
     follow_s: float = Field(5, ge=0.2, le=3600, description="seconds between checks for a newly promoted version")
+    connections: int = Field(
+        1000, ge=1, description="open connections at most; a new one then closes the one without a request for longest"
+    )
+    receive_s: float = Field(
+        30,
+        gt=0,
+        le=3600,
+        description="seconds in which a request's headers and body must arrive; then its connection is closed",
+    )
+    grace_s: float = Field(
+        25, ge=0, le=3600, description="seconds that texts under way get to end after SIGTERM; then they are errors"
+    )
     drain_s: float = Field(120, ge=0, description="seconds a replaced version gets to finish its texts")
     keep_models: int = Field(
         2,

@@ -1,5 +1,6 @@
 """API keys: who is let in, how often, and what the file may hold."""
 
+import asyncio
 import base64
 import hashlib
 import re
@@ -12,6 +13,7 @@ from fastapi.testclient import TestClient
 from starlette.routing import BaseRoute
 from typer.testing import CliRunner
 
+from serving.interface.errors import QueueFull
 from serving.web import api_keys
 from textmill.cli import app
 from textmill.ground.api_keys import make
@@ -99,22 +101,62 @@ def test_a_budget_refills_evenly() -> None:
 def test_a_key_taken_out_of_the_file_is_refused_and_a_new_one_let_in(file: Path, key: str) -> None:
     now = 0.0
     held = api_keys.Keys(file, lambda: now)
-    assert held.name_of(key) == "newsroom"
+    assert held.known(key) == "newsroom"
     other = make("archive")
     file.write_text(other.line, encoding="utf-8")
     now = 2.0
-    assert (held.name_of(key), held.name_of(other.key)) == (None, "archive")
+    assert (held.known(key), held.known(other.key)) == (None, "archive")
     file.write_text("nonsense", encoding="utf-8")  # half a file on its way must not lock everybody out
     now = 4.0
-    assert held.name_of(other.key) == "archive"
+    assert held.known(other.key) == "archive"
 
 
-def test_a_password_with_a_slow_hash_is_a_key_too(file: Path) -> None:
+def slow_line(password: str) -> str:
     salt = b"0123456789abcdef"
-    slow = hashlib.scrypt(b"correct horse", salt=salt, n=16384, r=8, p=1, dklen=32)
-    file.write_text(f"desk:scrypt:{salt.hex()}:{slow.hex()}\n", encoding="utf-8")
+    slow = hashlib.scrypt(password.encode(), salt=salt, n=16384, r=8, p=1, dklen=32)
+    return f"desk:scrypt:{salt.hex()}:{slow.hex()}\n"
+
+
+def test_a_password_with_a_slow_hash_is_a_key_too_and_is_hashed_once(file: Path) -> None:
+    file.write_text(slow_line("correct horse"), encoding="utf-8")
     held = api_keys.Keys(file)
-    assert [held.name_of(each) for each in ("correct horse", "correct horse", "wrong horse")] == ["desk", "desk", None]
+    for key, name in (("correct horse", "desk"), ("wrong horse", None)):
+        with pytest.raises(api_keys.Unknown):
+            held.known(key)
+        assert asyncio.run(held.verified(key)) == name
+        assert held.known(key) == name
+
+
+def test_keys_that_need_a_slow_hash_wait_in_a_short_queue_and_no_other_key_does(file: Path, key: str) -> None:
+    file.write_text(file.read_text(encoding="utf-8") + slow_line("correct horse"), encoding="utf-8")
+    held = api_keys.Keys(file)
+
+    async def at_once() -> list[object]:
+        checks = [asyncio.create_task(held.verified(f"wrong {number}")) for number in range(30)]
+        await asyncio.sleep(0)
+        assert held.known(key) == "newsroom"
+        return await asyncio.gather(*checks, return_exceptions=True)
+
+    found = asyncio.run(at_once())
+    assert found[:8] == [None] * 8
+    assert all(isinstance(each, QueueFull) for each in found[8:])
+
+
+def test_an_address_that_sends_wrong_keys_is_told_to_wait_and_its_right_keys_are_taken(
+    model: Path, tmp_path: Path, file: Path, key: str
+) -> None:
+    file.write_text(file.read_text(encoding="utf-8") + slow_line("correct horse"), encoding="utf-8")
+    with served({7: model}, tmp_path, keys_file=file) as client:
+        desk = {"X-API-Key": "correct horse"}
+        assert client.get("/v1/models", headers=desk).status_code == 200
+        statuses = [client.get("/v1/models", headers={"X-API-Key": f"w{number}"}).status_code for number in range(60)]
+        assert statuses[:19] == [401] * 19 and 429 in statuses
+        assert (
+            client.get("/v1/models", headers={"X-API-Key": "another"}).json()["error"]["code"] == "rate_limit_exceeded"
+        )
+        for headers in (desk, {"X-API-Key": key}):
+            assert client.get("/v1/models", headers=headers).status_code == 200
+        assert client.get("/healthz", headers={"X-API-Key": "another"}).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -147,5 +189,5 @@ def test_the_command_prints_a_key_once_and_its_line(file: Path) -> None:
     assert shown.exit_code == 0
     key, line = re.search(r"tm_\S+", shown.output)[0], re.search(r"newsroom:sha256:\w+", shown.output)[0]  # type: ignore[index]
     file.write_text(line, encoding="utf-8")
-    assert api_keys.Keys(file).name_of(key) == "newsroom"
+    assert api_keys.Keys(file).known(key) == "newsroom"
     assert key not in line
