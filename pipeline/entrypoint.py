@@ -4,12 +4,17 @@ TFX's expects artifacts with their type and URIs that TensorFlow opens. Kubeflow
 steps without a type, and `minio://`, `s3://` or `gs://` URIs whose files it has mounted or downloaded below /minio, /s3
 or /gcs. So types are restored from the component's own declaration, URIs are mapped to the local folders and, in what
 the step says of its outputs, back again; the work between is TFX's.
+
+Kubeflow also adds outputs of its own, such as `executor-logs`, into which the launcher writes. What the component does not
+declare is left to the launcher.
 """
 
 import argparse
 import json
 import os
 import re
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +27,7 @@ from pipeline.beam_package import package
 from pipeline.kubeflow_platform import MODEL_VARIABLE, VOLUME_VARIABLE
 from pipeline.parameters import code
 from textmill.ground import environment
-from textmill.ground.errors import UserError
+from textmill.ground.errors import TextmillError, UserError
 from textmill.ground.files import write_beside
 from textmill.registry.model_registry import ModelRegistry
 from textmill.settings.config import Config
@@ -49,11 +54,14 @@ def to_remote(path: str, mounts: Path) -> str:
 
 
 def localised(invocation: dict[str, Any], specification: type[ComponentSpec], mounts: Path) -> dict[str, Any]:
-    """The launcher's message with types and local folders added; creates the output folders."""
+    """The launcher's message with types and local folders added, and only with declared artifacts; creates output folders."""
     for side, declared in (("inputs", specification.INPUTS), ("outputs", specification.OUTPUTS)):
-        for name, entry in invocation.get(side, {}).get("artifacts", {}).items():
+        sent = invocation.setdefault(side, {}).get("artifacts", {})  # what is empty is not sent
+        ours = {name: entry for name, entry in sent.items() if name in declared}
+        invocation[side]["artifacts"] = ours
+        for name, entry in ours.items():
             schema = compiler_utils.get_artifact_schema(declared[name].type).decode()
-            for artifact in entry["artifacts"]:
+            for artifact in entry.get("artifacts", []):
                 artifact["type"] = {"instanceSchema": schema}
                 artifact["uri"] = to_local(artifact["uri"], mounts)
                 if side == "outputs" and artifact["uri"].startswith("/"):
@@ -64,7 +72,7 @@ def localised(invocation: dict[str, Any], specification: type[ComponentSpec], mo
 def delocalised(output: dict[str, Any], mounts: Path) -> dict[str, Any]:
     """A step's output message with the launcher's URIs restored."""
     for entry in output.get("artifacts", {}).values():
-        for artifact in entry["artifacts"]:
+        for artifact in entry.get("artifacts", []):
             artifact["uri"] = to_remote(artifact["uri"], mounts)
     return output
 
@@ -91,13 +99,27 @@ def _specification(executor: str) -> type[ComponentSpec]:
     return component.SPEC_CLASS
 
 
-def main() -> None:
+def check_volume(volume: Path) -> None:
+    """Raise UserError unless this step's user can write to the mounted volume: Kubeflow's pods have no fsGroup."""
+    try:
+        with tempfile.TemporaryFile(dir=volume):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"The volume at {volume} cannot be written by user {os.getuid()} ({error.strerror}); give it to that user "
+            "once, as docs/kubeflow.md shows: kubectl apply -k deploy/kubernetes/kubeflow."
+        ) from error
+
+
+def run() -> None:
     """Run one step for Kubeflow's launcher."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--executor_class_path", required=True)
     parser.add_argument("--json_serialized_invocation_args", required=True)
     parser.add_argument("--json_serialized_inputs_spec_args", default="")
     arguments, beam = parser.parse_known_args()
+    if VOLUME_VARIABLE in os.environ:
+        check_volume(Path(os.environ[VOLUME_VARIABLE]))
     mounts = Path(os.environ.get(MOUNTS, "/"))
     invocation = json.loads(arguments.json_serialized_invocation_args)
     invocation = localised(invocation, _specification(arguments.executor_class_path), mounts)
@@ -114,5 +136,15 @@ def main() -> None:
     write_beside(output, json.dumps(said))
 
 
+def main() -> int:
+    """Run the step; a failure that is not ours is one sentence at the end of the pod's log."""
+    try:
+        run()
+    except TextmillError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

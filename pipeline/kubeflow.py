@@ -4,6 +4,7 @@
 """
 
 import argparse
+import hashlib
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,6 +29,7 @@ from textmill.settings import yaml_file as configuration
 from textmill.settings.config import Config
 from textmill.training.bases.base import Base
 
+_NAME = 50  # characters of a pipeline's name
 COMMAND = ("python", "-m", "pipeline.entrypoint")
 _MEANING = {
     "steps": "optimiser steps",
@@ -70,7 +72,7 @@ def _specification(config: Config, components: list[BaseComponent]) -> dict[str,
         pipeline_name=pipeline_name(config),
         pipeline_root=settings.root,
         components=components,
-        enable_cache=True,
+        enable_cache=settings.cache,
         beam_pipeline_args=config.beam.options,
     )
     specification: dict[str, Any] = runner.run(pipeline, write_out=False)["pipelineSpec"]
@@ -85,8 +87,14 @@ def _in_containers(config: Config) -> Config:
 
 
 def pipeline_name(config: Config) -> str:
-    """The model's name as Kubeflow takes it: without underscores."""
-    return config.name.replace("_", "-")
+    """The model's name as Kubeflow takes it: without underscores, and short enough for what is named after it.
+
+    Argo adds 6 characters for the workflow, whose name is also a label: 63 at most. A shortened name ends with a hash.
+    """
+    name = config.name.replace("_", "-")
+    if len(name) > _NAME:
+        name = f"{name[: _NAME - 9].rstrip('-')}-{hashlib.sha256(config.name.encode()).hexdigest()[:8]}"
+    return name.rstrip("-")
 
 
 def _portable(base: Base) -> Base:
@@ -124,9 +132,18 @@ def _heading(config: Config, resolved: Resolved) -> str:
     )
 
 
-def make(file: Path, snapshot: int, out: Path, parameters: Sequence[str], submit: bool) -> None:
-    """Compile a configuration's pipeline over a snapshot; if `submit`, run it with `NAME=VALUE` parameters."""
+def make(
+    file: Path, snapshot: int, out: Path, parameters: Sequence[str], submit: bool, namespace: str | None = None
+) -> None:
+    """Compile a configuration's pipeline over a snapshot; if `submit`, run it with `NAME=VALUE` parameters.
+
+    Args:
+        namespace: instead of `kubeflow.namespace`.
+    """
     config = configuration.load(file)
+    if namespace is not None:
+        kubeflow = config.kubeflow.model_copy(update={"namespace": namespace})
+        config = config.model_copy(update={"kubeflow": kubeflow})
     given = kubeflow_submit.parameters(parameters, tuple(Choices.__dataclass_fields__))
     progress.step("Compile")
     compile_pipeline(config, resolve(config, snapshot), out)
@@ -146,8 +163,11 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="the YAML file to write")
     parser.add_argument("--submit", action="store_true", help="upload it and start a run")
     parser.add_argument("--parameter", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--namespace", help="instead of kubeflow.namespace")
     told = parser.parse_args()
-    return child_process.exit_code(lambda: make(told.config, told.snapshot, told.out, told.parameter, told.submit))
+    return child_process.exit_code(
+        lambda: make(told.config, told.snapshot, told.out, told.parameter, told.submit, told.namespace)
+    )
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kfp import Client
 
 TOKEN = "KF_PIPELINES_TOKEN"
+TOKEN_FILE = "KF_PIPELINES_SA_TOKEN_PATH"  # kfp's own, for a service account's token that Kubernetes renews in a file
 _ANSWER_WITHIN_S = 10
 
 
@@ -83,7 +84,7 @@ def submit(settings: Kubeflow, name: str, file: Path, given: dict[str, Any]) -> 
 def _check(settings: Kubeflow) -> None:
     """Raise UserError unless Kubeflow Pipelines answers: kfp's client would try for half a minute."""
     shown = without_password(settings.host)
-    token = os.environ.get(TOKEN)
+    token = _token()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         answer = requests.get(
@@ -103,13 +104,25 @@ def _no_access(shown: str, status: int) -> UserError:
     return UserError(f"Kubeflow Pipelines at {shown} refused access (status {status}); set {TOKEN} to your token.")
 
 
+def _token() -> str | None:
+    """The token that there is already, in its variable or in a file."""
+    if token := os.environ.get(TOKEN):
+        return token
+    if file := os.environ.get(TOKEN_FILE):
+        try:
+            return Path(file).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise UserError(f"{TOKEN_FILE} names {file}, which cannot be read ({error.strerror}).") from error
+    return None
+
+
 def _client(settings: Kubeflow) -> "Client":
     from kfp import Client
 
     return Client(
         host=settings.host,
         namespace=settings.namespace or "kubeflow",
-        existing_token=os.environ.get(TOKEN) or None,
+        existing_token=_token(),
         verify_ssl=True,
     )
 

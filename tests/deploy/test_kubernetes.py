@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from manifests import KUBERNETES, containers, documents, pod, rendered
+from manifests import KUBERNETES, ROOT, containers, documents, pod, rendered
 
 from serving.worker import __main__ as worker
 from textmill.ground.environment import MLFLOW, MONGODB
@@ -59,6 +59,27 @@ def test_passwords_come_from_the_secret_that_kubeflows_steps_read_too() -> None:
                     assert (reference["name"], reference["key"]) == (settings.secret, variable["name"])
     (claim,) = documents(KUBERNETES / "kubeflow" / "volume.yaml")
     assert claim["metadata"]["name"] == settings.volume
+
+
+def test_the_volume_is_given_to_the_user_of_the_steps_image() -> None:
+    (job,) = documents(KUBERNETES / "kubeflow" / "owner.yaml")
+    settings, context = Kubeflow(), pod(job)["securityContext"]
+    assert f"USER {context['runAsUser']}:{context['fsGroup']}\n" in (ROOT / "deploy/pipeline.Dockerfile").read_text(
+        "utf-8"
+    )
+    (volume,) = pod(job)["volumes"]
+    assert volume["persistentVolumeClaim"]["claimName"] == settings.volume
+    (listed,) = documents(KUBERNETES / "kubeflow" / "kustomization.yaml")
+    assert listed["resources"] == ["volume.yaml", "owner.yaml"]
+
+
+def test_policies_open_the_ports_that_pods_listen_on() -> None:
+    def ports(name: str) -> set[int]:
+        rules = _all("cpu")["NetworkPolicy", name]["spec"]["egress"]
+        return {port["port"] for rule in rules for port in rule["ports"]}
+
+    assert {3000, 443, 5000, 27017} <= ports("textmill-submit")  # 3000: ml-pipeline-ui's pod, behind its Service's 80
+    assert {443, 5000} <= ports("textmill-api") & ports("textmill-worker")
 
 
 def test_the_weekly_run_waits_until_there_is_an_image_for_its_steps(tmp_path: Path) -> None:

@@ -1,25 +1,67 @@
-"""Execute a compiled pipeline as a Kubeflow cluster does: one process for each container, files through a bucket.
+"""Execute a compiled pipeline as a Kubeflow cluster does: one container after another, files through a bucket.
 
-What the driver and the launcher of Kubeflow Pipelines 2 do is done here in their words: executor inputs with `minio://`
-URIs, inputs of earlier steps without a schema, files downloaded below /minio and uploaded from there, output metadata in
-a file, nothing in the environment but what the two documents give.
+What is done here was read in Kubeflow Pipelines' own sources, at the tags 2.5.0 and 2.16.1 and at the head of pull request
+13986, which removes ML Metadata from the master branch (August 2026):
+
+- `backend/src/v2/driver/driver.go` (`provisionOutputs`): where a step's outputs go, and `executor-logs` among them;
+- `backend/src/v2/driver/resolve.go`, `backend/src/v2/metadata/client.go`, `converter.go`: an earlier step's output as an
+  input; in the pull request `driver/container.go` (`convertArtifactToRuntimeArtifact`);
+- `backend/src/v2/component/launcher_v2.go`: download, folders, placeholders, the log file, the output message, upload;
+- `backend/src/v2/compiler/argocompiler/common.go`: a container's environment;
+- `api/v2alpha1/pipeline_spec.proto`: the messages, of which protojson leaves out what is empty.
 """
 
 import json
-import os
 import shutil
-import subprocess
-import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+from warm_steps import Command, run_in_own_process
 
-from pipeline.entrypoint import MOUNTS, to_local
-
-SOURCE = Path(__file__).resolve().parents[2]  # what the image holds
 RUN = "5f3a2c1e-0000-4000-8000-000000000001"
+TASK = "0c9d2f44-0000-4000-8000-000000000007"  # the driver draws one for each step
+LOGS = "executor-logs"  # with PUBLISH_LOGS, as it is by default
+_MOUNTS = {"minio": "minio", "s3": "s3", "gs": "gcs"}  # folder at the container's root, by scheme
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What one version of Kubeflow Pipelines sends to a step, and what it makes of the answer."""
+
+    output_file: str  # for the output message; {task} is the local folder of the step's outputs
+    outputs_named: bool  # whether an output has its key as `name`
+    log_file: str  # what the URI of the logs ends with: later launchers add the attempt's number
+    metadata_store: (
+        bool  # ML Metadata between the steps: inputs have its number as their name and no type, else see `_input`
+    )
+    outputs_required: bool  # whether a declared output that is not there fails the step
+    variables: dict[str, str]  # in every container
+
+    def stored(self, metadata: dict[str, Any], key: str) -> dict[str, Any]:
+        """An output's metadata as later steps get it."""
+        if not self.metadata_store:
+            return metadata
+        session = json.dumps({"Provider": "minio", "Params": {"fromEnv": "false"}})
+        kept = {name: int(value) if isinstance(value, bool) else value for name, value in metadata.items()}
+        return {"display_name": key, "store_session_info": session} | kept
+
+
+_POD = {"KFP_POD_NAME": "textmill-x7k2p-system-container-impl-1", "KFP_POD_UID": TASK}
+_STORE = {"METADATA_GRPC_SERVICE_HOST": "metadata-grpc-service", "METADATA_GRPC_SERVICE_PORT": "8080"}
+_RETRIED = {"KFP_RETRY_INDEX": "0"}
+# version: output file, outputs named, log file, metadata store, outputs required, variables
+PROTOCOLS = {
+    "2.5": Protocol("/tmp/kfp_outputs/output_metadata.json", False, LOGS, True, False, _POD | _STORE),
+    "2.16": Protocol("{task}/output_metadata.json", True, f"{LOGS}-0", True, False, _POD | _STORE | _RETRIED),
+    "master": Protocol(
+        "{task}/output_metadata.json", True, f"{LOGS}-0", False, True, _POD | _RETRIED | {"NAMESPACE": "kubeflow"}
+    ),
+}
 
 
 @dataclass
@@ -28,14 +70,15 @@ class Cluster:
 
     folder: Path
     secrets: dict[str, dict[str, str]]
-    artifacts: dict[str, dict[str, Any]] = field(
-        default_factory=dict
-    )  # by step and name, as the metadata store keeps them
+    protocol: Protocol = PROTOCOLS["2.16"]
+    execute: Callable[[Command], int] = run_in_own_process
+    artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)  # by step and name, as they are recorded
     logs: dict[str, str] = field(default_factory=dict)
 
     def run(self, file: Path, arguments: dict[str, Any]) -> None:
         """Run every step after those it depends on; the arguments are the pipeline's parameters."""
         self.specification, self.platform = yaml.safe_load_all(file.read_text(encoding="utf-8"))
+        (self.folder / "volume").mkdir(parents=True, exist_ok=True)
         defined = self.specification["root"]["inputDefinitions"]["parameters"]
         given = {name: arguments.get(name, each["defaultValue"]) for name, each in defined.items()}
         tasks = dict(self.specification["root"]["dag"]["tasks"])
@@ -43,65 +86,86 @@ class Cluster:
             ready = next(name for name, task in tasks.items() if set(task.get("dependentTasks", [])) <= set(self.logs))
             self._step(ready, tasks.pop(ready), given)
 
-    def _step(self, name: str, task: dict[str, Any], given: dict[str, Any]) -> None:
-        pod = self.folder / "pods" / name
-        pod.mkdir(parents=True)
-        invocation = self._invocation(name, task, given, pod)
-        for each in _artifacts(invocation["inputs"]):  # the launcher downloads
-            shutil.copytree(self._in_bucket(each["uri"]), to_local(each["uri"], pod))
-        container, environment = self._container(name, pod)
-        command = [*container["command"], *container["args"]]
-        command = [part.replace("{{$}}", json.dumps(invocation)) for part in command]
-        ran = subprocess.run(command, cwd=pod, env=environment, capture_output=True, text=True, timeout=900)
-        self.logs[name] = ran.stdout + ran.stderr
-        assert ran.returncode == 0, f"{name}: {self.logs[name][-3000:]}"
-        said = json.loads(Path(invocation["outputs"]["outputFile"]).read_text(encoding="utf-8"))
-        for key, entry in invocation["outputs"]["artifacts"].items():
-            (artifact,) = entry["artifacts"]
-            (now,) = said["artifacts"][key]["artifacts"]
-            assert now["uri"] == artifact["uri"]
-            shutil.copytree(to_local(artifact["uri"], pod), self._in_bucket(artifact["uri"]))  # and uploads
-            self.artifacts[f"{name}.{key}"] = artifact | {"metadata": now.get("metadata", {})}
+    def in_bucket(self, uri: str) -> Path:
+        """What the bucket has at a URI."""
+        return self.folder / "bucket" / uri.partition("://")[2]
 
-    def _invocation(self, name: str, task: dict[str, Any], given: dict[str, Any], pod: Path) -> dict[str, Any]:
-        root = (
-            f"{self.specification['defaultPipelineRoot']}/{self.specification['pipelineInfo']['name']}/{RUN}/{name}/7"
-        )
+    def _step(self, name: str, task: dict[str, Any], given: dict[str, Any]) -> None:
+        """What driver and launcher do for one step."""
+        pod = self.folder / "pods" / name
+        message = _without_empty({"inputs": self._inputs(task, given), "outputs": self._outputs(name, pod)})
+        for each in _artifacts(message["inputs"]):
+            _copy(self.in_bucket(each["uri"]), _local(each["uri"], pod))
+        for each in _artifacts(message["outputs"]):
+            _local(each["uri"], pod).parent.mkdir(parents=True, exist_ok=True)
+        (written,) = message["outputs"]["artifacts"][LOGS]["artifacts"]
+        log = _local(written["uri"], pod)
+        log.touch()
+        container, environment = self._container(name, pod)
+        line = [part.replace("{{$}}", json.dumps(message)) for part in (*container["command"], *container["args"])]
+        code = self.execute(Command(line, environment, pod, log))
+        self.logs[name] = log.read_text("utf-8")
+        assert code == 0, f"{name}: {self.logs[name][-3000:]}"
+        self._publish(name, message["outputs"], pod)
+
+    def _publish(self, name: str, outputs: dict[str, Any], pod: Path) -> None:
+        """Read the step's message as strictly as the launcher, upload what it made, and record it."""
+        text = Path(outputs["outputFile"]).read_text("utf-8")
+        json_format.Parse(text, pipeline_spec_pb2.ExecutorOutput())  # which refuses unknown fields
+        said = json.loads(text).get("artifacts", {})
+        assert LOGS not in said
+        for key, entry in outputs["artifacts"].items():
+            (artifact,) = entry["artifacts"]
+            made = _local(artifact["uri"], pod)
+            assert made.exists() or not self.protocol.outputs_required, f"{name} made no {key}"
+            _copy(made, self.in_bucket(artifact["uri"]))
+            if key != LOGS:
+                (now,) = said[key]["artifacts"]
+                assert now["uri"] == artifact["uri"]
+                self.artifacts[f"{name}.{key}"] = artifact | {"metadata": now.get("metadata", {})}
+
+    def _inputs(self, task: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
         inputs = task.get("inputs", {})
-        values = {key: _value(each, given) for key, each in inputs.get("parameters", {}).items()}
-        mount = str(self.folder / "volume")  # a mount, as far as one process can have one
-        values = {
-            key: value.replace("/checkpoints", mount)
-            if isinstance(value, str) and value.startswith("/checkpoints")
-            else value
-            for key, value in values.items()
-        }
+        values = {key: self._mounted(_value(each, given)) for key, each in inputs.get("parameters", {}).items()}
         artifacts = {}
         for key, each in inputs.get("artifacts", {}).items():
             source = each["taskOutputArtifact"]
-            kept = self.artifacts[f"{source['producerTask']}.{source['outputArtifactKey']}"]
-            artifacts[key] = {"artifacts": [kept | {"type": {"instanceSchema": ""}}]}
-        component = self.specification["components"][task["componentRef"]["name"]]
-        outputs = {
-            key: {"artifacts": [{"name": key, "uri": f"{root}/{key}", "type": each["artifactType"], "metadata": {}}]}
-            for key, each in component.get("outputDefinitions", {}).get("artifacts", {}).items()
+            artifacts[key] = {"artifacts": [self._input(source["producerTask"], source["outputArtifactKey"])]}
+        return {"parameterValues": values, "artifacts": artifacts}
+
+    def _input(self, step: str, key: str) -> dict[str, Any]:
+        """An earlier step's output, as a later step gets it."""
+        kept = self.artifacts[f"{step}.{key}"]
+        number = [*self.artifacts].index(f"{step}.{key}") + 1
+        sent = {"uri": kept["uri"], "metadata": self.protocol.stored(kept["metadata"], key)}
+        if self.protocol.metadata_store:
+            return sent | {"name": str(number), "type": {"instanceSchema": ""}}
+        # the type's YAML where a title is expected, since it is none of Kubeflow's own types
+        title = {"schemaTitle": kept["type"]["instanceSchema"]}
+        return sent | {"name": key, "type": title, "artifactId": f"{TASK[:-2]}{number:02}"}
+
+    def _outputs(self, name: str, pod: Path) -> dict[str, Any]:
+        root, pipeline = self.specification["defaultPipelineRoot"], self.specification["pipelineInfo"]["name"]
+        task = f"{root}/{pipeline}/{RUN}/{name}/{TASK}"
+        declared = self.specification["components"][name].get("outputDefinitions", {}).get("artifacts", {})
+        types = {key: each["artifactType"] for key, each in declared.items()} | {
+            LOGS: {"schemaTitle": "system.Artifact"}
         }
-        return {
-            "inputs": {"parameterValues": values, "artifacts": artifacts},
-            "outputs": {"artifacts": outputs, "outputFile": str(pod / "kfp_outputs" / "output_metadata.json")},
-        }
+        artifacts = {}
+        for key, schema in types.items():
+            uri = f"{task}/{self.protocol.log_file if key == LOGS else key}"
+            named = key if self.protocol.outputs_named else ""
+            artifacts[key] = {"artifacts": [{"name": named, "uri": uri, "type": schema}]}
+        file = self.protocol.output_file
+        local = _local(task, pod) / Path(file).name if "{task}" in file else pod / file.lstrip("/")
+        return {"artifacts": artifacts, "outputFile": str(local)}
 
     def _container(self, name: str, pod: Path) -> tuple[dict[str, Any], dict[str, str]]:
-        """A step's container, and all that stands in its environment."""
+        """A step's container, and what Kubeflow and the two documents put into its environment."""
         label = self.specification["components"][name]["executorLabel"]
         container = self.specification["deploymentSpec"]["executors"][label]["container"]
-        environment = {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "PYTHONPATH": str(SOURCE),
-            "HOME": str(pod),
-            MOUNTS: str(pod),
-        }
-        environment |= {each["name"]: each["value"] for each in container.get("env", [])}
+        environment = dict(self.protocol.variables)
+        environment |= {each["name"]: self._mounted(each["value"]) for each in container.get("env", [])}
         given = self.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].get(label, {})
         for secret in given.get("secretAsEnv", []):
             for key in secret["keyToEnv"]:
@@ -109,8 +173,39 @@ class Cluster:
         environment |= {each["name"]: RUN for each in given.get("fieldPathAsEnv", [])}
         return container, environment
 
-    def _in_bucket(self, uri: str) -> Path:
-        return self.folder / "bucket" / uri.partition("://")[2]
+    def _mounted(self, value: Any) -> Any:
+        """A path on the volume as this process reaches it: it has no mounts of its own."""
+        if isinstance(value, str) and value.startswith("/checkpoints"):
+            return value.replace("/checkpoints", str(self.folder / "volume"))
+        return value
+
+
+def _local(uri: str, pod: Path) -> Path:
+    """Where the launcher puts a URI's files."""
+    scheme, _, rest = uri.partition("://")
+    return pod / _MOUNTS[scheme] / rest
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Through a bucket, which has files and no folders."""
+    for file in [source] if source.is_file() else sorted(source.rglob("*")):
+        if file.is_file():
+            place = target / file.relative_to(source) if file != source else target
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, place)
+
+
+def _without_empty(message: Any) -> Any:
+    """A message without what is empty, as protojson writes it; values given by a step or a user stay as they are."""
+    if isinstance(message, list):
+        return [_without_empty(each) for each in message]
+    if not isinstance(message, dict):
+        return message
+    kept = {
+        key: value if key in ("parameterValues", "metadata", "type") else _without_empty(value)
+        for key, value in message.items()
+    }
+    return {key: value for key, value in kept.items() if value not in ("", {}, [])}
 
 
 def _value(parameter: dict[str, Any], given: dict[str, Any]) -> Any:
@@ -119,5 +214,6 @@ def _value(parameter: dict[str, Any], given: dict[str, Any]) -> Any:
     return parameter["runtimeValue"]["constant"]
 
 
-def _artifacts(side: dict[str, Any]) -> list[dict[str, Any]]:
-    return [artifact for entry in side.get("artifacts", {}).values() for artifact in entry["artifacts"]]
+def _artifacts(side: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for entry in side.get("artifacts", {}).values():
+        yield from entry["artifacts"]

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,14 @@ from textmill.training.bases import resolving
 from textmill.training.bases.base import SCRATCH, Base
 
 IMAGE = "registry.example/textmill@sha256:" + "ab" * 32
+NODES: dict[str, Any] = {
+    "node_selector": {"pool": "models"},
+    "train_node_selector": {"card": "h100"},
+    "tolerations": [{"key": "models", "operator": "Exists"}],
+    "train_tolerations": [{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}],
+    "image_pull_secrets": ["registry"],
+    "retries": 5,
+}
 SITE = Source(name="handbook", start="https://handbook.example/")
 
 
@@ -56,7 +65,7 @@ def documents(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         sources=[SITE],
         beam=Beam(options=["--runner=DaskRunner", "--dask_client_address=tcp://dask:8786"]),
         train=Train(steps=70, backend="jax"),
-        kubeflow=Kubeflow(image=IMAGE, gpus=2, memory="16Gi", secret="addresses", volume="kept"),
+        kubeflow=Kubeflow(image=IMAGE, gpus=2, memory="16Gi", secret="addresses", volume="kept", **NODES),
     )
     return _compiled(file, config)
 
@@ -155,6 +164,48 @@ def test_secrets_and_volumes_are_named_where_they_are_needed(platform: dict[str,
     assert "pvcMount" not in platform["Evaluate_executor"]
 
 
+def test_nodes_and_the_registrys_secret_are_named_for_every_step(platform: dict[str, Any]) -> None:
+    assert len(platform) == len(STEPS)
+    for label, given in platform.items():
+        trains = label == "FineTune_executor"
+        assert given["imagePullSecret"] == [{"secretName": "registry"}]
+        assert given["nodeSelector"] == {"labels": {"pool": "models"} | ({"card": "h100"} if trains else {})}
+        keys = [each["key"] for each in given["tolerations"]]
+        assert keys == ["models", "nvidia.com/gpu"][: 1 + trains]
+    assert platform["FineTune_executor"]["tolerations"] == [
+        {"key": "models", "operator": "Exists"},
+        {"key": "nvidia.com/gpu", "operator": "Equal", "value": "present", "effect": "NoSchedule"},
+    ]
+
+
+def test_a_failed_step_is_started_again_however_long_it_took(compiled: dict[str, Any]) -> None:
+    for task in compiled["root"]["dag"]["tasks"].values():
+        policy = json_format.ParseDict(task, pipeline_spec_pb2.PipelineTaskSpec()).retry_policy
+        assert (policy.max_retry_count, policy.backoff_duration.seconds, policy.backoff_factor) == (5, 60, 2.0)
+        assert policy.backoff_max_duration.seconds > 7 * 24 * 3600  # Argo counts the attempts' own time
+
+
+def test_caching_and_retries_can_be_turned_off(tmp_path: Path) -> None:
+    config = Config(name="handbook", sources=[SITE], kubeflow=Kubeflow(image=IMAGE, cache=False, retries=0))
+    compiled, platform = _compiled(tmp_path / "plain.yaml", config)
+    for task in compiled["root"]["dag"]["tasks"].values():
+        assert not task.get("cachingOptions", {}).get("enableCache")
+        assert "retryPolicy" not in task
+    assert not {"nodeSelector", "tolerations", "imagePullSecret"} & platform["FineTune_executor"].keys()
+
+
+def test_names_stay_short_enough_for_what_kubernetes_is_given() -> None:
+    names = [
+        Config(name=name, sources=[SITE]).name for name in ("a" * 63, "a" * 62 + "b", "hand_book_", "0" + "-" * 62)
+    ]
+    given = [kubeflow.pipeline_name(Config(name=name, sources=[SITE])) for name in names]
+    assert len(set(given)) == len(names)
+    for name in given:
+        assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", name)
+        assert len(f"{name}-x7k2p") <= 63  # a run's workflow, whose name is a label
+        assert len(f"{name}-x7k2p-system-container-impl-4294967295") <= 253  # its pods
+
+
 def test_no_address_secret_or_folder_of_this_machine_is_in_the_file(file: Path, compiled: dict[str, Any]) -> None:
     text = file.read_text(encoding="utf-8")
     assert "/home/me" not in text
@@ -199,6 +250,30 @@ def test_a_container_fetches_the_base_that_the_pipeline_was_compiled_with(
     changed = replace(base, digest="00" * 32)
     with pytest.raises(UserError, match="has changed since the pipeline was compiled"):
         entrypoint.fetched(changed.to_json(), "fetched", tmp_path / "volume")
+
+
+def test_what_a_step_does_not_declare_is_left_to_kubeflow(tmp_path: Path) -> None:
+    specification = entrypoint._specification("components.preprocess.Preprocess_Executor")
+    key = next(iter(specification.OUTPUTS))
+    root = "minio://mlpipeline/v2/Preprocess/1"
+    logs = {"name": "executor-logs", "type": {"schemaTitle": "system.Artifact"}, "uri": f"{root}/executor-logs"}
+    output = {"artifacts": [{"uri": f"{root}/{key}", "artifactId": "7", "sentByALaterVersion": {"a": 1}}]}
+    sent = {
+        "outputs": {"artifacts": {key: output, "executor-logs": {"artifacts": [logs]}, "later": {}}},
+        "sentByALaterVersion": [1],
+    }
+    got = entrypoint.localised(sent, specification, tmp_path)
+    assert set(got["outputs"]["artifacts"]) == {key}
+    assert got["inputs"]["artifacts"] == {}
+    made = [each.name for each in (tmp_path / "minio/mlpipeline/v2/Preprocess/1").iterdir()]
+    assert made == [key]  # the launcher has a file at executor-logs
+
+
+def test_a_volume_that_cannot_be_written_is_named_before_the_work(tmp_path: Path) -> None:
+    entrypoint.check_volume(tmp_path)
+    with pytest.raises(UserError, match=r"The volume at \S+ cannot be written by user \d+ \(No such file"):
+        entrypoint.check_volume(tmp_path / "absent")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_beams_workers_are_given_this_packages_source_unless_another_is_named() -> None:

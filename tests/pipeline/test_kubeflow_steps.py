@@ -1,4 +1,4 @@
-"""The compiled file executed step by step, each container's own command in a process of its own, ends as a local run does."""
+"""The compiled file executed step by step, by the protocol of each version of Kubeflow Pipelines, ends as a local run does."""
 
 import hashlib
 import os
@@ -9,8 +9,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from kubeflow_cluster import RUN, Cluster
+from kubeflow_cluster import LOGS, PROTOCOLS, RUN, Cluster
 from projects import Project, project
+from warm_steps import warm_process
 
 from textmill.articles.store import ArticleStore
 from textmill.ground.environment import MLFLOW, MONGODB
@@ -19,7 +20,7 @@ from textmill.settings import yaml_file as configuration
 STEPS = 40
 IMAGE = "registry.example/textmill@sha256:" + "ab" * 32
 
-pytestmark = pytest.mark.timeout(1800)  # seven processes one after another import TFX
+pytestmark = pytest.mark.timeout(1800)  # eight processes one after another import TFX
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +36,22 @@ def crawled(
 
 
 @pytest.fixture(scope="module")
-def cluster(crawled: Project) -> Cluster:
-    """A cluster on which the pipeline has run once, for fewer steps than the configuration says."""
+def compiled(crawled: Project) -> Path:
     printed = crawled.type("kubeflow", "compile", "--out", "pipeline.yaml")
     assert "pipeline.yaml" in printed
-    addresses = {name: crawled.environment[name] for name in (MONGODB, MLFLOW)}
-    cluster = Cluster(crawled.folder / "cluster", {"textmill": addresses})
-    cluster.run(crawled.folder / "pipeline.yaml", {"steps": STEPS, "sources": "millpond"})
+    return crawled.folder / "pipeline.yaml"
+
+
+@pytest.fixture(scope="module")
+def secrets(crawled: Project) -> dict[str, dict[str, str]]:
+    return {"textmill": {name: crawled.environment[name] for name in (MONGODB, MLFLOW)}}
+
+
+@pytest.fixture(scope="module")
+def cluster(crawled: Project, compiled: Path, secrets: dict[str, dict[str, str]]) -> Cluster:
+    """A cluster on which the pipeline has run once, for fewer steps than the configuration says."""
+    cluster = Cluster(crawled.folder / "cluster", secrets)
+    cluster.run(compiled, {"steps": STEPS, "sources": "millpond"})
     return cluster
 
 
@@ -51,6 +61,27 @@ def test_the_steps_end_in_a_registered_version(cluster: Cluster, crawled: Projec
     assert cluster.artifacts["FineTune.model"]["uri"].startswith("minio://mlpipeline/")
     assert cluster.artifacts["FineTune.model"]["metadata"]["checksum"] == version.checksum
     assert cluster.artifacts["Evaluate.blessing"]["metadata"]["blessed"] == 1
+
+
+def test_the_steps_run_by_every_protocol(
+    cluster: Cluster, crawled: Project, compiled: Path, secrets: dict[str, dict[str, str]]
+) -> None:
+    with warm_process() as execute:
+        for version, protocol in PROTOCOLS.items():
+            if protocol is cluster.protocol:
+                continue
+            other = Cluster(crawled.folder / f"cluster-{version}", secrets, protocol, execute)
+            other.run(compiled, {"steps": STEPS, "sources": "millpond"})
+            assert other.artifacts.keys() == cluster.artifacts.keys()
+            checksums = [each.artifacts["FineTune.model"]["metadata"]["checksum"] for each in (cluster, other)]
+            assert checksums[0] == checksums[1], version
+    assert len(crawled.registry.versions()) == 1  # the very model each time
+
+
+def test_the_launchers_log_is_a_file_and_stays_its_own(cluster: Cluster) -> None:
+    logs = list((cluster.folder / "bucket").rglob(f"{LOGS}*"))
+    assert len(logs) == len(cluster.logs)
+    assert all(log.is_file() for log in logs)
 
 
 def test_the_run_in_mlflow_has_the_name_of_the_one_on_kubeflow(cluster: Cluster, crawled: Project) -> None:
@@ -79,7 +110,7 @@ def test_the_model_is_the_one_that_a_local_run_makes(cluster: Cluster, crawled: 
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert len(crawled.registry.versions()) == 1  # it is the very model that is registered already
     (local,) = config.data_dir.glob("pipeline/artifacts/FineTune/model/*/model.safetensors")
-    assert _weights(local) == _weights(cluster._in_bucket(cluster.artifacts["FineTune.model"]["uri"]))
+    assert _weights(local) == _weights(cluster.in_bucket(cluster.artifacts["FineTune.model"]["uri"]))
 
 
 def _weights(place: Path) -> str:

@@ -25,7 +25,8 @@ IMAGE = "registry.example/textmill@sha256:" + "ab" * 32
 def _home_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """kfp's client reads its defaults from the user's home."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv(kubeflow_submit.TOKEN, raising=False)
+    for name in (kubeflow_submit.TOKEN, kubeflow_submit.TOKEN_FILE):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +71,21 @@ def test_a_server_that_wants_a_token_is_told_apart(file: Path, monkeypatch: pyte
             kubeflow_submit.submit(Settings(host=host), "handbook", file, {})
         monkeypatch.setenv(kubeflow_submit.TOKEN, "let-me-in")
         assert kubeflow_submit.submit(Settings(host=host), "handbook", file, {}).id == "run-1"
+
+
+def test_a_service_accounts_token_is_read_from_its_file(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "token").write_text("let-me-in\n", "utf-8")
+    monkeypatch.setenv(kubeflow_submit.TOKEN_FILE, str(tmp_path / "token"))
+    server = Kubeflow(token="let-me-in")
+    with serving(server) as host:
+        settings = Settings(host=host, namespace="team")
+        assert kubeflow_submit.submit(settings, "handbook", file, {}).id == "run-1"
+        monkeypatch.setenv(kubeflow_submit.TOKEN_FILE, str(tmp_path / "absent"))
+        with pytest.raises(UserError, match=r"KF_PIPELINES_SA_TOKEN_PATH names \S+absent, which cannot be read"):
+            kubeflow_submit.submit(settings, "handbook", file, {})
+    assert [each.namespace for each in server.experiments.values()] == ["team"]
 
 
 def test_a_refusal_is_passed_on_in_the_servers_words(file: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from empty_versions import assert_agreement, register_empty
 from judged_models import LINEAGE, register_judged
+from mlflow_recording import recorded
 
 from textmill.gpt2 import weights
 from textmill.gpt2.architecture import Architecture
@@ -120,6 +121,25 @@ def test_two_processes_that_promote_at_once_leave_one_version_in_production_and_
             promoter.communicate(timeout=60)
     commanded = [(move.version, move.why) for move in registry.history() if not move.observed]
     assert sorted(commanded) == sorted((number, str(turn)) for number in numbers for turn in range(ROUNDS))
+
+
+def test_mlflow_is_never_asked_to_archive_the_others(registry: ModelRegistry) -> None:
+    """On PostgreSQL with psycopg 3 it cannot (mlflow#24592)."""
+    with recorded(registry.tracking_uri) as (uri, asked):
+        through = ModelRegistry(uri, registry.name)
+        for number in register_empty(through, 2):
+            for stage in ("Staging", "Production"):
+                through.promote(number, "better", stage)
+        through.rollback("worse")
+        through.archive(1, "done with")
+    moves = [json.loads(each.body) for each in asked if each.path.endswith("transition-stage")]
+    assert [(int(move["version"]), move["stage"]) for move in moves] == [
+        *((1, "Staging"), (1, "Production")),
+        *((2, "Staging"), (2, "Production"), (1, "Archived")),
+        *((1, "Production"), (2, "Archived"), (1, "Archived")),
+    ]
+    assert not any(move["archive_existing_versions"] for move in moves)
+    assert_agreement(registry)
 
 
 def test_rolling_back_again_goes_further_back(registry: ModelRegistry) -> None:

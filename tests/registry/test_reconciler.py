@@ -1,11 +1,15 @@
 """Moves made in MLflow's own page, in its old mode (stages) and in its new one (aliases), are mirrored."""
 
+import signal
+import subprocess
+import sys
 import threading
 import time
 import uuid
 
 import pytest
 from empty_versions import assert_agreement, mlflow, register_empty
+from mlflow_recording import Asked, recorded
 
 from textmill.local_servers.stage_mirror import EVERY_S
 from textmill.registry.model_registry import ModelRegistry
@@ -13,6 +17,12 @@ from textmill.registry.reconciler import _GRACE_S, WHO, WHY, Reconciler
 
 NOTICED_WITHIN_S = 15
 PATIENCE_S = 120  # for a machine that has much else to do
+PROMOTER = """
+import sys
+from textmill.registry.model_registry import ModelRegistry
+uri, name, number = sys.argv[1:]
+ModelRegistry(uri, name).promote(int(number), "better")
+"""
 
 
 @pytest.fixture
@@ -46,6 +56,38 @@ def _remove_alias(registry: ModelRegistry, alias: str) -> None:
 
 def _stages(registry: ModelRegistry) -> dict[int, str]:
     return {version.number: version.stage for version in registry.versions()}
+
+
+def _kill_after_the_stage(registry: ModelRegistry, number: int) -> None:
+    """Promote a version in a process that is killed when MLflow has moved its stage, and has done nothing else."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def kill(asked: Asked) -> None:
+        if asked.path.endswith("transition-stage"):
+            started[0].kill()
+            started[0].wait()
+
+    with recorded(registry.tracking_uri, kill) as (uri, asked):
+        started.append(subprocess.Popen([sys.executable, "-c", PROMOTER, uri, registry.name, str(number)]))
+        assert started[0].wait(PATIENCE_S) == -signal.SIGKILL
+    assert [each.path.rpartition("/")[2] for each in asked if each.method == "POST"] == ["transition-stage"]
+
+
+def test_a_promotion_that_was_killed_counts_and_is_finished(registry: ModelRegistry, reconciler: Reconciler) -> None:
+    _kill_after_the_stage(registry, 3)
+    assert _stages(registry) == {1: "Production", 2: "Staging", 3: "Production"}
+    assert registry.resolve("Production").number == 3  # type: ignore[union-attr]
+    reconciler.once()
+    assert _stages(registry) == {1: "Archived", 2: "Staging", 3: "Production"}
+    assert_agreement(registry)
+
+
+def test_a_promotion_after_a_killed_one_archives_all_before_it(registry: ModelRegistry, reconciler: Reconciler) -> None:
+    _kill_after_the_stage(registry, 3)
+    registry.promote(2, "better")
+    assert _stages(registry) == {1: "Archived", 2: "Production", 3: "Archived"}
+    reconciler.once()
+    assert_agreement(registry)
 
 
 def test_nothing_moved_is_nothing_done(registry: ModelRegistry, reconciler: Reconciler) -> None:

@@ -33,13 +33,16 @@ def kubeflow_submit(
     parameter: Annotated[
         list[str] | None, typer.Option("--set", help="Set steps=, size=, sources= or stage= for this run.")
     ] = None,
+    namespace: Annotated[
+        str | None, typer.Option(help="Your namespace in a multi-user Kubeflow, instead of kubeflow.namespace.")
+    ] = None,
     snapshot: SnapshotNumber = None,
     config: ConfigFile = DEFAULT,
     verbose: Verbose = False,
 ) -> None:
     """Compile the pipeline, upload it and start a run."""
 
-    submit(project_of(config, verbose), parameter or [], snapshot)
+    submit(project_of(config, verbose), parameter or [], snapshot, namespace)
 
 
 def compile_for(project: Project, out: Path, snapshot: int | None = None) -> dict[str, Any]:
@@ -47,13 +50,17 @@ def compile_for(project: Project, out: Path, snapshot: int | None = None) -> dic
     return _run(project, out, snapshot, [])
 
 
-def submit(project: Project, parameters: Sequence[str], snapshot: int | None = None) -> dict[str, Any]:
+def submit(
+    project: Project, parameters: Sequence[str], snapshot: int | None = None, namespace: str | None = None
+) -> dict[str, Any]:
     """Compile over a snapshot, upload and run; return the run's id and its page's address.
 
     Args:
         parameters: `NAME=VALUE` each, for this run only.
+        namespace: instead of `kubeflow.namespace`.
     """
     given = [f"--parameter={parameter}" for parameter in parameters]
+    given += [] if namespace is None else [f"--namespace={namespace}"]
     out = project.config.data_dir / "kubeflow" / f"{project.config.name}.yaml"
     return _run(project, out, snapshot, ["--submit", *given])
 

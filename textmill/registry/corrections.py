@@ -17,14 +17,16 @@ class Correction:
     who: str = ""
 
 
-def corrections(standing: Standing, stages: set[str], left: set[str]) -> list[Correction]:
+def corrections(standing: Standing, stages: set[str], left: set[str], commanded: str = "") -> list[Correction]:
     """The first kind of correction still needed (stage, then log and tags, then aliases); later kinds assume earlier ones are done.
 
     Args:
         left: aliases to leave alone, as someone has just moved them on MLflow's page.
+        commanded: the stage to which the caller has just moved a version.
     """
     return (
         _too_many(standing, stages)
+        or _emptied(standing, commanded)
         or _unlogged(standing, stages) + _tags(standing, stages)
         or _aliases(standing, stages, left)
     )
@@ -45,6 +47,17 @@ def _too_many(standing: Standing, stages: set[str]) -> list[Correction]:
         Correction("stage", loser.number, "Archived")
         for stage in sorted(stages & {*HELD_BY_ONE})
         for loser in standing.in_stage(stage)[1:]
+    ]
+
+
+def _emptied(standing: Standing, commanded: str) -> list[Correction]:
+    """Where two moves at once have archived each other's version, the one that is logged last is put back."""
+    if commanded not in HELD_BY_ONE or standing.holder(commanded):
+        return []
+    lost = [v for v in standing.versions if v.stage == "Archived" and standing.logged(v.number) == commanded]
+    return [
+        Correction("stage", version.number, commanded)
+        for version in sorted(lost, key=lambda version: standing.last[version.number].time)[-1:]
     ]
 
 

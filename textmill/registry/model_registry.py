@@ -4,6 +4,9 @@ MLflow stores it. The stages are MLflow's (None, Staging, Production, Archived),
 `_transition` moves them. MLflow moves a stage without its alias and without a lock, so every move here ends with
 `settle`: it corrects stage, alias, tag and log until they agree and at most one version is in Staging and one in
 Production. All processes use the same rule, so concurrent moves end in the same state.
+
+A version gets its stage first, then `settle` archives those that were there. In between, and after a kill, the version that
+was moved last counts (`Standing.in_stage`).
 """
 
 import random
@@ -256,7 +259,7 @@ class ModelRegistry:
                 for alias, number in aliases_moved(standing).items()
                 if alias != commanded.lower() and (alias, number) not in written
             }
-            found = corrections(standing, stages or set(STAGES), left)
+            found = corrections(standing, stages or set(STAGES), left, commanded)
             if not found:
                 return
             if attempt > 1:  # somebody else is settling too
@@ -291,12 +294,14 @@ class ModelRegistry:
             self._drop_alias(correction.value, standing.aliases[correction.value])
 
     def _transition(self, number: int, stage: str) -> None:
-        """Move a stage; one call archives what was there and moves this one, in one transaction of MLflow's store."""
-        body = {"name": self.name, "version": str(number), "stage": stage}
+        """Move the stage of this version alone.
+
+        MLflow would archive the others in the same call with `archive_existing_versions`, but not on PostgreSQL with
+        psycopg 3 (mlflow#24592).
+        """
+        body = {"name": self.name, "version": str(number), "stage": stage, "archive_existing_versions": False}
         try:
-            self._server.call(
-                "POST", "model-versions/transition-stage", {**body, "archive_existing_versions": stage in HELD_BY_ONE}
-            )
+            self._server.call("POST", "model-versions/transition-stage", body)
         except MlflowRefusal as refusal:
             if refusal.status not in (404, 405, 501) or refusal.code == "RESOURCE_DOES_NOT_EXIST":
                 raise

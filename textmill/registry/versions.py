@@ -87,12 +87,9 @@ class Standing:
         return next((version for version in self.versions if version.number == number), None)
 
     def in_stage(self, stage: str) -> list[Version]:
-        """The versions in a stage: first those not logged there yet, then the latest to arrive."""
-        return sorted(
-            (version for version in self.versions if version.stage == stage),
-            key=lambda v: (self.logged(v.number) != stage, self.last[v.number].time if v.number in self.last else ""),
-            reverse=True,
-        )
+        """The versions in a stage: first the one that was moved last, by MLflow's clock."""
+        found = (version for version in self.versions if version.stage == stage)
+        return sorted(found, key=lambda version: (version.updated or version.created, version.number), reverse=True)
 
     def holder(self, stage: str) -> Version | None:
         """The version that holds a stage, or None."""

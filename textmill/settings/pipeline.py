@@ -1,6 +1,7 @@
 """Settings of Apache Beam and of Kubeflow Pipelines."""
 
 import re
+from typing import Literal
 
 from pydantic import Field, field_validator
 
@@ -11,6 +12,15 @@ class Beam(Settings):
     """How Apache Beam runs ExportArticles and Preprocess."""
 
     options: list[str] = Field(["--runner=FnApiRunner"], description="Beam's pipeline options, one '--name=value' each")
+
+
+class Toleration(Settings):
+    """A taint of nodes on which a step may run, in Kubernetes' words."""
+
+    key: str = Field("", description="the taint's key; empty with operator Exists: every taint")
+    operator: Literal["Equal", "Exists"] = Field("Equal", description="Exists: whatever the taint's value is")
+    value: str = Field("", description="the taint's value")
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = Field("", description="empty: every effect")
 
 
 class Kubeflow(Settings):
@@ -47,6 +57,20 @@ class Kubeflow(Settings):
         pattern=r"^\d+(Ki|Mi|Gi|Ti|K|M|G|T)?$",
         description="memory requested for FineTune, in Kubernetes notation",
     )
+
+    node_selector: dict[str, str] = Field({}, description="labels of the nodes on which every step runs")
+    tolerations: list[Toleration] = Field([], description="taints of nodes that every step tolerates")
+    train_node_selector: dict[str, str] = Field(
+        {}, description="labels that FineTune's node has besides, such as a GPU's"
+    )
+    train_tolerations: list[Toleration] = Field([], description="taints that FineTune tolerates besides")
+    image_pull_secrets: list[str] = Field([], description="Kubernetes secrets for the image's registry")
+    cache: bool = Field(
+        True,
+        description="reuse steps whose inputs are the same; false where a bucket's lifecycle rule deletes their artifacts",
+    )
+    retries: int = Field(2, ge=0, le=100, description="times that a failed or evicted step is started again")
+    retry_after_s: int = Field(60, ge=0, description="seconds before a step is started again; doubled each time")
 
     @field_validator("image")
     @classmethod
