@@ -54,6 +54,23 @@ def test_a_model_that_knows_nothing_needs_the_same_bits_for_every_token(tmp_path
     assert scores.bits_per_byte == pytest.approx(tokens * math.log2(SHAPE.vocabulary) / size)
 
 
+def test_what_a_tokenizer_cannot_write_costs_its_bytes(tmp_path: Path) -> None:
+    own = characters(["abcdefghijklmnopqrstuvwxyz \n"])
+    shape = Architecture(own.vocabulary, window=16, layers=1, heads=2, width=16)
+    blank = {name: np.zeros_like(value) for name, value in weights.initial(shape).items()}
+    bundle.write_bundle(tmp_path / "blank", blank, shape, own, {}, {}, "")
+    title, text = "日本", "水車小屋の朝。\nthe mill"
+    scores = judge(tmp_path / "blank", [Exported("http://mill.example/", "mill", title, text)])
+    unseen, size = 9, 9 * 3 + 11  # characters, bytes
+    tokens = unseen + 11 + 1  # and the end
+    assert (scores.bytes, scores.tokens, scores.unknown_bytes) == (size, tokens, unseen * 3)
+    assert scores.bits == [pytest.approx(tokens * math.log2(shape.vocabulary) + unseen * 3 * 8)]
+    assert scores.bits_per_byte == scores.articles[0].bits_per_byte == pytest.approx(scores.bits[0] / size)
+    assert scores.sources["mill"].bits_per_byte == scores.bits_per_byte
+    assert scores.perplexity == pytest.approx(shape.vocabulary)
+    assert own.unknown_bytes("\ufffdé") == 2  # U+FFFD is a token of its own
+
+
 def by_hand(session: Session, sequence: list[int]) -> float:
     """Every token's cost, predicted from the window that the module's text says: half a window back, or the start."""
     window, half = SHAPE.window, SHAPE.window // 2
@@ -112,7 +129,7 @@ def test_repetition_and_distinct_words_are_shares() -> None:
 
 def test_figures_that_are_not_there_are_left_out_of_the_metrics(untrained: Path) -> None:
     metrics = judge(untrained, ARTICLES).metrics()
-    assert set(metrics) == {"documents", "bytes", "tokens", "bits_per_byte", "perplexity", "passages"}
+    assert set(metrics) == {"documents", "bytes", "tokens", "bits_per_byte", "perplexity", "passages", "unknown_bytes"}
 
 
 def test_the_figures_of_sources_and_articles_add_up_to_those_of_all(untrained: Path) -> None:

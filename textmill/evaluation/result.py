@@ -54,7 +54,8 @@ class Judgement:
     @property
     def uniform_bits_per_byte(self) -> float:
         """What a model needs that holds every token for equally likely: what knowing nothing costs."""
-        return self.model.scores.tokens * math.log2(self.vocabulary) / self.model.scores.bytes
+        scores = self.model.scores
+        return (scores.tokens * math.log2(self.vocabulary) + 8 * scores.unknown_bytes) / scores.bytes
 
     @property
     def lead(self) -> Estimate:

@@ -1,7 +1,8 @@
 """How good a bundle is, judged as it will be served: through ONNX Runtime, on the text of held-out documents.
 
 Bits per byte are what the model needs for a document, over the document's bytes in UTF-8. They compare models of any
-tokenizer; perplexity per token compares only models of one. Each document stands for itself: an end token comes before
+tokenizer; perplexity per token compares only models of one. A character that the tokenizer lacks costs its unknown token
+and 8 bits for each of its bytes, as if these followed uncompressed. Each document stands for itself: an end token comes before
 it, as in training, and its own end token is among what is predicted, because knowing where to stop is part of writing;
 it adds bits and counts as a token, but not as a byte.
 
@@ -91,6 +92,7 @@ class Scores:
     distinct_2: float = math.nan  # the same of pairs of words
     copied: float = math.nan  # share of the passages of 30 tokens it wrote that stand in the training text
     passages: int = 0  # that it wrote
+    unknown_bytes: int = 0  # of characters that the tokenizer lacks
     samples: list[Sample] = field(default_factory=list)
     sources: dict[str, SourceScore] = field(default_factory=dict)
     articles: list[ArticleScore] = field(default_factory=list)  # the first few hundred
@@ -137,13 +139,14 @@ def judge(
         documents=tally.documents,
         bytes=tally.bytes,
         tokens=tally.tokens,
-        bits_per_byte=tally.nats / math.log(2) / tally.bytes,
+        bits_per_byte=sum(tally.bits) / tally.bytes,
         perplexity=math.exp(min(tally.nats / tally.tokens, 700.0)),  # past this, exp has no float
         repetition=_repetition(words),
         distinct_1=_distinct(words, 1),
         distinct_2=_distinct(words, 2),
         copied=copied / passages if passages else math.nan,
         passages=passages,
+        unknown_bytes=tally.unknown,
         samples=written,
         sources=tally.of_sources(),
         articles=tally.articles,
@@ -163,7 +166,8 @@ def _predict(
     for article in articles:
         whole = document(article.title, article.text)
         sequence = [tokenizer.end, *tokenizer.encode(whole), tokenizer.end]
-        tally.add(article, len(whole.encode()), len(sequence) - 1, surprise(session, sequence))
+        nats = surprise(session, sequence)
+        tally.add(article, len(whole.encode()), tokenizer.unknown_bytes(whole), len(sequence) - 1, nats)
         if len(titles) < most_titles:
             titles.append(article.title)
     if not tally.documents:
@@ -175,28 +179,31 @@ class _Tally:
     """Sums over the articles judged so far, of all of them and of each source."""
 
     def __init__(self) -> None:
-        self.documents, self.bytes, self.tokens, self.nats = 0, 0, 0, 0.0
+        self.documents, self.bytes, self.tokens, self.unknown, self.nats = 0, 0, 0, 0, 0.0
         self.articles: list[ArticleScore] = []
         self.sizes: list[int] = []
         self.bits: list[float] = []
-        self._sources: dict[str, tuple[int, int, float]] = {}
+        self._sources: dict[str, tuple[int, int, float]] = {}  # documents, bytes, bits
 
-    def add(self, article: Exported, size: int, tokens: int, nats: float) -> None:
+    def add(self, article: Exported, size: int, unknown: int, tokens: int, nats: float) -> None:
+        """Add an article of `size` bytes, of which the tokenizer does not know `unknown`."""
+        bits = nats / math.log(2) + 8 * unknown
         self.documents += 1
         self.bytes += size
         self.tokens += tokens
+        self.unknown += unknown
         self.nats += nats
         self.sizes.append(size)
-        self.bits.append(nats / math.log(2))
+        self.bits.append(bits)
         documents, total, former = self._sources.get(article.source, (0, 0, 0.0))
-        self._sources[article.source] = documents + 1, total + size, former + nats
+        self._sources[article.source] = documents + 1, total + size, former + bits
         if len(self.articles) < _ARTICLES:
-            self.articles.append(ArticleScore(article.title, article.source, size, nats / math.log(2) / size))
+            self.articles.append(ArticleScore(article.title, article.source, size, bits / size))
 
     def of_sources(self) -> dict[str, SourceScore]:
         return {
-            name: SourceScore(documents, size, nats / math.log(2) / size)
-            for name, (documents, size, nats) in sorted(self._sources.items())
+            name: SourceScore(documents, size, bits / size)
+            for name, (documents, size, bits) in sorted(self._sources.items())
         }
 
 

@@ -108,6 +108,16 @@ class Tokenizer:
         added = [token.content for token in self._tokenizer.get_added_tokens_decoder().values()]
         return added == [END] and not any(kinds["model"].get(name) for name in odd)
 
+    def unknown_bytes(self, text: str) -> int:
+        """The bytes in UTF-8 of the text's characters that have no token of their own; 0 with bytes as tokens."""
+        name = getattr(self._tokenizer.model, "unk_token", None)
+        if not name:
+            return 0
+        unknown = self._tokenizer.token_to_id(name)
+        named = zip(*self.encode_with_spans(text), strict=True)
+        stretches = (text[start:stop] for token, (start, stop) in named if token == unknown)
+        return sum(len(stretch.encode()) for stretch in stretches if stretch != name)
+
     def decode(self, tokens: Sequence[int]) -> str:
         """Decode tokens, without end tokens. Bytes that are not UTF-8 become U+FFFD."""
         return str(self._tokenizer.decode(tokens, skip_special_tokens=True))

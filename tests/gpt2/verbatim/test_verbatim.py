@@ -68,6 +68,22 @@ def test_a_planted_passage_is_found_with_its_source(index: Verbatim, data: st.Da
     assert (run.url, run.title) == _article(number)[:2]
 
 
+def test_a_copied_run_has_whole_characters_where_a_token_is_a_byte(tmp_path: Path) -> None:
+    kana = [chr(number) for number in range(0x3042, 0x3082)]
+    text = "".join(np.random.default_rng(5).choice(kana, 200))
+    index = _index(tmp_path, [("http://mill.example/", "t", text)], train_bpe([], 257))
+
+    def beside(place: int, low: int) -> str:
+        """Another character with the same first bytes (`low` 0x3f), or the same last one (`low` 0)."""
+        code = ord(text[place])
+        return chr(code ^ 1 if low else code ^ 0x40)
+
+    for start in range(1, 100):
+        copied = text[start : start + 12]
+        (run,) = index.copied_text(beside(start - 1, 0) + copied + beside(start + 12, 0x3F))
+        assert (run.start, run.stop) == (1, 13)
+
+
 @given(st.data())
 @settings(deadline=None, derandomize=True, max_examples=200)
 def test_a_passage_with_every_twentieth_token_changed_is_not_found(index: Verbatim, data: st.DataObject) -> None:

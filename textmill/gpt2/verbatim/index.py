@@ -107,9 +107,9 @@ class Verbatim:
         return [*runs, self._run(start, last, int(shifts[0]))] if last >= 0 else runs
 
     def copied_text(self, text: str) -> list[Run]:
-        """The same for text; starts and stops are character offsets."""
+        """The same for text; starts and stops are character offsets, of whole characters only."""
         tokens, spans = self._tokenizer.encode_with_spans(text)
-        return [replace(run, start=spans[run.start][0], stop=spans[run.stop - 1][1]) for run in self.copied(tokens)]
+        return [_whole_characters(run, spans) for run in self.copied(tokens)]
 
     def last_tokens(self, text: str, count: int) -> int:
         """The offset in a text at which its last so many tokens begin."""
@@ -196,6 +196,19 @@ class Verbatim:
         # within a bucket the order is that of the whole hash, so equal low halves are not neighbours; a bucket is small
         where = np.flatnonzero(self._hashes[first:end] == low)
         return self._positions[first + where].astype(np.int64)
+
+
+def _whole_characters(run: Run, spans: Sequence[tuple[int, int]]) -> Run:
+    """A run of tokens as one of the characters of which it has all tokens; a byte-level token may be a part of one.
+
+    Its span is that of the whole character, so that neighbouring spans may overlap.
+    """
+    start, stop = spans[run.start][0], spans[run.stop - 1][1]
+    if run.start > 0:
+        start = max(start, spans[run.start - 1][1])
+    if run.stop < len(spans):
+        stop = min(stop, spans[run.stop][0])
+    return replace(run, start=start, stop=stop)
 
 
 def position_kind(tokens: int) -> str:
