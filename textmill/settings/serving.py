@@ -72,6 +72,10 @@ class Serve(Settings):
         description="bundles kept in data_dir/models besides those in use and the one served before; older ones are deleted",
     )
     templates: Path | None = Field(None, description="folder of additional article templates, one NAME.txt each")
+    topics: list[Annotated[str, Field(min_length=1, max_length=300)]] = Field(
+        ["A day to remember", "How to begin", "What is new this year"],
+        description="example topics on the web page; choose some that fit your sites",
+    )
     verbatim: Literal["ignore", "warn", "regenerate", "refuse"] = Field(
         "warn",
         description="action if an article repeats a training text word for word; warn: name the passage and its source; regenerate: try again, then refuse; refuse: stop before the passage; ignore: no check",
