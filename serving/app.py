@@ -64,7 +64,7 @@ def create_app(router: Router, config: Config) -> FastAPI:
         openai.routes(desk),
         seldon.routes(desk, memory, taken),
         feedback.routes(memory, taken),
-        operations.routes(desk, outbox),
+        operations.routes(desk, outbox, serve.topics),
     ):
         app.include_router(each)
     operations.add_page(app)

@@ -23,6 +23,7 @@ from typing import NoReturn
 
 import uvicorn
 from fastapi import FastAPI
+from pydantic import ValidationError
 
 from serving.app import create_app
 from serving.supervisor import Operation
@@ -78,9 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--bundle", type=Path, help="serve this model bundle instead of a registered version")
     parser.add_argument("--workers", type=int, help="number of CPU worker processes (default: serve.workers)")
     parser.add_argument("--devices", help="GPU numbers, such as 0,1,2,3 (default: serve.devices)")
-    parser.add_argument(
-        "--engine", choices=("onnxruntime", "ctranslate2"), help="inference engine (default: serve.engine)"
-    )
+    parser.add_argument("--engine", help="inference engine (default: serve.engine)")
     parser.add_argument("--worker-urls", help="addresses of remote workers (default: serve.worker_urls)")
     parser.add_argument("--follow-parent", action="store_true", help="exit when the parent process exits")
     return parser
@@ -126,7 +125,11 @@ def _reason(error: OSError | OverflowError) -> str:
 
 
 def _options(config: Config, options: argparse.Namespace) -> Config:
-    """The configuration, with the command line's values in place of the file's."""
+    """The configuration, with the command line's values in place of the file's.
+
+    Raises:
+        UserError: a value is not valid.
+    """
     given = {
         "workers": options.workers,
         "devices": _listed(options.devices),
@@ -134,7 +137,16 @@ def _options(config: Config, options: argparse.Namespace) -> Config:
         "engine": options.engine,
     }
     said = {name: value for name, value in given.items() if value is not None}
-    return config.model_copy(update={"serve": config.serve.model_copy(update=said)})
+    try:
+        serve = Serve.model_validate(config.serve.model_dump() | said)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        option, message = str(problem["loc"][0]).replace("_", "-"), problem["msg"]
+        raise UserError(
+            f"--{option}: {problem['input']!r} is not valid: {message[0].lower()}{message[1:]}; "
+            "see 'textmill serve --help'."
+        ) from None
+    return config.model_copy(update={"serve": serve})
 
 
 def _listed(text: str | None) -> list[str] | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from serving.routing.deployment import Deployment
 from textmill.ground.errors import UserError
-from textmill.registry.model_registry import STAGES
+from textmill.settings.serving import target_of
 
 _VERSION = "version:"
 
@@ -29,15 +29,11 @@ class Target:
         Raises:
             UserError: it has none of these forms.
         """
-        name, separator, what = label.rpartition("@")
-        name = name if separator else model
-        if what.startswith(_VERSION) and what.removeprefix(_VERSION).isdecimal():
-            return cls(label, name, share, number=int(what.removeprefix(_VERSION)))
-        if what in STAGES[1:] and name:
-            return cls(label, name, share, stage=what)
-        raise UserError(
-            f"serve: '{label}' is not a valid target; write Production, Staging, version:7 or NAME@Production."
-        )
+        try:
+            name, stage, number = target_of(label)
+        except ValueError as error:
+            raise UserError(f"serve: {error}") from None
+        return cls(label, name or model, share, stage, number)
 
 
 def targets(split: Mapping[str, float], stage: str, model: str) -> list[Target]:

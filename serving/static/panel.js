@@ -10,12 +10,13 @@ const ENDINGS = {
 };
 
 export class Panel {
-  // `on` has what the page does when asked: say(sentence), again(panel), keep(seed).
+  // `on` has what the page does when asked: say(sentence), again(), keep(seed), retry(panel), done(article).
   constructor(on) {
     this.element = document.getElementById("panel").content.cloneNode(true).firstElementChild;
     this.on = on;
     this.article = null; // what the server finished last
-    for (const name of ["version", "text", "facts", "problem", "copied", "thumbs", "copy", "again", "keep", "origin"]) {
+    this.request = null; // what was asked last
+    for (const name of ["version", "text", "facts", "problem", "copied", "thumbs", "copy", "again", "keep", "origin", "retry"]) {
       this[name] = this.element.querySelector(`.${name}`);
     }
     this.title = this.element.querySelector("h1");
@@ -24,6 +25,7 @@ export class Panel {
     this.element.querySelector(".down").addEventListener("click", () => this.rate("down"));
     this.copy.addEventListener("click", () => this.copyText());
     this.again.addEventListener("click", () => on.again());
+    this.retry.addEventListener("click", () => on.retry(this));
     this.keep.addEventListener("click", () => on.keep(this.article.seed));
     this.origin.addEventListener("toggle", () => this.showOrigin());
   }
@@ -31,6 +33,7 @@ export class Panel {
   // ---- writing --------------------------------------------------------------------------------------------------
 
   async write(request, signal) {
+    this.request = request;
     this.begin(request.topic ?? "");
     try {
       await this.follow(request, signal);
@@ -57,9 +60,9 @@ export class Panel {
     this.article = null;
     this.title.textContent = topic;
     this.version.textContent = "";
-    this.text.replaceChildren(document.createElement("p"));
+    this.text.replaceChildren(paragraphOf());
     this.element.classList.add("writing");
-    this.footer.hidden = this.problem.hidden = this.copied.hidden = true;
+    this.footer.hidden = this.problem.hidden = this.copied.hidden = this.retry.hidden = true;
     this.origin.open = false;
     for (const button of this.thumbs.children) button.setAttribute("aria-pressed", "false");
   }
@@ -70,6 +73,15 @@ export class Panel {
   }
 
   finish(article) {
+    this.showWhole(article);
+    this.on.done(article);
+    this.on.say("The article is complete.");
+  }
+
+  // An article that is finished, now or earlier.
+  showWhole(article) {
+    this.begin(article.topic);
+    this.start(article);
     this.article = article;
     this.showText(article.text, article.guard.passages);
     this.showCopied(article.guard);
@@ -80,7 +92,6 @@ export class Panel {
       `${nameOf(article.model)} · seed ${article.seed} · ${article.tokens} tokens in ${article.seconds.toFixed(1)} s · ` +
         `${ENDINGS[article.finish_reason]}.${cut}`,
     );
-    this.on.say("The article is complete.");
   }
 
   end(sentence) {
@@ -94,6 +105,7 @@ export class Panel {
   fail(message) {
     this.problem.textContent = message;
     this.problem.hidden = false;
+    this.retry.hidden = this.article !== null; // a rating failed, not the article
     this.on.say(message);
   }
 
@@ -106,7 +118,7 @@ export class Panel {
     let count = 0;
     parts.forEach((part, index) => {
       if (index % 2 === 0) {
-        const paragraph = this.text.children[count++] ?? this.text.appendChild(document.createElement("p"));
+        const paragraph = this.text.children[count++] ?? this.text.appendChild(paragraphOf());
         if (passages.length) paragraph.replaceChildren(...marked(part, place, passages));
         else if (paragraph.textContent !== part) paragraph.textContent = part;
       }
@@ -184,6 +196,11 @@ export class Panel {
     this.on.say(word);
     setTimeout(() => (this.copy.textContent = "Copy"), 2000);
   }
+}
+
+// Its own direction: a site may write from right to left.
+function paragraphOf() {
+  return Object.assign(document.createElement("p"), { dir: "auto" });
 }
 
 export function nameOf(model) {

@@ -126,6 +126,21 @@ def test_a_port_in_use_is_named(folder: Path, mongodb_uri: str, mlflow_uri: str)
     assert f"Port {port} on 127.0.0.1 cannot be used" in error
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--engine", "onx", "--engine: 'onx' is not valid: input should be 'onnxruntime' or 'ctranslate2'"),
+        ("--workers", "500", "--workers: 500 is not valid: input should be less than or equal to 256"),
+    ],
+)
+def test_a_wrong_option_of_the_server_is_named_in_the_terminal(
+    folder: Path, option: str, value: str, said: str
+) -> None:
+    code, _, error = _type(folder, "serve", "--bundle", ".", option, value)
+    assert code == 2
+    assert error.startswith(f"textmill: {said}; see 'textmill serve --help'.")
+
+
 def test_help_has_every_command_in_a_group_with_its_whole_sentence(tmp_path: Path) -> None:
     code, printed, _ = _type(tmp_path, "--help", COLUMNS="80")
     assert code == 0

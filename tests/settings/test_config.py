@@ -80,6 +80,8 @@ def test_sites_may_be_left_out_where_articles_were_imported(tmp_path: Path) -> N
         (MINIMAL.replace("https", "gopher"), "line 4: sources.0.start: 'gopher://handbook.example/' is not valid"),
         ("name: handbook\n", "line 1: 'sources' is missing"),
         (MINIMAL + "corpus:\n  sources: [other]\n", "no source is named 'other'"),
+        (MINIMAL + "serve:\n  split: {Stagin: 50}\n", "line 6: serve.split: 'Stagin' is not a valid target; did you"),
+        (MINIMAL + "serve:\n  shadow: production\n", "line 6: serve.shadow: 'production' is not a valid target; did"),
         (MINIMAL + "train: [\n", "is not valid YAML"),
         ("", "holds no settings"),
     ],

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +31,7 @@ Why = Annotated[str, typer.Option(help="Reason to record in the promotion log.")
 SnapshotNumber = Annotated[int | None, typer.Option(help="Number of a snapshot; a new one of the store if left out.")]
 
 _KEEP_LOGS = 20  # of each kind
+_LOOK_WITHIN_S = 40  # at the site
 
 
 def init(
@@ -35,11 +39,33 @@ def init(
     name: Annotated[str, typer.Option(help="Name of the model; the site's host name if left out.")] = "",
     config: ConfigFile = DEFAULT,
 ) -> None:
-    """Write a commented textmill.yaml for a site."""
+    """Write a commented textmill.yaml for a site, and look at what the site has."""
     from textmill.settings import yaml_file as configuration
 
     chosen = configuration.write_template(config, start, name)
+    typer.echo(_looked_at(configuration.load(config).sources[0].start))
     typer.echo(f"{config} is written; the model's name is '{chosen}'. Next: textmill up")
+
+
+def _looked_at(url: str) -> str:
+    """One look at the site, as a sentence on what was found."""
+    command = [sys.executable, "-P", "-m", "scraper.spiders.survey", url]
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=_LOOK_WITHIN_S, check=True)
+        found = json.loads(ran.stdout)
+    except subprocess.TimeoutExpired:
+        found = {"problem": f"no answer within {_LOOK_WITHIN_S} s"}
+    except (subprocess.CalledProcessError, ValueError):
+        return f"{url} was not looked at: the crawler did not start; 'textmill doctor' says what is missing."
+    if found["problem"]:
+        return f"{url} cannot be read now ({found['problem']}); check it before 'textmill crawl'."
+    parts = [f'"{found["title"]}"'] if found["title"] else []
+    parts += [f"{what} {found[what]}" for what in ("feed", "sitemap") if found[what]]
+    pages = found["articles"]
+    parts.append(
+        f"about {pages:,} page{'' if pages == 1 else 's'} that may be articles" if pages else "no links to articles"
+    )
+    return f"Found {', '.join(parts)}."
 
 
 @dataclass(frozen=True, slots=True)

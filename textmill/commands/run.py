@@ -45,7 +45,8 @@ def run(
     if changed := _changed(project.config):
         output.say(f"Settings that differ from the defaults: {', '.join(changed)}")
     part = [f"--from={first}"] * bool(first) + [f"--again={again}"] * bool(again)
-    for line in next_step.after_run(project.registry, run_pipeline(project, runner, part)):
+    outcome = run_pipeline(project, runner, part)
+    for line in next_step.after_run(project.registry, outcome):
         output.say(line)
 
 

@@ -7,6 +7,8 @@ import math
 import random
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -74,6 +76,18 @@ class MlflowServer:
             return dict(answer.json())
         except ValueError:
             raise UserError(f"The server at {self.shown} is not MLflow; check MLFLOW_TRACKING_URI.") from None
+
+    def seconds_behind(self) -> float | None:
+        """By how many seconds this machine's clock is behind the server's; None if the server names no time.
+
+        Raises:
+            UserError: as `call`.
+        """
+        said = self._accepted("GET", "experiments/get", params={"experiment_id": "0"}).headers.get("Date")
+        try:
+            return (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds() if said else None
+        except ValueError:
+            return None
 
     def experiment(self, name: str) -> str:
         """The id of the experiment with this name; create it if there is none."""

@@ -1,11 +1,34 @@
 """Settings of the server that generates articles."""
 
+import difflib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from textmill.settings.group import Settings
+
+STAGES = ("Production", "Staging", "Archived")  # whose version can be served
+_VERSION = "version:"
+
+
+def target_of(label: str) -> tuple[str, str, int | None]:
+    """The model's name, stage and version number that a target names; empty or None where it does not.
+
+    Targets are `Staging` and `version:7`, or either with another model's name: `name@Staging`.
+
+    Raises:
+        ValueError: it has none of these forms.
+    """
+    name, separator, what = label.rpartition("@")
+    if what.startswith(_VERSION) and what.removeprefix(_VERSION).isdecimal():
+        return name, "", int(what.removeprefix(_VERSION))
+    if what in STAGES and (name or not separator):
+        return name, what, None
+    known = {stage.lower(): stage for stage in STAGES}
+    near = [known[each] for each in difflib.get_close_matches(what.lower(), known, n=1)]
+    cure = f"did you mean '{near[0]}'?" if near else "write Production, Staging, version:7 or NAME@Production"
+    raise ValueError(f"'{label}' is not a valid target; {cure}")
 
 
 class Serve(Settings):
@@ -65,6 +88,10 @@ class Serve(Settings):
         description="bundles kept in data_dir/models besides those in use and the one served before; older ones are deleted",
     )
     templates: Path | None = Field(None, description="folder of additional article templates, one NAME.txt each")
+    topics: list[Annotated[str, Field(min_length=1, max_length=300)]] = Field(
+        ["A day to remember", "How to begin", "What is new this year"],
+        description="example topics on the web page; choose some that fit your sites",
+    )
     verbatim: Literal["ignore", "warn", "regenerate", "refuse"] = Field(
         "warn",
         description="action if an article repeats a training text word for word; warn: name the passage and its source; regenerate: try again, then refuse; refuse: stop before the passage; ignore: no check",
@@ -79,3 +106,17 @@ class Serve(Settings):
         [], description="origins whose pages may call this server from a browser, such as https://news.example"
     )
     log_prompts: bool = Field(False, description="write topics and prompts to the log; they may contain personal data")
+
+    @field_validator("split")
+    @classmethod
+    def _split_names_targets(cls, split: dict[str, float]) -> dict[str, float]:
+        for label in split:
+            target_of(label)
+        return split
+
+    @field_validator("shadow")
+    @classmethod
+    def _shadow_names_a_target(cls, shadow: str) -> str:
+        if shadow:
+            target_of(shadow)
+        return shadow

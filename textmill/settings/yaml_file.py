@@ -115,10 +115,11 @@ def _sentence(path: Path, tree: yaml.Node, error: ValidationError) -> str:
     if problem["type"] == "missing":
         return f"{where}: '{name}' is missing; {_group_at(location[:-1]).model_fields[str(location[-1])].description}."
     message = problem["msg"].removeprefix("Value error, ")
+    end = "" if message.endswith("?") else "."
     if not name:
-        return f"{where}: {message}."
+        return f"{where}: {message}{end}"
     if problem["type"] == "value_error":
-        return f"{where}: {name}: {message}."
+        return f"{where}: {name}: {message}{end}"
     return f"{where}: {name}: {problem['input']!r} is not valid: {message[0].lower()}{message[1:]}."
 
 

@@ -1,6 +1,7 @@
 """The web page, health, readiness and metrics."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,12 @@ def add_page(app: FastAPI) -> None:
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
 
-def routes(desk: Desk, outbox: Outbox) -> APIRouter:
-    """The routes for health, readiness and metrics."""
+def routes(desk: Desk, outbox: Outbox, topics: Sequence[str] = ()) -> APIRouter:
+    """The routes for health, readiness and metrics.
+
+    Args:
+        topics: examples that the page offers.
+    """
     router = APIRouter(tags=["operations"])
 
     @router.get("/healthz")
@@ -56,6 +61,7 @@ def routes(desk: Desk, outbox: Outbox) -> APIRouter:
                 "models": [_entry(served) for served in models],
                 "defaults": _defaults(desk, models[0]),
                 "limits": {"max_tokens": desk.router.max_tokens},
+                "topics": list(topics),
                 "problems": [*now.problems, *backlog.problems(), *disk_problem(outbox)],
                 "feedback": asdict(backlog),
                 "workers": now.workers,
@@ -72,7 +78,7 @@ def routes(desk: Desk, outbox: Outbox) -> APIRouter:
 
 
 def _entry(served: Served) -> dict[str, Any]:
-    return {"id": model_id(served), **served.identity.model_dump(), "share": served.share}
+    return {"id": model_id(served), **served.identity.model_dump(), "share": served.share, "window": served.window}
 
 
 def _defaults(desk: Desk, served: Served) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The web page in a real browser: what a reader clicks, types and sees."""
 
 import json
+import os
 import socket
 import threading
 import time
@@ -14,6 +15,7 @@ from engine_router import EngineRouter, config
 
 from serving.app import create_app
 from serving.feedback.outbox import Undelivered
+from textmill.settings.serving import Serve
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium on this machine (apt-get install chromium)")
 ENDLESS = 10_000_000  # tokens, which no machine writes before somebody stops it
@@ -28,9 +30,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def url(model: Path, other_model: Path, data: Path) -> Iterator[str]:
-    """A server of two versions that write without end where they are let."""
+def router(model: Path, other_model: Path) -> Iterator[EngineRouter]:
+    """Two versions that write without end where they are let."""
     router = EngineRouter({7: model, 8: other_model}, max_tokens=ENDLESS)
+    yield router
+    router.close()
+
+
+@pytest.fixture(scope="module")
+def url(router: EngineRouter, data: Path) -> Iterator[str]:
+    """A server of both."""
     server = uvicorn.Server(uvicorn.Config(create_app(router, config(data)), log_level="warning"))
     with socket.create_server(("127.0.0.1", 0)) as listener:  # whoever comes before the server is there waits for it
         thread = threading.Thread(target=server.run, args=([listener],))
@@ -38,7 +47,6 @@ def url(model: Path, other_model: Path, data: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
         server.should_exit = True
         thread.join(60)
-    router.close()
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +186,7 @@ def test_the_keyboard_reaches_every_control_in_order(page: Page) -> None:
         "again",
         "keep",
         "SUMMARY",
+        "SUMMARY",
     ]
     assert [each for each in reached if each in wanted] == wanted
 
@@ -215,9 +224,132 @@ def _contrast(first: str, second: str) -> float:
     return (light + 0.05) / (dark + 0.05)
 
 
-def test_a_server_that_is_gone_is_named(page: Page) -> None:
-    page.send("Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=0, uploadThroughput=0)
-    write(page)
-    page.send("Network.emulateNetworkConditions", offline=False, latency=0, downloadThroughput=-1, uploadThroughput=-1)
+LOOK = "document.dispatchEvent(new Event('visibilitychange')); 0"  # as when the reader comes back to the tab
+
+
+def _offline(page: Page, offline: bool) -> None:
+    speed = 0 if offline else -1
+    page.send(
+        "Network.emulateNetworkConditions",
+        offline=offline,
+        latency=0,
+        downloadThroughput=speed,
+        uploadThroughput=speed,
+    )
+
+
+def test_a_server_that_is_gone_is_named_and_the_same_is_asked_again(page: Page) -> None:
+    _offline(page, True)
+    write(page, "abc")
     assert page.text("article .problem") == "The server does not answer; try again in a moment."
+    page.wait("document.querySelector('#model-text').innerText === 'The server does not answer'")
+    _offline(page, False)
+    page.click("article .retry")
+    page.wait(f"{DONE} && document.querySelector('article .text').innerText")
+    assert page.text("article h1") == "abc"
+    assert page.run("['.retry', '.problem'].every(each => document.querySelector(`article ${each}`).hidden)")
+    page.wait("document.querySelector('#model').classList.contains('ready')")
     page.problems.clear()
+
+
+def test_a_promotion_shows_without_a_reload(page: Page, router: EngineRouter) -> None:
+    assert page.text("#model-text") == "tiny · 2 versions"
+    both = router.models()
+    try:
+        router._models = both[1:]
+        page.run(LOOK)
+        page.wait("document.querySelector('#model-text').innerText === 'tiny · version 8 · Staging'")
+        assert page.text("#status") == "tiny · version 8 · Staging answers now."
+        write(page)
+        assert "tiny · version 8 · Staging · seed" in page.text("article .facts")
+    finally:
+        router._models = both
+
+
+def test_earlier_articles_stay_in_this_browser_until_they_are_deleted(page: Page, url: str) -> None:
+    page.run("localStorage.removeItem('articles')")
+    page.open(f"{url}?again")
+    page.wait(READY)
+    page.run("document.querySelector('#length').value = 20; 0")
+    assert page.run("document.querySelector('#history').hidden")
+    for topic in ("abc", "cab"):
+        write(page, topic)
+    text = page.text("article .text")
+    page.open(f"{url}?later")
+    page.wait(READY)
+    page.click("#history summary")
+    assert page.run("[...document.querySelectorAll('#history .open')].map(each => each.innerText)") == ["cab", "abc"]
+    page.click("#history .open")
+    page.wait("document.querySelector('article h1').innerText === 'cab'")
+    assert page.text("article .text") == text
+    page.click("#history .delete")
+    assert page.run("[...document.querySelectorAll('#history .open')].map(each => each.innerText)") == ["abc"]
+    exported = page.run(
+        "new Promise(done => { const made = URL.createObjectURL; URL.createObjectURL = file => {"
+        "file.text().then(done); return made.call(URL, file); }; document.querySelector('#history .export').click(); })"
+    )
+    assert [each["topic"] for each in json.loads(exported)] == ["abc"]
+    page.run("confirm = () => true; document.querySelector('#history .forget').click(); 0")
+    assert page.run("document.querySelector('#history').hidden")
+    assert page.problems == []
+
+
+def test_an_example_topic_is_written_about(page: Page) -> None:
+    page.click("#examples button")
+    page.wait(DONE)
+    assert page.text("article h1") == Serve().topics[0]
+
+
+def test_the_length_is_bounded_by_the_window_and_a_long_topic_is_said_to_be_cut(
+    page: Page, router: EngineRouter, url: str
+) -> None:
+    page.open(f"{url}?window")
+    page.wait(READY)
+    assert page.run("Number(document.querySelector('#length').max)") == router.models()[0].window
+    page.click("#topic")
+    page.type("x" * 301)
+    assert page.text("#too-long") == "A topic has at most 300 characters; the rest was cut."
+    page.press("Enter", 13)
+    page.wait(DONE)
+    assert "its beginning was cut" in page.text("article .facts")
+
+
+def test_text_from_right_to_left_is_set_so(page: Page) -> None:
+    write(page, "שלום עולם")
+    for selector in ("#topic", "article h1"):
+        assert page.run(f"getComputedStyle(document.querySelector('{selector}')).direction") == "rtl"
+    assert page.run("document.querySelector('article .text p').dir") == "auto"
+
+
+def test_the_page_fits_320_pixels_and_fingers(page: Page) -> None:
+    write(page, "abc")
+    page.click("#history summary")
+    page.look(320, 640, phone=True)
+    assert page.run("document.documentElement.scrollWidth <= 320")
+    small = page.run(
+        "[...document.querySelectorAll('button, select, input, summary')]"
+        ".filter(each => each.getClientRects().length && each.type !== 'checkbox')"
+        ".filter(each => each.getBoundingClientRect().height < 24).map(each => each.className || each.id)"
+    )
+    assert small == []  # WCAG 2.2, target size
+    ids = page.run("[...document.querySelectorAll('[id]')].map(each => each.id)")
+    assert len(ids) == len(set(ids))
+    named = "[...document.querySelectorAll('[aria-describedby], label[for]')].flatMap(each => (each.htmlFor || each.getAttribute('aria-describedby')).split(' '))"
+    assert [each for each in page.run(named) if each not in ids] == []
+
+
+AXE = os.environ.get("AXE_CORE", "")
+
+
+@pytest.mark.skipif(not AXE, reason="AXE_CORE names no axe.min.js (npm pack axe-core, then unpack it)")
+@pytest.mark.parametrize("dark", [False, True])
+def test_axe_finds_nothing(page: Page, dark: bool) -> None:
+    page.look(320, 800, dark=dark)
+    write(page, "abc")
+    page.click("#compare")
+    page.click("#history summary")
+    page.click("article .origin summary")
+    page.wait("document.querySelector('article dl').children.length > 5")
+    page.run(Path(AXE).read_text(encoding="utf-8") + "; 0")
+    found = page.run("axe.run().then(r => r.violations.map(v => [v.id, v.help, v.nodes.map(n => n.target.join(' '))]))")
+    assert found == []

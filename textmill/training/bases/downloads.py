@@ -23,6 +23,7 @@ from textmill.ground.errors import UserError
 from textmill.ground.files import folder_beside, write_beside
 
 if TYPE_CHECKING:
+    from huggingface_hub import HfApi
     from huggingface_hub.hf_api import ModelInfo
 
 REVISION = "revision"  # the file that says which commit of a repository was fetched
@@ -39,6 +40,25 @@ download_gpt2(sys.argv[1], sys.argv[2])
 _ANSWER_WITHIN_S = 10
 _REPORT_EVERY_S = 0.5
 _TOKENIZERS = (tokenizer.FILE, *tokenizer.PAIRS[0])
+
+
+def check(name: str, into: Path) -> None:
+    """Check that a base is present, or that it can be downloaded: a size of OpenAI's, or `hf:OWNER/NAME`.
+
+    Raises:
+        UserError: its server does not answer, or does not have it.
+    """
+    repository = name.removeprefix("hf:")
+    if repository == name:
+        if not (into / name).is_dir():
+            _size_of_openai(name)
+    elif not _folder_of(repository, into).is_dir():
+        try:
+            _described(repository)
+        except UserError:
+            raise
+        except Exception as error:  # as in from_hugging_face
+            raise _unfetched(name, type(error).__name__) from error
 
 
 def openai(size: str, into: Path) -> Path:
@@ -85,19 +105,12 @@ def from_hugging_face(repository: str, into: Path) -> Path:
     Raises:
         UserError: the download failed, or the repository has no safetensors.
     """
-    target = into / f"hf--{repository.replace('/', '--')}"
+    target = _folder_of(repository, into)
     if target.is_dir():
         return target
+    name = repository.partition("@")[0]
     try:
-        from huggingface_hub import HfApi
-    except ImportError:
-        raise UserError(
-            f"hf:{repository} needs the package huggingface_hub; install it, or set model.base to a folder."
-        ) from None
-    name, _, revision = repository.partition("@")
-    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
-    try:
-        info = api.model_info(name, revision=revision or None, files_metadata=True, timeout=_ANSWER_WITHIN_S)
+        api, info = _described(repository)
         names = _wanted(repository, [file.rfilename for file in info.siblings or []])
         with _whole(target) as partial, _shown(f"Base hf:{repository}", partial, _size(info, names)):
             for file in names:
@@ -109,6 +122,23 @@ def from_hugging_face(repository: str, into: Path) -> Path:
     except Exception as error:  # which HTTP library's error it is differs between versions of huggingface_hub
         raise _unfetched(f"hf:{repository}", type(error).__name__) from error
     return target
+
+
+def _folder_of(repository: str, into: Path) -> Path:
+    return into / f"hf--{repository.replace('/', '--')}"
+
+
+def _described(repository: str) -> "tuple[HfApi, ModelInfo]":
+    """Hugging Face's client, and what it says of a repository's revision."""
+    try:
+        from huggingface_hub import HfApi
+    except ImportError:
+        raise UserError(
+            f"hf:{repository} needs the package huggingface_hub; install it, or set model.base to a folder."
+        ) from None
+    name, _, revision = repository.partition("@")
+    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
+    return api, api.model_info(name, revision=revision or None, files_metadata=True, timeout=_ANSWER_WITHIN_S)
 
 
 def _wanted(repository: str, names: Sequence[str]) -> list[str]:
