@@ -1,6 +1,7 @@
 """Crawl several sites at once on Twisted's asyncio reactor, once per process."""
 
 import asyncio
+import re
 import signal
 from collections import defaultdict
 from collections.abc import Sequence
@@ -28,6 +29,11 @@ from textmill.console import progress
 from textmill.settings.config import Config
 from textmill.settings.sites import Crawl, Source
 
+_PRODUCT = re.compile(r"([A-Za-z][\w.-]*)/v?\d")
+_COMPATIBLE = re.compile(r"compatible;\s*([A-Za-z][\w.-]*)")
+_BROWSERS = frozenset(
+    ("mozilla", "applewebkit", "chrome", "safari", "gecko", "firefox", "edg", "opr", "version", "mobile")
+)
 GRACE_S = 5  # for pages under way, when the crawl is interrupted
 
 
@@ -38,7 +44,7 @@ def settings_for(crawl: Crawl, log_file: Path | None) -> Settings:
     configured = {
         "USER_AGENT": crawl.user_agent,
         # the name alone: rules for 'github' are not meant for an address within ours
-        "ROBOTSTXT_USER_AGENT": crawl.user_agent.split("/")[0].split("(")[0].strip(),
+        "ROBOTSTXT_USER_AGENT": robots_name(crawl.user_agent),
         "DOWNLOAD_DELAY": crawl.delay_s,
         "RANDOMIZE_DOWNLOAD_DELAY": False,  # it may not fall below what robots.txt asks
         "CONCURRENT_REQUESTS": crawl.concurrency,  # more would wait in the downloader, and delay an interruption
@@ -51,6 +57,16 @@ def settings_for(crawl: Crawl, log_file: Path | None) -> Settings:
     }
     settings.setdict(configured, priority="cmdline")
     return settings
+
+
+def robots_name(user_agent: str) -> str:
+    """The name by which robots.txt knows a user agent: its product, also where it stands behind a browser's."""
+    products = [name for name in _PRODUCT.findall(user_agent) if name.lower() not in _BROWSERS]
+    named = _COMPATIBLE.search(user_agent)
+    first = user_agent.split("/")[0].split("(")[0].strip()
+    if first.lower() not in _BROWSERS:
+        return first
+    return products[0] if products else named[1] if named else first
 
 
 def run(config: Config, mongodb_uri: str, log_file: Path | None) -> dict[str, CrawlCounts]:

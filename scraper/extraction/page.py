@@ -40,7 +40,10 @@ class Page:
         """
         # bytes, as lxml refuses text whose XML declaration names an encoding; NUL would end the document
         source = html.replace("\x00", "").encode("utf-8", "replace")
-        self.tree: HtmlElement = document_fromstring(source, parser=HTMLParser(encoding="utf-8"))
+        # a comment would end the text of its paragraph
+        self.tree: HtmlElement = document_fromstring(
+            source, parser=HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True)
+        )
         self.url = normalise(url)
         self._refresh = get_meta_refresh(html, url)[1]
         base = self.tree.find(".//base[@href]")
@@ -94,12 +97,14 @@ class Page:
 
     def language(self) -> str | None:
         """The page's declared language, two letters; None if it declares none."""
-        declared = self.tree.get("lang") or self.tree.get("{http://www.w3.org/XML/1998/namespace}lang") or ""
-        for meta in self.tree.iter("meta") if not declared else ():
-            if meta.get("http-equiv", "").lower() == "content-language":
-                declared = meta.get("content", "")
-        code = re.match(r"\s*([a-z]{2})\b", declared.lower())
-        return code.group(1) if code else None
+        root = self.tree
+        declared = [root.get(name, "") for name in ("lang", "xml:lang", "{http://www.w3.org/XML/1998/namespace}lang")]
+        for meta in root.iter("meta"):
+            kind = (meta.get("http-equiv") or meta.get("property") or meta.get("name") or "").lower()
+            if kind in ("content-language", "og:locale", "language", "dc.language"):
+                declared.append(meta.get("content", ""))
+        codes = (re.match(r"\s*([a-z]{2})(?![a-z])", each.lower()) for each in declared)
+        return next((code.group(1) for code in codes if code), None)
 
 
 def _is_followed(target: str, sites: Collection[str]) -> bool:

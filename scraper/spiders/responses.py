@@ -8,25 +8,17 @@ from email.utils import parsedate_to_datetime
 
 from scrapy.http import Response, TextResponse
 
+from scraper.extraction.characters import decoded
 from scraper.items import PageRecord
 from textmill.settings.sites import Crawl, Source
 
-_EXTRACTION = 1  # raised where extraction changes so that unchanged pages should be read again
+_EXTRACTION = 2  # raised where extraction changes so that unchanged pages should be read again
 _SETTLED = timedelta(seconds=2)  # a page may change twice within a second, which is all that Last-Modified tells
-_REPLACED = "\ufffd"
 
 
 def text_of(response: TextResponse) -> str:
-    """The text of a response. A wrong declared charset is replaced by one that fits."""
-    text = response.text
-    if _REPLACED not in text:
-        return text
-    for charset in ("utf-8", "cp1252"):
-        try:
-            return response.body.decode(charset)
-        except UnicodeDecodeError:
-            continue
-    return text
+    """The text of a response; its bytes decide before the charset that it declares."""
+    return decoded(response.body, response._declared_encoding())
 
 
 def headers_of(response: Response) -> dict[str, str]:

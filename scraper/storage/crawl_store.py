@@ -83,6 +83,8 @@ class CrawlStore:
             if writes.versions:
                 await self.versions.bulk_write(writes.versions, ordered=False)
                 await self.versions.update_many(writes.closing, {"$set": {"valid_to": writes.time}})
+            if writes.shared:
+                await self.versions.bulk_write(writes.shared, ordered=False)
             if writes.articles:
                 await self.articles.bulk_write(writes.articles, ordered=False)
 

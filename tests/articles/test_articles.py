@@ -3,6 +3,7 @@
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 
 from textmill.articles.article import Article, key_of, now
 from textmill.articles.forgetting import Forgotten, forget
+from textmill.articles.import_export import bring_in
+from textmill.articles.imported_files import read
 from textmill.articles.snapshot import digest_of, digest_term, key_ranges
 from textmill.articles.sources import release
 from textmill.articles.store import ArticleStore
@@ -157,3 +160,61 @@ def test_a_quarantined_source_is_left_out_of_snapshots_until_it_is_released(stor
     assert store.take_snapshot(["mill", "brook"]).sources == {"mill": 1, "brook": 1}
     with pytest.raises(UserError, match="not quarantined"):
         release(store, "brook")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"robots": "allowed, noai"},
+        {"reserved": "TDMRep"},
+        {"licence": "CC-BY-4.0"},
+        {"author": "Anna"},
+        {"language": "en"},
+        {"published": datetime(2024, 5, 1, tzinfo=UTC)},
+    ],
+)
+def test_a_change_of_metadata_makes_a_version_that_shares_its_text(
+    store: ArticleStore, change: dict[str, object]
+) -> None:
+    store.upsert([_article(1), _article(2)])
+    _later()
+    before = store.take_snapshot()
+    changed = replace(_article(1), **change)  # type: ignore[arg-type]
+    assert store.upsert([changed]) == UpsertCounts(changed=1)
+    assert store.upsert([changed]) == UpsertCounts(unchanged=1)
+    _later()
+    after = store.take_snapshot()
+    assert (after.number, after.digest) == (before.number + 1, before.digest)
+    assert store.take_snapshot() == after
+    name, value = next(iter(change.items()))
+    read = {each.url: each for each in store.read(after)}
+    assert getattr(read[changed.url], name) == value and read[changed.url].text == changed.text
+    former = {each.url: each for each in store.read(before)}
+    assert getattr(former[changed.url], name) != value and former[changed.url].text == changed.text
+    assert store.versions.count_documents({"key": changed.key, "text": {"$ne": None}}) == 1
+    assert digest_of(digest_term(a.key, a.content_hash) for a in store.read(before)) == before.digest
+
+
+def test_a_store_of_before_gives_the_snapshot_it_gave(store: ArticleStore) -> None:
+    store.upsert([_article(1), _article(2)])
+    store.versions.update_many({}, {"$unset": {"metadata_hash": "", "reserved": ""}})  # as older versions were written
+    _later()
+    first = store.take_snapshot()
+    store.snapshots.update_many({}, {"$unset": {"metadata": ""}})
+    assert store.take_snapshot() == first
+    assert store.upsert([_article(1)]) == UpsertCounts(unchanged=1)
+    assert len(list(store.read(first))) == 2
+    assert store.upsert([replace(_article(1), reserved="TDMRep")]) == UpsertCounts(changed=1)
+    _later()
+    assert store.take_snapshot().number == first.number + 1
+    assert digest_of(digest_term(a.key, a.content_hash) for a in store.read(first)) == first.digest
+
+
+def test_imported_metadata_replaces_what_was_stored(store: ArticleStore) -> None:
+    cases = Path(__file__).parent.parent / "cases"
+    for name, counts in (("metadata-changes-1", {"new": 1}), ("metadata-changes-2", {"changed": 1})):
+        found = bring_in(store, read(str(cases / f"{name}.jsonl"), "papers"), ["papers"])
+        assert {key: n for key, n in found.items() if n and ":" not in key} == counts
+        _later()
+    (article,) = store.read(store.take_snapshot())
+    assert (article.licence, article.reserved) == ("CC-BY-4.0", "TDMRep")

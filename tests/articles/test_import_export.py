@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from textmill.articles import import_export, snapshot_diff
+from textmill.articles import import_export, imported_files, snapshot_diff
 from textmill.articles.article import Article
 from textmill.articles.selection import Selection
 from textmill.articles.snapshot import Snapshot
@@ -68,7 +68,7 @@ def test_what_is_exported_comes_back(
     snapshot = _snapshot(store, articles)
     manifest, written = import_export.write(store, snapshot, None, uri, form)
     assert written and manifest["articles"] == 20 and [part["articles"] for part in manifest["files"]] == [7, 7, 6]
-    back = list(import_export.read(uri, "mill"))
+    back = list(imported_files.read(uri, "mill"))
     if form == "jsonl":
         assert sorted(back, key=lambda a: a.key) == sorted(articles, key=lambda a: a.key)
     else:
@@ -82,7 +82,7 @@ def test_bringing_the_same_file_in_twice_changes_nothing(store: ArticleStore, tm
     (tmp_path / "a.txt").write_text(f"One\n\nThe first.\n{END}\nonly text\n{END}\n\n", encoding="utf-8")
     (tmp_path / "notes.pdf").write_bytes(b"%PDF")
     for expected in ({"new": 2}, {"unchanged": 2}):
-        counts = import_export.bring_in(store, import_export.read(str(tmp_path), "papers"), ["papers"])
+        counts = import_export.bring_in(store, imported_files.read(str(tmp_path), "papers"), ["papers"])
         assert {name: n for name, n in counts.items() if n} == {**expected, "source:papers": 2}
     time.sleep(0.005)
     assert {(a.title, a.text) for a in store.read(store.take_snapshot())} == {("One", "The first."), ("a", "only text")}
@@ -119,7 +119,7 @@ def test_equal_snapshots_are_written_as_equal_bytes(store: ArticleStore, tmp_pat
 def test_a_wrong_file_is_named_in_a_sentence(tmp_path: Path, name: str, content: bytes, said: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=said):
-        list(import_export.read(str(tmp_path), "papers"))
+        list(imported_files.read(str(tmp_path), "papers"))
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_wrong_file_is_named_in_a_sentence(tmp_path: Path, name: str, content:
 )
 def test_a_place_that_cannot_be_reached_comes_with_the_cure(uri: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        list(import_export.read(uri, "papers"))
+        list(imported_files.read(uri, "papers"))
 
 
 class _Locked(fsspec.AbstractFileSystem):
@@ -151,13 +151,13 @@ def test_what_an_object_stores_client_raises_is_said_in_a_sentence() -> None:
     with pytest.raises(
         UserError, match=r"locked://bucket/x cannot be read .*Unable to locate credentials.*have access"
     ):
-        list(import_export.read("locked://bucket/x", "papers"))
+        list(imported_files.read("locked://bucket/x", "papers"))
 
 
 def test_an_article_too_large_for_the_store_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a mill " * 2_000_000, encoding="utf-8")
     with pytest.raises(UserError, match="more than the store can hold"):
-        list(import_export.read(str(tmp_path / "a.txt"), "papers"))
+        list(imported_files.read(str(tmp_path / "a.txt"), "papers"))
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r")), max_size=5))
@@ -165,7 +165,7 @@ def test_json_lines_keep_any_text(tmp_path_factory: pytest.TempPathFactory, text
     file = tmp_path_factory.mktemp("lines") / "a.jsonl"
     articles = [_article(number, text or "x") for number, text in enumerate(texts)]
     file.write_text("".join(map(import_export._line, articles)), encoding="utf-8", newline="\n")
-    assert list(import_export.read(str(file), "mill")) == articles
+    assert list(imported_files.read(str(file), "mill")) == articles
 
 
 def test_the_commands_list_compare_export_and_import(
@@ -197,7 +197,7 @@ def test_the_commands_list_compare_export_and_import(
 
 
 def test_times_without_a_zone_are_utc() -> None:
-    assert import_export._time("2026-05-01T12:00:00") == NOON == import_export._time("2026-05-01T14:00:00+02:00")
-    assert replace(_article(1), published=import_export._time("2026-05-01")).published == datetime(
+    assert imported_files._time("2026-05-01T12:00:00") == NOON == imported_files._time("2026-05-01T14:00:00+02:00")
+    assert replace(_article(1), published=imported_files._time("2026-05-01")).published == datetime(
         2026, 5, 1, tzinfo=UTC
     )

@@ -27,7 +27,7 @@ import sword  # noqa: E402
 from copies import Passages, Seen  # noqa: E402
 from parts import LONGEST, Part, pieces  # noqa: E402
 
-from textmill.articles import import_export  # noqa: E402
+from textmill.articles import imported_files  # noqa: E402
 from textmill.settings.corpus import Corpus  # noqa: E402
 
 SENTENCE = (
@@ -240,7 +240,7 @@ def test_a_pool_is_built_from_a_package_and_imported(deb: Callable[[], dict[str,
     package = deb()
     build_pool.build([package], tmp_path / "debs", tmp_path / "pool")
 
-    found = list(import_export.read(str(tmp_path / "pool"), "imported"))
+    found = list(imported_files.read(str(tmp_path / "pool"), "imported"))
     assert found and {each.source for each in found} == {"mill-book"} and "\n\n" in found[0].text
     assert json.loads((tmp_path / "pool" / "sizes.json").read_text())["mill-book"]["articles"] == len(found)
     told = _check(tmp_path, tmp_path / "root" / "usr" / "mill.txt")

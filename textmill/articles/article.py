@@ -1,8 +1,11 @@
 """One article: a text with its origin, and the key of all its records."""
 
 import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 
 def key_of(url: str) -> str:
@@ -40,3 +43,22 @@ class Article:
     def content_hash(self) -> str:
         """SHA-256 of title and text. Equal hashes mean equal content."""
         return hashlib.sha256(f"{self.title}\n\n{self.text}".encode()).hexdigest()
+
+    @property
+    def metadata_hash(self) -> str:
+        """SHA-256 of what the page says about the text: author, language, date and what may be done with it."""
+        return metadata_hash({name: getattr(self, name) for name in METADATA})
+
+
+METADATA = ("author", "language", "published", "robots", "licence", "reserved")
+_UNSAID: dict[str, Any] = {"robots": "allowed"}  # versions written before a field existed lack it
+
+
+def metadata_hash(values: Mapping[str, Any]) -> str:
+    """The hash of these fields, for an article or a stored version."""
+    said = [values.get(name, _UNSAID.get(name)) for name in METADATA]
+    return hashlib.sha256(json.dumps([_plain(each) for each in said]).encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    return int(value.timestamp() * 1000) if isinstance(value, datetime) else value  # MongoDB keeps milliseconds

@@ -20,6 +20,7 @@ class Snapshot:
     sources: dict[str, int] = field(default_factory=dict)  # articles per source
     filters: dict[str, Any] = field(default_factory=dict)
     digest: str = ""  # of keys and content hashes, in any order
+    metadata: str = ""  # the same of what pages say about their texts; empty if no version records that
 
     def document(self) -> dict[str, Any]:
         """The record as a MongoDB document."""

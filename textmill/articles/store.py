@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from pymongo import ASCENDING, DESCENDING
@@ -16,6 +17,9 @@ from textmill.articles.snapshot import Snapshot, digest_of, digest_term
 from textmill.articles.writes import LATEST, UpsertCounts, forgotten_query, writes_for
 from textmill.ground.environment import MONGODB, address, without_password
 from textmill.ground.errors import UserError
+
+_BATCH = 100  # versions whose texts are read together
+_HOLDING = {"key": 1, "content_hash": 1, "text": 1}
 
 
 class ArticleStore:
@@ -58,12 +62,14 @@ class ArticleStore:
         self.crawls.create_index([("source", ASCENDING), ("started", ASCENDING)])
 
     def upsert(self, batch: Sequence[Article], configured: Collection[str] = ()) -> UpsertCounts:
-        """Store articles with new or changed text. The others cost two queries for the batch."""
+        """Store articles with new or changed text or metadata. The others cost two queries for the batch."""
         keys = [article.key for article in batch]
         writes = writes_for(batch, self._latest(keys), self.forgotten.find(forgotten_query(batch)), configured)
         if writes.versions:
             self.versions.bulk_write(writes.versions, ordered=False)
             self.versions.update_many(writes.closing, {"$set": {"valid_to": writes.time}})
+        if writes.shared:
+            self.versions.bulk_write(writes.shared, ordered=False)
         if writes.articles:
             self.articles.bulk_write(writes.articles, ordered=False)
         return writes.counts
@@ -83,16 +89,20 @@ class ArticleStore:
         time = now() - timedelta(milliseconds=1)  # a batch being written this very millisecond belongs to the next one
         filters = {"sources": self._not_quarantined(sources)}
         counts: Counter[str] = Counter()
-        total = 0
-        for key, content_hash, source in self._contents_at(time, filters):
-            counts[source] += 1
-            total += digest_term(key, content_hash)
-        return self._recorded(Snapshot(0, time, counts.total(), dict(counts), filters, digest_of([total])))
+        total, said = 0, 0
+        for version in self._versions_at(time, filters, projection=("key", "content_hash", "metadata_hash", "source")):
+            counts[version["source"]] += 1
+            total += digest_term(version["key"], version["content_hash"])
+            if hashed := version.get("metadata_hash"):  # versions written before it existed lack it
+                said += digest_term(version["key"], hashed)
+        metadata = digest_of([said]) if said else ""
+        return self._recorded(Snapshot(0, time, counts.total(), dict(counts), filters, digest_of([total]), metadata))
 
     def _recorded(self, snapshot: Snapshot) -> Snapshot:
         """Store the snapshot under the next number, or return the last one with the same content."""
         while True:
-            same = {"digest": snapshot.digest, "filters": snapshot.filters}
+            metadata = snapshot.metadata or {"$in": [None, ""]}
+            same = {"digest": snapshot.digest, "filters": snapshot.filters, "metadata": metadata}
             if known := self.snapshots.find_one(same, sort=[("_id", -1)]):
                 return Snapshot.of(known)
             last = self.snapshots.find_one(sort=[("_id", -1)])
@@ -142,7 +152,7 @@ class ArticleStore:
         Raises:
             UserError: one of them was forgotten since.
         """
-        for version in self._versions_at(snapshot.time, snapshot.filters, keys=keys):
+        for version in self._with_texts(self._versions_at(snapshot.time, snapshot.filters, keys=keys)):
             if version.get("forgotten"):
                 raise UserError(
                     f"Snapshot {snapshot.number} held an article that was forgotten on {version['forgotten']:%Y-%m-%d} "
@@ -150,6 +160,16 @@ class ArticleStore:
                 )
             # versions written before a field existed lack it
             yield Article(**{name: version[name] for name in Article.__dataclass_fields__ if name in version})
+
+    def _with_texts(self, versions: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Give versions whose text a later one holds that text."""
+        while batch := list(islice(versions, _BATCH)):
+            bare = [each["key"] for each in batch if "text" not in each]
+            holding = self.versions.find({"key": {"$in": bare}, "text": {"$ne": None}}, _HOLDING) if bare else ()
+            texts = {(each["key"], each["content_hash"]): each["text"] for each in holding}
+            for version in batch:
+                text = texts.get((version["key"], version["content_hash"]))
+                yield version | ({"text": text} if text is not None and "text" not in version else {})
 
     def contents(self, snapshot: Snapshot) -> Iterator[tuple[str, str, str]]:
         """Stream key, content hash and source of a snapshot's articles, in key order, without reading texts."""

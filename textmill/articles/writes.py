@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from pymongo import UpdateOne
+from pymongo import UpdateMany, UpdateOne
 
-from textmill.articles.article import Article, now
+from textmill.articles.article import METADATA, Article, metadata_hash, now
 
-LATEST = {"key": 1, "content_hash": 1, "source": 1}  # of a version: what a write has to know
+# of a version: what a write has to know
+LATEST = dict.fromkeys(("key", "content_hash", "source", *METADATA), 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Writes:
     closing: dict[str, Any]  # the former versions that end with these
     time: datetime
     articles: list[UpdateOne]
+    shared: list[UpdateMany]  # texts that a later version now holds for those before it
     counts: UpsertCounts
 
 
@@ -47,13 +49,13 @@ def writes_for(
     configured: Collection[str] = (),
     extra: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Writes:
-    """The writes that store these articles: one version per new text or renamed source.
+    """The writes that store these articles: one version per new text, changed metadata or renamed source.
 
     An article that two configured sources reach stays with the one that stored it first. A source that is no longer
     configured counts as renamed or dropped: its articles move to the source that has them now.
 
     Args:
-        latest: by key, the last version's `content_hash` and `source`.
+        latest: by key, the fields `LATEST` of the last version.
         forgotten: the documents that `forgotten_query` finds for the batch.
         configured: names of the sources that keep their articles.
         extra: by key, further fields of the article's document.
@@ -69,7 +71,10 @@ def writes_for(
         closing={"key": {"$in": [each.key for each in written]}, "valid_from": {"$lt": time}, "valid_to": None},
         time=time,
         articles=[_state(article, (extra or {}).get(key, {})) for key, article in articles.items()],
-        counts=UpsertCounts(kinds["new"], kinds["changed"], kinds["moved"] + kinds["nothing"], left_out),
+        shared=[_shared(each, time) for each in written if news[each.key] in ("restated", "moved")],
+        counts=UpsertCounts(
+            kinds["new"], kinds["changed"] + kinds["restated"], kinds["moved"] + kinds["nothing"], left_out
+        ),
     )
 
 
@@ -92,18 +97,27 @@ def _of_its_source(article: Article, former: Mapping[str, Any] | None, configure
 
 
 def _news(article: Article, former: Mapping[str, Any] | None) -> str:
-    """Compare an article with its last version: `new`, `changed` text, `moved` source, or `nothing`."""
+    """Compare an article with its last version: `new`, `changed` text, `restated` metadata, `moved` source, `nothing`."""
     if former is None:
         return "new"
     if former["content_hash"] != article.content_hash:
         return "changed"
+    if metadata_hash(former) != article.metadata_hash:
+        return "restated"
     return "moved" if former["source"] != article.source else "nothing"
 
 
 def _version(article: Article, time: datetime) -> UpdateOne:
     """Adds the version valid from this time. Idempotent."""
-    document = {**asdict(article), "content_hash": article.content_hash, "valid_to": None}
+    hashes = {"content_hash": article.content_hash, "metadata_hash": article.metadata_hash}
+    document = {**asdict(article), **hashes, "valid_to": None}
     return UpdateOne({"key": article.key, "valid_from": time}, {"$setOnInsert": document}, upsert=True)
+
+
+def _shared(article: Article, time: datetime) -> UpdateMany:
+    """Drops the text of former versions that the new one has too; reading them takes it from there."""
+    same = {"key": article.key, "content_hash": article.content_hash, "valid_from": {"$lt": time}}
+    return UpdateMany(same, {"$unset": {"text": ""}})
 
 
 def _state(article: Article, further: Mapping[str, Any]) -> UpdateOne:

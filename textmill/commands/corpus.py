@@ -69,18 +69,20 @@ def export(
 
 
 def import_(
-    uri: Annotated[str, typer.Argument(metavar="FILE|DIR|URI", help="JSON lines or text, gzipped or not.")],
+    uri: Annotated[
+        str, typer.Argument(metavar="FILE|DIR|URI", help="JSON lines or arrays, Parquet or text; packed or not.")
+    ],
     source: Annotated[str, typer.Option(help="Source name for articles that have none.")] = "imported",
     config: ConfigFile = DEFAULT,
 ) -> None:
     """Import articles from files into the store; known articles are not stored twice."""
-    from textmill.articles import import_export
+    from textmill.articles import import_export, imported_files
     from textmill.console import output
 
     project = project_of(config)
     named = [*(each.name for each in project.config.sources), *project.config.corpus.imported]
     with output.waiting("Reading"):
-        counts = import_export.bring_in(project.store, import_export.read(uri, source), named)
+        counts = import_export.bring_in(project.store, imported_files.read(uri, source), named)
     said = ", ".join(
         f"{counts[name]:,} {name}" for name in ("new", "changed", "unchanged", "forgotten") if counts[name]
     )
