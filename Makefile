@@ -6,7 +6,7 @@ unexport PYTHONDONTWRITEBYTECODE
 LOCK := requirements.lock
 INSTALLED := .venv/.installed
 
-.PHONY: demo test check install peers airflow starter lock locks images push bake clean
+.PHONY: demo test check install docs peers airflow starter lock locks images push bake clean
 
 demo: $(INSTALLED)
 	@$(BIN)/python examples/demo.py $(if $(CI),--check)
@@ -29,6 +29,16 @@ $(INSTALLED): $(LOCK) pyproject.toml
 	@echo "Installing the locked dependencies (about 4 GB, a minute or two)"
 	@PATH="$$PATH:$(BIN)" uv pip sync --quiet --compile-bytecode --python $(BIN)/python $(LOCK)
 	@PATH="$$PATH:$(BIN)" uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+# docs/ as a site with a search, in .docs/; a warning, such as a link that leads nowhere, is an error
+docs: .venv-docs/.installed
+	.venv-docs/bin/sphinx-build --quiet --fail-on-warning --keep-going -c docs/site docs .docs
+	@echo "The site is in .docs: python3 -m http.server --bind 127.0.0.1 --directory .docs 8090"
+
+.venv-docs/.installed: docs/site/requirements.txt
+	@test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
+	@.venv-docs/bin/python -m pip install --quiet --requirement $<
 	@touch $@
 
 # what the benchmarks run beside, apart from ours; PEERS_OPTIONS is for pip, such as another index of torch's wheels
@@ -84,4 +94,4 @@ bake:
 	@BUILD="$(BUILD)" IMAGES="$(IMAGES)" TAG="$(TAG)" DEVICE="$(DEVICE)" sh deploy/images.sh bake "$(CONFIG)"
 
 clean:
-	rm -rf .venv .venv-peers .venv-airflow .textmill
+	rm -rf .venv .venv-docs .venv-peers .venv-airflow .docs .textmill
