@@ -14,6 +14,7 @@ from serving.feedback.outbox import Outbox
 from serving.interface.types import Router
 from serving.routing.traffic_split import targets
 from serving.web import error_answers
+from serving.web.accounts import Accounts
 from serving.web.api_keys import Budget, KeyRequired, Keys
 from serving.web.middleware import AllowedHosts, BodyLimit, SecurityHeaders, WithoutSlash, allow_origins, hosts_of
 from serving.web.routes import articles, feedback, openai, operations, seldon
@@ -88,9 +89,10 @@ def _protect(app: FastAPI, router: Router, config: Config) -> None:
             KeyRequired,
             keys=Keys(Path(file)),
             budget=Budget(config.serve.requests_per_minute),
-            refused=lambda status: router.metrics.refused.labels(str(status)).inc(),
+            refused=router.metrics.refuse,
         )
     allow_origins(app, config.serve.cors)
     if hosts := hosts_of(config.serve):
         app.add_middleware(AllowedHosts, hosts=hosts)
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(Accounts)

@@ -1,7 +1,7 @@
 """Start a server: find the model, start its workers, answer.
 
     python -m serving.server --config textmill.yaml [--port N] [--bundle DIR] [--workers N | --devices 0,1 |
-        --worker-urls URL,URL] [--follow-parent]
+        --worker-urls URL,URL] [--log json] [--follow-parent]
 
 MLFLOW_TRACKING_URI is the registry's address. Without `--bundle`, the server fetches, verifies and serves the version in
 the configured stage, and follows promotions and rollbacks. With `--bundle`, it serves that directory without MLflow. An
@@ -10,12 +10,10 @@ error that the user can correct ends with exit code 2 and one sentence.
 
 import argparse
 import asyncio
-import logging
 import os
 import signal
 import socket
 import sys
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +24,7 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 
 from serving.app import create_app
+from serving.interface import log
 from serving.supervisor import Operation
 from serving.web import connections
 from serving.web.connections import LimitedProtocol
@@ -59,8 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.follow_parent:
         progress.follow_parent()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)sZ %(levelname)s %(name)s: %(message)s")
-    logging.Formatter.converter = time.gmtime
+    log.begin(options.log)
     try:
         _serve(options)
     except TextmillError as error:
@@ -81,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--devices", help="GPU numbers, such as 0,1,2,3 (default: serve.devices)")
     parser.add_argument("--engine", help="inference engine (default: serve.engine)")
     parser.add_argument("--worker-urls", help="addresses of remote workers (default: serve.worker_urls)")
+    parser.add_argument("--log", choices=("text", "json"), default="text", help="form of the log's lines")
     parser.add_argument("--follow-parent", action="store_true", help="exit when the parent process exits")
     return parser
 

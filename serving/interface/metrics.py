@@ -5,6 +5,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from serving.interface.account import route_of
 from serving.interface.schemas import ModelIdentity
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -19,17 +20,21 @@ class Metrics:
     def __init__(self, running: Callable[[], float], waiting: Callable[[], float]) -> None:
         """Start at zero. `running` and `waiting` are called on every scrape."""
         self._registry = CollectorRegistry()
-        self.articles = self._counter("articles", "Articles requested, by finish reason", "finish")
-        self.refused = self._counter("refused", "Requests refused, by HTTP status", "status")
-        self.tokens = self._counter("tokens", "Tokens written")
+        self.articles = self._counter("articles", "Texts, by finish reason", "finish", "version", "route")
+        self.refused = self._counter("refused", "Requests refused, by HTTP status", "status", "route")
+        self.tokens = self._counter("tokens", "Tokens written", "version", "route")
         self.copied = self._counter("copied_passages", "Passages copied from a training text", "version")
         self.feedback = self._counter("feedback", "Ratings by readers", "version", "rating")
         self.backlog = self._gauge("feedback_waiting", "Ratings that wait for delivery")
         self.backlog_age_s = self._gauge("feedback_waiting_seconds", "Age of the oldest rating that waits")
         self.aside = self._gauge("feedback_put_aside", "Ratings that the store refused")
         self.delivery_restarts = self._counter("feedback_delivery_restarts", "Restarts of the delivery process")
-        self.first_text_s = self._histogram("first_text_seconds", "Seconds from a request to its first text")
-        self.article_s = self._histogram("article_seconds", "Seconds from a request to the end of its article")
+        self.first_text_s = self._histogram(
+            "first_text_seconds", "Seconds from a request to its first text", "version", "route"
+        )
+        self.article_s = self._histogram(
+            "article_seconds", "Seconds from a request to the end of its text", "finish", "version", "route"
+        )
         self.model = self._gauge(
             "model_info", "The model being served; always 1", "name", "version", "stage", "checksum"
         )
@@ -54,6 +59,10 @@ class Metrics:
             self.worker.labels(worker["name"], worker["version"]).set(worker["ready"])
             self.restarts.labels(worker["name"], worker["version"]).set(worker["restarts"])
 
+    def refuse(self, status: int, path: str) -> None:
+        """Count a refused request."""
+        self.refused.labels(str(status), route_of(path)).inc()
+
     def show_backlog(self, waiting: int, age_s: float, aside: int) -> None:
         """Record the state of the outbox of ratings."""
         self.backlog.set(waiting)
@@ -67,8 +76,8 @@ class Metrics:
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(name, meaning, labels, namespace=_NAMESPACE, registry=self._registry)
 
-    def _histogram(self, name: str, meaning: str) -> Histogram:
-        return Histogram(name, meaning, namespace=_NAMESPACE, registry=self._registry, buckets=_SECONDS)
+    def _histogram(self, name: str, meaning: str, *labels: str) -> Histogram:
+        return Histogram(name, meaning, labels, namespace=_NAMESPACE, registry=self._registry, buckets=_SECONDS)
 
     def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
         return Gauge(name, meaning, labels, namespace=_NAMESPACE, registry=self._registry)

@@ -11,7 +11,7 @@ A route picks a model, builds its prompt, and reads the text while it is generat
         await completion.close()
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -45,6 +45,7 @@ class Order:
     user: str = ""  # the same user is always answered by the same version, while the split stays
     target: str = ""  # a stage, a version ("7" or "version:7") or a model's name; "": by the split
     deadline_s: float | None = None  # seconds from `open` in which the text must be whole
+    client: str = ""  # clients take turns in the queue
     logprobs: int | None = None  # likeliest tokens to report at each place; only where the worker can
     served: Served | None = None  # what `pick` gave; goes before user and target
 
@@ -118,6 +119,10 @@ class Router(Protocol):
             TooLong: the order asks for more tokens than the server allows.
             QueueFull: the queue is full.
         """
+        ...
+
+    async def open_all(self, orders: Sequence[Order]) -> Sequence[Completion]:
+        """As `open`, for all texts of one request or none."""
         ...
 
     def health(self) -> Health:

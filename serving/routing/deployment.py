@@ -1,10 +1,10 @@
 """One served version: its workers and their queue."""
 
 import asyncio
-from collections import deque
 
 from serving.interface.errors import Interrupted, QueueFull
 from serving.interface.types import Served
+from serving.routing.turns import Turns
 from serving.routing.worker import Worker
 from textmill.registry.bundle_cache import Hold
 
@@ -27,7 +27,7 @@ class Deployment:
         self.held = held
         self.workers: list[Worker] = []
         self._limit = capacity * _WAITING_PER_SLOT
-        self._waiting: deque[asyncio.Future[Worker]] = deque()
+        self._waiting = Turns()
         self._resting: set[Worker] = set()
         self._turn = 0
         self._closed = ""  # why no request is taken any more
@@ -47,32 +47,40 @@ class Deployment:
         """The number of requests waiting for a worker."""
         return len(self._waiting)
 
-    def reserve(self) -> "Place":
-        """A slot at a worker, or a place in the queue.
+    def admit(self, count: int, client: str = "") -> None:
+        """Check that so many texts of one request have room; without it, none of them may begin.
+
+        A request finds room in an empty queue however many texts it is, and one text does beside another client's many.
 
         Raises:
-            QueueFull: the queue is full.
+            QueueFull: they do not.
         """
-        place = Place(self)
-        if self.waiting > self._limit:
-            place.leave()
-            raise QueueFull(f"The queue is full: {self._limit} requests are waiting; try again in a moment.")
-        return place
+        free = sum(max(0, worker.slots - worker.running) for worker in self.workers if worker.ready)
+        waiting = self.waiting + max(0, count - (0 if self.waiting else free))
+        others_fill_it = count == 1 and not self._waiting.of(client) and waiting <= 2 * self._limit
+        if waiting > self._limit and self.waiting and not others_fill_it:
+            raise QueueFull(
+                f"The queue is full: {self.waiting} texts are waiting, {self._limit} may; try again in a moment."
+            )
+
+    def reserve(self, client: str = "") -> "Place":
+        """A slot at a worker, or a place in the queue; `admit` it first."""
+        return Place(self, client)
 
     def free_place(self) -> "Place | None":
         """A slot at an idle worker, or None."""
-        return Place(self) if not self._waiting and self._least_busy() else None
+        return Place(self, "") if not self._waiting and self._least_busy() else None
 
     def dispatch(self) -> None:
         """Send waiting requests to free workers. Called whenever a slot may have become free."""
         while self._waiting and (worker := self._least_busy()):
             worker.running += 1
-            self._waiting.popleft().set_result(worker)
+            self._waiting.next().set_result(worker)
 
     def turn_away(self, message: str = _NONE_LEFT) -> None:
         """Refuse waiting requests: no worker has been ready for too long."""
         while self._waiting:
-            self._waiting.popleft().set_exception(Interrupted(message))
+            self._waiting.next().set_exception(Interrupted(message))
 
     def close(self, message: str = _NONE_LEFT) -> None:
         """Refuse all waiting and future requests."""
@@ -87,18 +95,19 @@ class Deployment:
         start = self._turn % len(free)
         return min(free[start:] + free[:start], key=lambda worker: worker.running / worker.slots)
 
-    def _enter(self, first: bool) -> asyncio.Future[Worker]:
+    def _enter(self, client: str, first: bool) -> asyncio.Future[Worker]:
         future: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
-        self._waiting.appendleft(future) if first else self._waiting.append(future)
+        self._waiting.to_head(client, future) if first else self._waiting.append(client, future)
         if self._closed:
             self.turn_away(self._closed)
         self.dispatch()
         return future
 
-    def _leave(self, future: asyncio.Future[Worker]) -> None:
-        if future in self._waiting:
-            self._waiting.remove(future)
-        elif future.done() and not future.cancelled() and not future.exception():
+    def _leave(self, client: str, future: asyncio.Future[Worker]) -> None:
+        if self._waiting.remove(client, future) or not future.done():
+            return
+        self._waiting.ended(client)
+        if not future.cancelled() and not future.exception():
             future.result().running -= 1
             self.dispatch()
 
@@ -114,10 +123,11 @@ class Deployment:
 class Place:
     """One request's place: in the queue, then at a worker. Always free it at the end."""
 
-    def __init__(self, deployment: Deployment) -> None:
+    def __init__(self, deployment: Deployment, client: str) -> None:
         self._deployment = deployment
+        self._client = client
         self._left = False
-        self._future = deployment._enter(first=False)
+        self._future = deployment._enter(client, first=False)
 
     async def worker(self) -> Worker:
         """The worker, once one is free for this request.
@@ -132,11 +142,11 @@ class Place:
         """Leave the worker and wait at the head of the queue; `rest`: the worker is full, not lost."""
         if rest:
             self._deployment._rest(self._future.result())
-        self._deployment._leave(self._future)
-        self._future = self._deployment._enter(first=True)
+        self._deployment._leave(self._client, self._future)
+        self._future = self._deployment._enter(self._client, first=True)
 
     def leave(self) -> None:
         """Free the slot. Calling it again has no effect."""
         if not self._left:
             self._left = True
-            self._deployment._leave(self._future)
+            self._deployment._leave(self._client, self._future)

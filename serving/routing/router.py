@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from weakref import WeakSet
 
@@ -68,12 +68,27 @@ class WorkerRouter:
             TooLong: the order asks for more tokens than the server allows.
             QueueFull: the queue is full.
         """
-        if order.settings.max_tokens > self.max_tokens:
-            raise TooLong(f"max_tokens is {order.settings.max_tokens}; this server allows at most {self.max_tokens}.")
-        deployment = self._of(order.served) if order.served else self._chosen(order.user, order.target)
+        (writing,) = await self.open_all([order])
+        return writing
+
+    async def open_all(self, orders: Sequence[Order]) -> list[Writing]:
+        """As `open`, for all texts of one request or none."""
+        for order in orders:
+            if order.settings.max_tokens > self.max_tokens:
+                raise TooLong(
+                    f"max_tokens is {order.settings.max_tokens}; this server allows at most {self.max_tokens}."
+                )
+        deployments = [
+            self._of(each.served) if each.served else self._chosen(each.user, each.target) for each in orders
+        ]
+        for deployment in set(deployments):
+            deployment.admit(deployments.count(deployment), orders[0].client)
+        return [self._begin(order, each) for order, each in zip(orders, deployments, strict=True)]
+
+    def _begin(self, order: Order, deployment: Deployment) -> Writing:
         if order.deadline_s is None:
             order = replace(order, deadline_s=self._deadline_s)
-        writing = Writing(deployment, deployment.reserve(), order, self.metrics)
+        writing = Writing(deployment, deployment.reserve(order.client), order, self.metrics)
         self._writings.add(writing)
         if self.shadow:
             self.shadow.consider(writing, order)

@@ -10,7 +10,6 @@ import base64
 import binascii
 import hashlib
 import hmac
-import ipaddress
 import logging
 import re
 import time
@@ -25,8 +24,10 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serving.interface import account
 from serving.interface.errors import QueueFull
 from serving.web import error_answers
+from serving.web.accounts import network
 from textmill.ground.api_keys import NAME, hash_of
 from textmill.ground.errors import UserError
 
@@ -212,7 +213,7 @@ class Failures:
 class KeyRequired:
     """ASGI middleware that refuses requests without a key, except probes."""
 
-    def __init__(self, app: ASGIApp, keys: Keys, budget: Budget, refused: Callable[[int], None]) -> None:
+    def __init__(self, app: ASGIApp, keys: Keys, budget: Budget, refused: Callable[[int, str], None]) -> None:
         self._app = app
         self._keys = keys
         self._budget = budget
@@ -224,7 +225,7 @@ class KeyRequired:
             await self._app({**scope, "textmill.key": ""}, receive, send)
             return
         try:
-            name = await self._name(_presented(Headers(scope=scope)), _network(scope.get("client")))
+            name = await self._name(_presented(Headers(scope=scope)), network(scope.get("client")))
         except QueueFull as error:
             await self._refuse(scope["path"], 429, error.retry_after_s, str(error))(scope, receive, send)
             return
@@ -235,6 +236,9 @@ class KeyRequired:
         if name is not None and scope["method"] == "POST" and (wait_s := self._budget.wait_s(name)):
             await self._refuse(scope["path"], 429, wait_s)(scope, receive, send)
             return
+        if name:
+            now = account.current()
+            now.key = now.client = name
         await self._app({**scope, "textmill.key": name or ""}, receive, send)
 
     async def _name(self, key: str, network: str) -> str | None:
@@ -256,7 +260,7 @@ class KeyRequired:
         return name
 
     def _refuse(self, path: str, status: int, wait_s: float = 0, message: str = _SPENT) -> JSONResponse:
-        self._refused(status)
+        self._refused(status, path)
         if status == 429:
             answer = error_answers.answer(path, "too_many_requests", message, retry_after_s=int(wait_s) + 1)
         else:
@@ -265,15 +269,6 @@ class KeyRequired:
             # a browser then asks for a name and a password: any name, and the key
             answer.headers["WWW-Authenticate"] = 'Basic realm="Textmill: the password is your API key", charset="UTF-8"'
         return answer
-
-
-def _network(client: Sequence[Any] | None) -> str:
-    """An address, of IPv6 the network that one user has."""
-    address = str(client[0]) if client else ""
-    try:
-        return str(ipaddress.ip_network((address, 64), strict=False)) if ":" in address else address
-    except ValueError:
-        return address
 
 
 def _presented(headers: Headers) -> str:

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from serving.feedback.ratings import NotTakenDown
+from serving.interface import account
 from serving.interface.errors import (
     DeadlinePassed,
     Interrupted,
@@ -107,7 +108,7 @@ def handle(app: FastAPI, metrics: Metrics) -> None:
 
     def refuse(request: Request, name: ErrorKind, message: str, **more: Any) -> JSONResponse:
         response = answer(request.url.path, name, message, **more)
-        metrics.refused.labels(str(response.status_code)).inc()
+        metrics.refuse(response.status_code, request.url.path)
         return response
 
     @app.exception_handler(RequestValidationError)
@@ -133,7 +134,9 @@ def handle(app: FastAPI, metrics: Metrics) -> None:
     @app.exception_handler(Exception)
     async def fault(request: Request, error: Exception) -> JSONResponse:
         _log.error("%s %s failed: %s", request.method, request.url.path, type(error).__name__, exc_info=error)
-        return refuse(request, "server_error", "The server failed on this request; see the server's log.")
+        response = refuse(request, "server_error", "The server failed on this request; see the server's log.")
+        response.headers["X-Request-ID"] = account.current().id  # answered outside of all middleware
+        return response
 
 
 def _sentence(request: Request, error: HTTPException) -> str:

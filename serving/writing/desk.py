@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from serving.interface.schemas import (
-    ArticleRequest,
-)
+from serving.interface import account
+from serving.interface.schemas import ArticleRequest
 from serving.interface.types import Order, Router, Served
 from serving.writing.guard import Guards
 from serving.writing.guarded_text import Text
@@ -67,21 +66,17 @@ class Desk:
     async def text(
         self, order: Order, served: Served, name: str, once: bool = False, never_empty: bool = False
     ) -> Text:
-        """A text that has taken its place.
+        """A text to open.
 
         Args:
             once: it cannot be written again if the guard finds fault.
             never_empty: one that comes out empty is written again.
-
-        Raises:
-            NotReady, UnknownModel, TooLong, QueueFull: as `Router.open`.
         """
         if self.log_prompts:
             _log.info("%s: prompt %r", name, order.prompt)
         guard = await asyncio.to_thread(self.guards.of, served)
-        text = Text(self.router, guard.for_one_attempt() if once else guard, order, served, name, never_empty)
-        await text.open()
-        return text
+        order = replace(order, client=account.current().client)
+        return Text(self.router, guard.for_one_attempt() if once else guard, order, served, name, never_empty)
 
     def opening(self, request: ArticleRequest) -> Opening:
         """How the requested article begins.

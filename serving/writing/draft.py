@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from serving.interface.errors import NotReady
 from serving.interface.schemas import (
     LARGEST_SEED,
     ArticleRecord,
@@ -24,30 +23,21 @@ from textmill.gpt2.tokenizer import Tokenizer
 
 
 class Draft:
-    """One article being written. Close it, however it ends."""
+    """One article being written. Open its text, and close it, however it ends."""
 
     def __init__(self, text: Text, start: ArticleStart) -> None:
         self.start = start
-        self._text = text
+        self.text = text
 
     @classmethod
     async def begin(cls, desk: Desk, request: ArticleRequest, number: int = 0) -> "Draft":
-        """Begin the article of a request, or the one with this number of those it asks for.
+        """Prepare the article of a request, or the one with this number of those it asks for.
 
         Raises:
             WrongParameters: as `Desk.opening`.
-            NotReady, UnknownModel, TooLong, QueueFull: as `Router.open`.
+            NotReady, UnknownModel: as `Router.pick`.
         """
         opening = desk.opening(request)
-        try:
-            return await cls._begin(desk, request, opening, number)
-        except NotReady:  # perhaps the version was replaced between being picked and being asked
-            if not desk.router.models():
-                raise
-            return await cls._begin(desk, request, opening, number)
-
-    @classmethod
-    async def _begin(cls, desk: Desk, request: ArticleRequest, opening: Opening, number: int) -> "Draft":
         served = desk.pick(request.user, request.model)
         settings = desk.settings(served, request.given_settings())
         settings = replace(settings, seed=(settings.seed + number) % (LARGEST_SEED + 1))
@@ -74,37 +64,37 @@ class Draft:
         """
         if self.start.opening:
             yield Grown(self.start.opening)
-        async for grown in self._text.grow():
+        async for grown in self.text.grow():
             yield grown
             if grown.again and self.start.opening:
                 yield Grown(self.start.opening)
 
     async def finish(self) -> ArticleRecord:
         """The whole article, once it has been written."""
-        if not self._text.ending:
+        if not self.text.ending:
             async for _ in self.grow():
                 pass
-        text = self._text.text
-        if self._text.ending in ("length", "refused"):
+        text = self.text.text
+        if self.text.ending in ("length", "refused"):
             text = whole_sentences(text)
         written = f"{self.start.opening}{text}".strip()
-        self._text.passages += await asyncio.to_thread(self._copied, written)
+        self.text.passages += await asyncio.to_thread(self._copied, written)
         return ArticleRecord(
-            **{**self.start.model_dump(), "prompt_tokens": self._text.prompt_tokens},
+            **{**self.start.model_dump(), "prompt_tokens": self.text.prompt_tokens},
             text=written,
-            finish_reason=self._text.ending,
-            tokens=self._text.tokens,
-            seconds=self._text.seconds,
-            guard=self._text.report(self._text.passages),
-            lineage=self._text.served.lineage,
+            finish_reason=self.text.ending,
+            tokens=self.text.tokens,
+            seconds=self.text.seconds,
+            guard=self.text.report(self.text.passages),
+            lineage=self.text.served.lineage,
         )
 
     def _copied(self, written: str) -> list[CopiedPassage]:
-        return [] if self._text.ending == "refused" else self._text.guard.passages(written)
+        return [] if self.text.ending == "refused" else self.text.guard.passages(written)
 
     async def close(self) -> None:
         """Free the place."""
-        await self._text.close()
+        await self.text.close()
 
 
 def _prompt(tokenizer: Tokenizer | None, served: Served, opening: Opening) -> tuple[str | list[int], int]:

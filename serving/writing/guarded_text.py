@@ -3,10 +3,11 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from serving.interface import account
 from serving.interface.schemas import LARGEST_SEED, CopiedPassage, GuardReport
 from serving.interface.types import Completion, Order, Piece, Router, Served
 from serving.writing.guard import ATTEMPTS, Guard, Withheld
@@ -50,11 +51,13 @@ class Text:
         self.attempts = 0
         self.passages: list[CopiedPassage] = []
         self.guard = guard
-        self._router = router
+        self.router = router
         self._order = replace(order, served=served)
         self._name = name
         self._never_empty = never_empty
         self._began = time.monotonic()
+        self._account = account.current()
+        self._labels = (str(served.identity.version or ""), self._account.route)
         self._completion: Completion | None = None
         self._failed = False
         self._closed = False
@@ -70,11 +73,19 @@ class Text:
         Raises:
             NotReady, UnknownModel, TooLong, QueueFull: as `Router.open`.
         """
+        await open_all([self])
+
+    def next_order(self) -> Order:
+        """The order of the next attempt."""
         order = self._order
         seed = (order.settings.seed + self.attempts * _NEXT_SEED) % (LARGEST_SEED + 1)
         if order.deadline_s is not None:
             order = replace(order, deadline_s=max(0.001, order.deadline_s - self.seconds))
-        self._completion = await self._router.open(replace(order, settings=replace(order.settings, seed=seed)))
+        return replace(order, settings=replace(order.settings, seed=seed))
+
+    def begun(self, completion: Completion) -> None:
+        """Take the completion of the order."""
+        self._completion = completion
         self.attempts += 1
 
     async def grow(self) -> AsyncIterator[Grown]:
@@ -125,7 +136,7 @@ class Text:
 
     def _handed_on(self, text: str, logprobs: Any) -> Grown:
         if text and not self.text:
-            self._router.metrics.first_text_s.observe(time.monotonic() - self._began)
+            self.router.metrics.first_text_s.labels(*self._labels).observe(time.monotonic() - self._began)
         self.text += text
         return Grown(text, logprobs=logprobs)
 
@@ -151,23 +162,36 @@ class Text:
     async def close(self) -> None:
         """Free the place, and count the text."""
         await self._close_completion()
-        if self._closed:
+        if self._closed or not self.attempts:  # one that never took a place is no text
             return
         self._closed = True
+        self._account.versions.append(self._labels[0])
         how = "failed" if self._failed else self.ending or "cancelled"
-        metrics = self._router.metrics
-        metrics.articles.labels(how).inc()
+        metrics = self.router.metrics
+        metrics.articles.labels(how, *self._labels).inc()
         if self.passages:
-            metrics.copied.labels(str(self.served.identity.version or "")).inc(len(self.passages))
+            metrics.copied.labels(self._labels[0]).inc(len(self.passages))
         if self.ending:
-            metrics.article_s.observe(self.seconds)
+            metrics.article_s.labels(self.ending, *self._labels).observe(self.seconds)
         _log.info("%s: %s, %d tokens, %.2f s", self._name, how, self.tokens, self.seconds)
 
     async def _close_completion(self) -> None:
         if self._completion:
-            self._router.metrics.tokens.inc(self.tokens)
+            self.router.metrics.tokens.labels(*self._labels).inc(self.tokens)
+            self._account.tokens += self.tokens
             completion, self._completion = self._completion, None
             await completion.close()
+
+
+async def open_all(texts: Sequence[Text]) -> None:
+    """Take places for all texts of one request, or for none.
+
+    Raises:
+        NotReady, UnknownModel, TooLong, QueueFull: as `Router.open`.
+    """
+    completions = await texts[0].router.open_all([text.next_order() for text in texts])
+    for text, completion in zip(texts, completions, strict=True):
+        text.begun(completion)
 
 
 async def _released(withheld: Withheld, piece: Piece) -> str:

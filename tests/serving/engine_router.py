@@ -1,7 +1,7 @@
 """A router over engines in this process: what routes are tested against where no worker process is wanted."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -85,6 +85,9 @@ class EngineRouter:
             return EngineCompletion(self.engines[served.identity.version or 0], served, order)
         except EngineFull as error:
             raise QueueFull(str(error), 3) from None
+
+    async def open_all(self, orders: Sequence[Order]) -> list[EngineCompletion]:
+        return [await self.open(order) for order in orders]
 
     def health(self) -> Health:
         return Health(bool(self._models), "" if self._models else "The model is still loading.")

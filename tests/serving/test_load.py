@@ -28,12 +28,12 @@ def open_endless(stack: ExitStack, url: str) -> None:
 
 
 def test_a_client_that_leaves_a_stream_frees_its_slot(narrow: Server) -> None:
-    before = narrow.metric('textmill_articles_total{finish="cancelled"}')
+    before = narrow.metric('textmill_articles_total{finish="cancelled",route="articles",version=""}')
     with ExitStack() as stack:
         open_endless(stack, narrow.url)
         narrow.wait_for_metric("textmill_running", 1)
     narrow.wait_for_metric("textmill_running", 0)
-    narrow.wait_for_metric('textmill_articles_total{finish="cancelled"}', before + 1)
+    narrow.wait_for_metric('textmill_articles_total{finish="cancelled",route="articles",version=""}', before + 1)
 
 
 def test_a_client_that_leaves_without_a_stream_frees_its_slot(narrow: Server) -> None:

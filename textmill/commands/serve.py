@@ -30,13 +30,14 @@ def serve(
     engine: Annotated[str, typer.Option(help="onnxruntime, or ctranslate2 for older GPUs.")] = "",
     worker_urls: Annotated[str, typer.Option(help="Addresses of remote workers, separated by commas.")] = "",
     bundle: Annotated[Path | None, typer.Option(help="Serve the model in this folder instead of a version.")] = None,
+    log: Annotated[str, typer.Option(help="Form of the log's lines: text or json.")] = "text",
     config: ConfigFile = DEFAULT,
     verbose: Verbose = False,
 ) -> None:
     """Serve the Production version: web page and HTTP API, until Ctrl-C."""
     from textmill.console import output
 
-    given = {"workers": workers, "devices": devices, "engine": engine, "worker-urls": worker_urls}
+    given = {"workers": workers, "devices": devices, "engine": engine, "worker-urls": worker_urls, "log": log}
     folder = {"bundle": bundle.absolute()} if bundle else {}
     options = [f"--{name}={value}" for name, value in {**given, **folder}.items() if value]
     with serving(project_of(config, verbose), port, options) as server:

@@ -17,7 +17,8 @@ from serving.interface.schemas import (
 )
 from serving.web import error_answers
 from serving.web.error_answers import REFUSALS
-from serving.web.routes.event_stream import EventStream, begin_all, close_all, event, merged, unless_client_leaves
+from serving.web.routes.beginning import begin_all
+from serving.web.routes.event_stream import EventStream, close_all, event, merged, unless_client_leaves
 from serving.writing.desk import Desk
 from serving.writing.draft import Draft
 from serving.writing.recent import Memory
@@ -40,7 +41,7 @@ def routes(desk: Desk, memory: Memory) -> APIRouter:
         drafts: list[Draft] = []
         streaming = False
         try:
-            await begin_all(lambda number: Draft.begin(desk, order, number), order.n or 1, drafts)
+            await begin_all(desk, lambda: _prepared(desk, order), lambda draft: draft.text, drafts)
             if order.stream:
                 streaming = True
                 return EventStream(_events(drafts, memory, numbered=order.n is not None), drafts)
@@ -75,6 +76,10 @@ def _described(template: ArticleTemplate) -> TemplateDescription:
         for each in template.parameters
     ]
     return TemplateDescription(name=template.name, description=template.description, parameters=parameters)
+
+
+async def _prepared(desk: Desk, order: ArticleRequest) -> list[Draft]:
+    return [await Draft.begin(desk, order, number) for number in range(order.n or 1)]
 
 
 async def _whole(drafts: Sequence[Draft], memory: Memory, as_list: bool) -> Article | ArticleList:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from fastapi import Request, Response
@@ -67,12 +67,6 @@ class EventStream(StreamingResponse):
 async def close_all(texts: Sequence[Closeable]) -> None:
     """Free all slots, even if one fails."""
     await asyncio.shield(asyncio.gather(*(text.close() for text in texts), return_exceptions=True))
-
-
-async def begin_all(begin: Callable[[int], Awaitable[T]], count: int, started: list[T]) -> None:
-    """Start `n` texts. Each goes into `started` at once, so it can be closed if a later one is refused."""
-    for number in range(count):
-        started.append(await begin(number))
 
 
 async def unless_client_leaves(request: Request, work: Awaitable[T]) -> T | Response:

@@ -10,12 +10,13 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from serving.interface.errors import NotReady, TooLong
+from serving.interface.errors import TooLong
 from serving.interface.schemas import LARGEST_SEED, WriteSettings
 from serving.interface.types import Order, Served
 from serving.web import error_answers
 from serving.web.error_answers import REFUSALS
-from serving.web.routes.event_stream import EventStream, begin_all, close_all, merged, unless_client_leaves
+from serving.web.routes.beginning import begin_all
+from serving.web.routes.event_stream import EventStream, close_all, merged, unless_client_leaves
 from serving.web.routes.openai_schemas import (
     Choice,
     CompletionAnswer,
@@ -51,7 +52,7 @@ class _Job:
     def texts(self) -> int:
         return len(self.prompts) * (self.asked.n or 1)
 
-    async def begin(self, index: int) -> Text:
+    async def text(self, index: int) -> Text:
         """The text of a choice; choices of one prompt differ in their seed."""
         prompt, number = self.prompts[index // (self.asked.n or 1)], index % (self.asked.n or 1)
         settings = replace(self.settings, seed=(self.settings.seed + number) % (LARGEST_SEED + 1))
@@ -119,18 +120,15 @@ def _entry(served: Served) -> ModelEntry:
 
 
 async def _begin(desk: Desk, asked: CompletionRequest, texts: list[Text]) -> _Job:
-    """Start the request's texts and add each to `texts`."""
-    job = await _job(desk, asked)
-    try:
-        await begin_all(job.begin, job.texts, texts)
-    except NotReady:  # perhaps the version was replaced between being picked and being asked
-        if not desk.router.models():
-            raise
-        await close_all(texts)
-        texts.clear()
-        job = await _job(desk, asked)
-        await begin_all(job.begin, job.texts, texts)
-    return job
+    """Begin the request's texts and add each to `texts`."""
+    jobs: list[_Job] = []
+
+    async def prepare() -> list[Text]:
+        jobs[:] = [await _job(desk, asked)]
+        return [await jobs[0].text(index) for index in range(jobs[0].texts)]
+
+    await begin_all(desk, prepare, lambda text: text, texts)
+    return jobs[0]
 
 
 async def _job(desk: Desk, asked: CompletionRequest) -> _Job:

@@ -15,7 +15,8 @@ from serving.feedback.ratings import Ratings
 from serving.interface.schemas import Article, ArticleRequest, ModelIdentity
 from serving.web.api_keys import key_name
 from serving.web.error_answers import REFUSALS
-from serving.web.routes.event_stream import begin_all, close_all, unless_client_leaves
+from serving.web.routes.beginning import begin_all
+from serving.web.routes.event_stream import close_all, unless_client_leaves
 from serving.web.routes.seldon_schemas import Feedback, Prediction
 from serving.writing.desk import Desk
 from serving.writing.draft import Draft
@@ -56,7 +57,7 @@ def routes(desk: Desk, memory: Memory, ratings: Ratings) -> APIRouter:
         orders = _orders(asked)
         drafts: list[Draft] = []
         try:
-            await begin_all(lambda number: Draft.begin(desk, orders[number]), len(orders), drafts)
+            await begin_all(desk, lambda: _prepared(desk, orders), lambda draft: draft.text, drafts)
             written = await unless_client_leaves(request, _written(drafts, memory))
         finally:
             await close_all(drafts)
@@ -108,6 +109,10 @@ def _order(fields: Mapping[str, Any], number: int) -> ArticleRequest:
     except ValidationError as error:
         problems = [{**each, "loc": ("data", "ndarray", number, *each["loc"])} for each in error.errors()]
         raise RequestValidationError(problems, body={"data": {"ndarray": {number: given}}}) from None
+
+
+async def _prepared(desk: Desk, orders: Sequence[ArticleRequest]) -> list[Draft]:
+    return [await Draft.begin(desk, order) for order in orders]
 
 
 async def _written(drafts: Sequence[Draft], memory: Memory) -> list[Article]:

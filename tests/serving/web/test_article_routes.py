@@ -196,7 +196,11 @@ def test_readiness_names_the_model_its_defaults_and_limits(server: Server, model
 
 
 def test_metrics_count_articles_tokens_and_refusals(server: Server) -> None:
-    names = ['textmill_articles_total{finish="stop"}', "textmill_tokens_total", 'textmill_refused_total{status="422"}']
+    names = [
+        'textmill_articles_total{finish="stop",route="articles",version=""}',
+        'textmill_tokens_total{route="articles",version=""}',
+        'textmill_refused_total{route="articles",status="422"}',
+    ]
     before = [server.metric(name) for name in names]
     tokens = ask(server, seed=2, stop=["."], max_tokens=60).json()["tokens"]
     ask(server, topic="")
