@@ -129,12 +129,19 @@ def _client(settings: Kubeflow) -> "Client":
 
 def _upload(client: "Client", settings: Kubeflow, name: str, title: str, file: Path) -> Any:
     """The uploaded version."""
-    known = client.get_pipeline_id(name)
+    known = _known(client, name, settings.namespace or None)
     if known is None:
         pipeline = client.upload_pipeline(str(file), name, namespace=settings.namespace or None)
         (version,) = client.list_pipeline_versions(pipeline.pipeline_id, page_size=1).pipeline_versions
         return version
     return client.upload_pipeline_version(str(file), title, pipeline_id=known)
+
+
+def _known(client: "Client", name: str, namespace: str | None) -> str | None:
+    """The id of the pipeline of this name, in the namespace if there is one: kfp's `get_pipeline_id` knows none."""
+    named = {"operation": "EQUALS", "key": "display_name", "stringValue": name}
+    found = client.list_pipelines(filter=json.dumps({"predicates": [named]}), namespace=namespace).pipelines
+    return str(found[0].pipeline_id) if found else None
 
 
 @contextmanager

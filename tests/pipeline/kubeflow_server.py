@@ -1,6 +1,6 @@
 """A real HTTP server that speaks Kubeflow Pipelines' API for upload and run; its answers are kfp-server-api's models.
 
-It takes what the API server takes: a pipeline of schema 2.1.0, named once; a run of a known version, whose parameters
+It takes what the API server takes: a pipeline of schema 2.1.0, named once in each namespace; a run of a known version, whose parameters
 the pipeline declares. Everything else is refused in the API server's form.
 """
 
@@ -45,10 +45,11 @@ class Kubeflow:
             return {"multi_user": False}
         if path == "pipelines" and method == "GET":
             wanted = _named(query)
-            found = [each for each in self.pipelines.values() if each.display_name == wanted]
+            space = query.get("namespace", "")
+            found = [each for each in self.pipelines.values() if (each.display_name, each.namespace) == (wanted, space)]
             return api.V2beta1ListPipelinesResponse(pipelines=found or None, total_size=len(found))
         if path == "pipelines/upload":
-            return self._pipeline(query["name"], _uploaded(body, kind))
+            return self._pipeline(query["name"], query.get("namespace", ""), _uploaded(body, kind))
         if path == "pipelines/upload_version":
             return self._version(query["pipelineid"], query["name"], _uploaded(body, kind))
         if path.endswith("/versions"):
@@ -74,11 +75,11 @@ class Kubeflow:
         response = type("Response", (), {"data": body.decode()})
         return self._client.deserialize(response, model)
 
-    def _pipeline(self, name: str, file: bytes) -> api.V2beta1Pipeline:
-        if any(each.display_name == name for each in self.pipelines.values()):
+    def _pipeline(self, name: str, space: str, file: bytes) -> api.V2beta1Pipeline:
+        if any((each.display_name, each.namespace) == (name, space) for each in self.pipelines.values()):
             raise Refusal(409, f"Already exist error: Failed to create a new pipeline. The name {name} already exists")
         identity = f"pipeline-{len(self.pipelines) + 1}"
-        self.pipelines[identity] = api.V2beta1Pipeline(pipeline_id=identity, display_name=name)
+        self.pipelines[identity] = api.V2beta1Pipeline(pipeline_id=identity, display_name=name, namespace=space)
         self._version(identity, name, file)
         return self.pipelines[identity]
 

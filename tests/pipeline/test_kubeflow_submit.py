@@ -73,7 +73,7 @@ def test_a_server_that_wants_a_token_is_told_apart(file: Path, monkeypatch: pyte
         assert kubeflow_submit.submit(Settings(host=host), "handbook", file, {}).id == "run-1"
 
 
-def test_a_service_accounts_token_is_read_from_its_file(
+def test_a_user_with_a_namespace_and_a_token_in_a_file_submits_twice(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "token").write_text("let-me-in\n", "utf-8")
@@ -81,11 +81,13 @@ def test_a_service_accounts_token_is_read_from_its_file(
     server = Kubeflow(token="let-me-in")
     with serving(server) as host:
         settings = Settings(host=host, namespace="team")
-        assert kubeflow_submit.submit(settings, "handbook", file, {}).id == "run-1"
+        assert [kubeflow_submit.submit(settings, "handbook", file, {}).id for _ in range(2)] == ["run-1", "run-2"]
         monkeypatch.setenv(kubeflow_submit.TOKEN_FILE, str(tmp_path / "absent"))
         with pytest.raises(UserError, match=r"KF_PIPELINES_SA_TOKEN_PATH names \S+absent, which cannot be read"):
             kubeflow_submit.submit(settings, "handbook", file, {})
     assert [each.namespace for each in server.experiments.values()] == ["team"]
+    assert [each.namespace for each in server.pipelines.values()] == ["team"]
+    assert len(server.versions) == 2
 
 
 def test_a_refusal_is_passed_on_in_the_servers_words(file: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from empty_versions import assert_agreement, register_empty
+from empty_versions import assert_agreement, mlflow, register_empty
 from judged_models import LINEAGE, register_judged
 from mlflow_recording import recorded
 
@@ -139,6 +139,18 @@ def test_mlflow_is_never_asked_to_archive_the_others(registry: ModelRegistry) ->
         *((1, "Production"), (2, "Archived"), (1, "Archived")),
     ]
     assert not any(move["archive_existing_versions"] for move in moves)
+    assert_agreement(registry)
+
+
+def test_a_stage_that_two_moves_at_once_have_emptied_is_filled_again(registry: ModelRegistry) -> None:
+    first, second = register_empty(registry, 2)
+    for number in (first, second):
+        registry.promote(number, "better")
+    # another process moves the first again, sees the second beside it, and archives it late
+    values = {"name": registry.name, "version": str(second), "stage": "Archived"}
+    mlflow(registry, "POST", "model-versions/transition-stage", archive_existing_versions=False, **values)
+    registry.settle({"Production", "Archived"}, commanded="Production")
+    assert registry.resolve("Production").number == second  # type: ignore[union-attr]
     assert_agreement(registry)
 
 

@@ -59,11 +59,15 @@ class Kubeflow(Settings):
     )
 
     node_selector: dict[str, str] = Field({}, description="labels of the nodes on which every step runs")
-    tolerations: list[Toleration] = Field([], description="taints of nodes that every step tolerates")
+    tolerations: list[Toleration] = Field(
+        [], description="taints of nodes that every step tolerates, each with key, operator, value and effect"
+    )
     train_node_selector: dict[str, str] = Field(
         {}, description="labels that FineTune's node has besides, such as a GPU's"
     )
-    train_tolerations: list[Toleration] = Field([], description="taints that FineTune tolerates besides")
+    train_tolerations: list[Toleration] = Field(
+        [], description="taints that FineTune tolerates besides, such as a GPU's"
+    )
     image_pull_secrets: list[str] = Field([], description="Kubernetes secrets for the image's registry")
     cache: bool = Field(
         True,
