@@ -32,6 +32,7 @@ class Registered:
     version: int
     stage: str
     sentence: str
+    doubt: str = ""  # `refused` or `undecided`, if it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,9 @@ def register(registry: ModelRegistry, model: Path, logs: Path, evaluation: Path,
     version = version or _log(registry, made, run)
     if not made.blessed:
         registry.note_verdict(version, made.verdict_tags)
-        return Registered(version.number, "None", f"version {version.number} {made.outcome}: {made.reasons}")
+        return Registered(
+            version.number, "None", f"version {version.number} {made.outcome}: {made.reasons}", made.outcome
+        )
     return _staged(registry, version, f"Evaluate blessed it: {made.reasons}", promote)
 
 
