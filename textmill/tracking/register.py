@@ -14,6 +14,7 @@ from textmill import __version__
 from textmill.evaluation.result import EVALUATION_FILE, EVALUATION_PAGE, EVALUATION_SAMPLES
 from textmill.gpt2.formats import bundle
 from textmill.ground.errors import TextmillError
+from textmill.local_servers import run_names
 from textmill.registry.mlflow_client import LoginRefused, MlflowRefusal, MlflowServer
 from textmill.registry.model_registry import BUNDLE, ModelRegistry, Version, moved
 from textmill.settings.group import flat
@@ -96,6 +97,7 @@ def register(registry: ModelRegistry, model: Path, logs: Path, evaluation: Path,
     made = _Made.read(model, logs, evaluation, checksum)
     # a version that was never moved is one whose registration was interrupted, or that did not pass: finish it
     version = version or _log(registry, made, run)
+    run_names.registered(logs, version.number)
     if not made.blessed:
         registry.note_verdict(version, made.verdict_tags)
         return Registered(
