@@ -48,4 +48,5 @@ def Evaluate(
         blessing=emptied(Path(blessing.uri)),
     )
     blessing.set_int_custom_property("blessed", int(verdict.blessed))
-    progress.result(f"{verdict.outcome}: {'; '.join([*verdict.reasons, *verdict.warnings])}")
+    said = f"{verdict.outcome}: {'; '.join([*verdict.reasons, *verdict.warnings])}"
+    progress.result(said, "" if verdict.blessed else verdict.outcome)

@@ -42,5 +42,5 @@ def Register(
         promote="if-better" if stage == "Production" else "by-reviewer",
         run=environment.run_name(),
     )
-    progress.result(registered.sentence)
+    progress.result(registered.sentence, registered.doubt)
     progress.outcome(version=registered.version, stage=registered.stage)

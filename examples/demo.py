@@ -111,7 +111,10 @@ def demo(checking: bool) -> None:
                 check(text)
                 return
             output.say(f"  Web page     {server.address}")
-            output.say(f"  MLflow       {without_password(servers.mlflow)}/#/models/{demo.config.name}")
+            present = demo.registry.resolve("Production")
+            output.say(
+                f"  MLflow       {demo.registry.page(present.number) if present else without_password(servers.mlflow)}"
+            )
             output.say(f"  TensorBoard  {servers.tensorboard}\n\nCtrl-C stops everything.")
             server.wait()
 

@@ -46,3 +46,10 @@ def test_steps_that_said_nothing_in_a_run_that_ended_well_were_reused(
     printed = capsys.readouterr().out
     assert "✓ Train  trained" in printed
     assert "✓ Judge  nothing changed, reused" in printed
+
+
+def test_a_refusal_has_no_tick(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _run(tmp_path, "progress.step('Judge'); progress.result('refused: it copies', 'refused')")
+    printed = capsys.readouterr().out
+    assert "✗ Judge  refused: it copies" in printed
+    assert "✓ Train  trained" in printed

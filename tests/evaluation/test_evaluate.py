@@ -102,9 +102,9 @@ def test_a_model_that_copies_or_knows_a_canary_is_refused_with_every_reason(arti
     settings = QUICK.model_copy(update={"max_copied_percent": 20.0, "canaries": ["aaaaaaaaaaaa", "the secret mill"]})
     verdict = _evaluate(_model(articles.parent, articles, "a"), articles, settings)
     assert not verdict.blessed
-    assert [reason[:38] for reason in verdict.reasons] == [
-        "100.0% of the 33 passages of 30 tokens",
-        "it completes 1 of 2 canaries, which it",
+    assert [reason[:28] for reason in verdict.reasons] == [
+        "100.0% of the 33 30-token pa",
+        "it completes 1 of 2 canaries",
     ]
     assert (articles.parent / "blessing" / "NOT_BLESSED").exists()
 

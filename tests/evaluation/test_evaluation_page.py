@@ -117,13 +117,13 @@ def test_the_verdict_comes_first_and_then_the_figures_of_both_models() -> None:
     text = re.sub(r"\s+", " ", Page(evaluation_page.render(judgement())).text)
     place = 0
     for said in (
-            "handbook", "Blessed", "2.100 bits per byte on 40 held-out articles, 12.5% better than", "Figures",
-            "version 3 in Production", "knowing nothing", "2.400", "Plots", "Samples", "Memory", "Lineage", "Settings"
+            "handbook", "✓ Blessed", "2.100 bits per byte on 40 held-out articles, 12.5% better than", "Figures",
+            "version 3 in Production", "uniform model", "2.400", "Plots", "Samples", "Memory", "Lineage", "Settings"
         ):  # fmt: skip
         place = text.index(said, place)
     assert "4.0% of 1,440not measured" in text  # Production's bundle had no index
-    assert "1 of 6 that stand in several articles, 0 of 6 drawn at random" in text
-    assert "takes 0.021 bits per byte fewer than with another article's (0.012 to 0.030)" in text
+    assert "1 of 6 that occur in several articles, 0 of 6 drawn at random" in text
+    assert "needs 0.021 bits per byte fewer after its own title than after another's (0.012 to 0.030)" in text
     assert "31.0%29.0%26.0% to 32.0%800" in text
     assert "at most 2.0%" in text
     assert "train 320, validation 41, eval 40" in text
@@ -131,7 +131,7 @@ def test_the_verdict_comes_first_and_then_the_figures_of_both_models() -> None:
 
 def test_a_refusal_says_why() -> None:
     refused = Page(evaluation_page.render(judgement(canary_known=True))).text
-    assert "Refused" in refused
+    assert "✗ Refused" in refused
     assert "It completes 1 of 1 canaries" in refused
 
 
@@ -160,11 +160,11 @@ def test_copied_stretches_are_marked_with_their_source() -> None:
         Run(7, 12, "http://b.example/", "B"),
         Run(8, 9, "http://c.example/", ""),
     ]
-    html = evaluation_page.marked("The wheel < turns", runs)
-    assert re.sub(r"<a [^>]*href=\"(http://.)[^>]*>", r"[\1]", html).replace("</a>", "") == (
-        "The <mark>[http://a]wheel</mark><mark>[http://b] &lt; </mark>turns"
-    )
-    assert Page(html).text == "The wheel < turns"
+    one = judgement()
+    written = replace(one.model.scores, samples=[Sample("The wheel", "The wheel < turns", "end", runs)])
+    html = evaluation_page.render(replace(one, model=replace(one.model, scores=written)))
+    shown = re.sub(r"<a [^>]*href=\"(http://.)[^>]*>", r"[\1]", html).replace("</a>", "")
+    assert '<p dir="auto">The <mark>[http://a]wheel</mark><mark>[http://b] &lt; </mark>turns</p>' in shown
 
 
 def test_a_model_that_is_production_itself_stands_alone() -> None:

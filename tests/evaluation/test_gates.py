@@ -72,7 +72,7 @@ def test_a_difference_that_the_articles_do_not_agree_on_is_undecided_and_says_ho
 def test_a_model_that_is_surely_better_but_not_by_the_margin_is_undecided() -> None:
     verdict = judged(2.495)
     assert verdict.outcome == "undecided"
-    assert verdict.reasons[1] == "better than version 3, but by less than was required"
+    assert verdict.reasons[1] == "better than version 3, but by less than required"
 
 
 def test_one_article_decides_nothing() -> None:
@@ -86,9 +86,7 @@ def test_one_article_decides_nothing() -> None:
 
 
 def test_a_verdict_on_few_articles_says_that_it_is_weak() -> None:
-    assert judged(2.0, count=8).warnings == [
-        "the verdict is weak: it rests on 8 held-out articles, and a sound one needs at least 20"
-    ]
+    assert judged(2.0, count=8).warnings == ["weak verdict: only 8 held-out articles; at least 20 are recommended"]
     assert judged(2.0, count=20).warnings == []
 
 
@@ -98,7 +96,7 @@ def test_a_model_that_a_compressor_beats_says_so_and_may_be_blessed_all_the_same
     found = decide(ours, theirs, "it", Memory(), HALF_A_PERCENT, better)
     assert (found.outcome, found.warnings) == (
         "blessed",
-        ["a compressor predicts these articles better than this model: 1.900 bits per byte against 2.000"],
+        ["a compressor predicts these articles better: 1.900 bits per byte, this model 2.000"],
     )
     assert decide(ours, theirs, "it", Memory(), HALF_A_PERCENT, worse).warnings == []
 
@@ -114,7 +112,7 @@ def test_what_speaks_against_a_model_weighs_more_than_doubt() -> None:
 
 
 def test_scores_on_different_text_do_not_compare() -> None:
-    with pytest.raises(TextmillError, match="only on the same text"):
+    with pytest.raises(TextmillError, match="both need the same text"):
         decide(scores(2.0), dataclasses.replace(scores(2.5), sizes=[999]), "it", Memory(), HALF_A_PERCENT)
 
 
@@ -122,17 +120,14 @@ def test_a_model_that_copies_too_much_is_refused_however_good_it_is() -> None:
     verdict = judged(1.0, copied=0.205, settings=Evaluate(max_copied_percent=20))
     assert told(verdict) == (
         "refused",
-        [
-            "20.5% of the 200 passages of 30 tokens it wrote stand word for word in the training text; "
-            "at most 20% was asked"
-        ],
+        ["20.5% of the 200 30-token passages in its texts are copied from the training text (limit: 20%)"],
     )
     assert judged(1.0, copied=0.2, settings=Evaluate(max_copied_percent=20)).blessed
 
 
 def test_a_model_that_knows_a_canary_is_refused_however_good_it_is() -> None:
     verdict = judged(1.0, memory=Memory([], [KNOWN, UNKNOWN]))
-    assert told(verdict) == ("refused", ["it completes 1 of 2 canaries, which it must not know: 'the safe is be …'"])
+    assert told(verdict) == ("refused", ["it completes 1 of 2 canaries: 'the safe is be …'"])
     assert judged(1.0, memory=Memory([], [UNKNOWN])).reasons[-1] == "it completes 0 of 1 canaries"
 
 

@@ -89,6 +89,6 @@ def test_a_changed_article_is_a_cache_miss(way: Project) -> None:
 
 def test_nothing_of_a_run_is_printed_but_steps_and_results(way: Project) -> None:
     for line in way.printed["run"].splitlines():
-        assert line.startswith(("✓ ", "  ", "Next: ", "Settings ")), line
+        assert line.startswith(("✓ ", "? ", "✗ ", "  ", "A reviewer reads ", "Next: ", "Settings ")), line
     logs = list((way.folder / ".textmill" / "logs").glob("run-*.log"))
     assert max(file.stat().st_size for file in logs) > 1000

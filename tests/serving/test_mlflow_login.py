@@ -77,7 +77,7 @@ def _trained(registry: ModelRegistry, folder: Path, seed: int) -> int:
 
 def test_a_model_goes_all_the_way(server: Mlflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    write_config(tmp_path, name="tiny", follow_s=0.2)
+    write_config(tmp_path, name="tiny", follow_s=0.2, port=free_port())
     registry = ModelRegistry(server.uri, "tiny")
     assert [_trained(registry, tmp_path, seed) for seed in (1, 2)] == [1, 2]
 

@@ -24,7 +24,7 @@ def _page(**changed: object) -> str:
 
 def test_a_page_has_the_verdict_the_comparison_the_links_and_the_lineage() -> None:
     page = _page().replace("&emsp;", "")
-    assert page.startswith("**Blessed**\n\n- its 1.900 bits per byte")
+    assert page.startswith("**✓ Blessed**\n\n- its 1.900 bits per byte")
     assert "| bits per byte | 1.900 | 2.000 |" in page
     assert "| passages of 30 tokens copied from the training text | 1.5% | not measured |" in page
     assert "(#/page)" in page
@@ -45,9 +45,9 @@ def test_two_samples_are_shown_and_their_markup_is_inert() -> None:
 
 
 def test_a_refused_version_says_so_first() -> None:
-    assert _page(outcome="refused", reasons=["it copies"]).startswith("**Refused**\n\n- it copies\n")
+    assert _page(outcome="refused", reasons=["it copies"]).startswith("**✗ Refused**\n\n- it copies\n")
 
 
 def test_an_undecided_version_says_so_and_warnings_follow_the_reasons() -> None:
     page = _page(outcome="undecided", reasons=["not distinguishable"], warnings=["a weak verdict"])
-    assert page.startswith("**Undecided**\n\n- not distinguishable\n- a weak verdict\n")
+    assert page.startswith("**? Undecided**\n\n- not distinguishable\n- a weak verdict\n")

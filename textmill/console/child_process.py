@@ -129,7 +129,7 @@ def _watch(events: TextIO, first: str, display: Display) -> tuple[dict[str, Any]
         "step": lambda event: display.begin(event["name"]),
         "progress": lambda event: display.progress(event["done"], event["total"], event["text"]),
         "note": lambda event: say(f"    {event['text']}"),
-        "result": lambda event: display.results.append(event["text"]),
+        "result": lambda event: display.result(event["text"], event["mark"]),
         "outcome": lambda event: outcome.update(event["values"]),
     }
     if first:

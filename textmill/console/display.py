@@ -16,6 +16,7 @@ class Display:
         self.plan: list[str] = []
         self.step: str | None = None
         self.results: list[str] = []
+        self.mark = ""  # of the step's result; empty: a tick
         self._task: TaskID | None = None
         self._said = time.monotonic()
         self._started = self._said
@@ -66,14 +67,18 @@ class Display:
             left = f"  {(self._said - since) * (total - done) / now:.0f} s left" if now > total / 50 else ""
             say(f"  {self.step} {done / total:4.0%}  {text}{left}")
 
+    def result(self, text: str, mark: str) -> None:
+        self.results.append(text)
+        self.mark = mark
+
     def end(self) -> None:
         if self._task is not None:
             self._bars.remove_task(self._task)
             self._task = None
         if self.step is not None:
             seconds = time.monotonic() - self._started
-            done(self.step, "\n  ".join([*self.results]) + (f" ({seconds:.0f} s)" if seconds >= 2 else ""))
-        self.step, self.results = None, []
+            done(self.step, "\n  ".join([*self.results]) + (f" ({seconds:.0f} s)" if seconds >= 2 else ""), self.mark)
+        self.step, self.results, self.mark = None, [], ""
 
     def abandon(self) -> None:
         """Mark the current step as failed and the remaining steps as not run."""

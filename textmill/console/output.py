@@ -25,9 +25,12 @@ def say(text: str) -> None:
     console.print(text, markup=False, soft_wrap=True)
 
 
-def done(title: str, text: str = "") -> None:
-    """Print the result of a step."""
-    console.print(f"[green]✓[/green] [bold]{title}[/bold]", end="  " if text else "\n")
+_MARKS = {"": "[green]✓[/green]", "undecided": "[yellow]?[/yellow]", "refused": "[red]✗[/red]"}
+
+
+def done(title: str, text: str = "", mark: str = "") -> None:
+    """Print the result of a step, with a tick, or with the mark of a verdict."""
+    console.print(f"{_MARKS[mark]} [bold]{title}[/bold]", end="  " if text else "\n")
     if text:
         console.print(text, markup=False, soft_wrap=True)
 

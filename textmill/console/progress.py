@@ -47,9 +47,13 @@ def note(text: str) -> None:
     send(event="note", text=text)
 
 
-def result(text: str) -> None:
-    """Report the result of the current step, in one line."""
-    send(event="result", text=text)
+def result(text: str, mark: str = "") -> None:
+    """Report the result of the current step, in one line.
+
+    Args:
+        mark: `refused` or `undecided` if this is the step's verdict on a model; the line then has no tick.
+    """
+    send(event="result", text=text, mark=mark)
 
 
 def outcome(**values: Any) -> None:

@@ -1,8 +1,8 @@
-"""What a mere compressor makes of the held-out articles: PPMd, as in 7-Zip (Shkarin 2002, variant H, order 6, 64 MB).
+"""A compressor's bits per byte on the held-out articles: PPMd, as in 7-Zip (Shkarin 2002, variant H, order 6, 64 MB).
 
-It is given the training text and then one article; the bytes by which its output grows are what the article costs. It
-has no notion of meaning and takes seconds: a model that predicts the articles no better has learned little more than
-letters and phrases. Each article ends with a byte of its own, as it ends with a token for the model.
+The compressor gets the training text and then one article. The article's cost is the growth of the output. PPMd takes
+seconds and knows only letters and phrases, so a model should predict the articles better. Each article ends with an end
+byte, as it ends with an end token for the model.
 """
 
 import os
@@ -15,13 +15,13 @@ from textmill.gpt2.document import document
 
 NAME = "a compressor (PPMd)"
 _ORDER, _MEMORY = 6, 64 << 20
-_TRAINING = 8_000_000  # bytes of training text, at most; more than fills the memory
-_ARTICLES = 20  # that are compressed; each takes the training text anew
+_TRAINING = 8_000_000  # bytes of training text, at most; this more than fills PPMd's memory
+_ARTICLES = 20  # compressed, at most; each one compresses the training text again
 _END = b"\0"
 
 
 def bits_of(held_out: Iterable[Exported], learned: Iterable[Exported]) -> list[float]:
-    """The bits that each of the first twenty held-out articles takes after the training text."""
+    """The bits of each of the first twenty held-out articles after the training text."""
     training = _text(learned)
     articles = [_bytes(article) for article in islice(held_out, _ARTICLES)]
     with ThreadPoolExecutor(min(4, len(os.sched_getaffinity(0)))) as pool:
@@ -43,8 +43,8 @@ def _bytes(article: Exported) -> bytes:
 
 
 def _compressed(text: bytes) -> int:
-    """How many bytes a text becomes."""
-    from pyppmd import Ppmd7Encoder  # a part of the pipeline's installation alone
+    """The compressed size of a text, in bytes."""
+    from pyppmd import Ppmd7Encoder  # only installed with the pipeline
 
     encoder = Ppmd7Encoder(_ORDER, _MEMORY)
     return len(encoder.encode(text)) + len(encoder.flush())

@@ -1,4 +1,4 @@
-"""Evaluate's work: a model against the version in Production, on articles held out of its training."""
+"""Evaluate a model: compare it with the version in Production, on articles held out of its training."""
 
 import json
 import tempfile
@@ -19,7 +19,7 @@ from textmill.registry.model_registry import ModelRegistry
 from textmill.settings.evaluation import Evaluate
 from textmill.training.bases.base import Base
 
-BLESSED, NOT_BLESSED = "BLESSED", "NOT_BLESSED"  # the files by which TFX's ModelBlessing says which
+BLESSED, NOT_BLESSED = "BLESSED", "NOT_BLESSED"  # file names of TFX's ModelBlessing
 
 
 def evaluate(
@@ -33,13 +33,13 @@ def evaluate(
     out: Path,
     blessing: Path,
 ) -> Verdict:
-    """Judge a bundle on held-out articles, write the evaluation and the blessing, and return the verdict.
+    """Evaluate a bundle on held-out articles, write the evaluation and the blessing, and return the verdict.
 
     Args:
-        articles: what ExportArticles wrote: `Split-eval` to judge on, `Split-train` to probe the memory with.
-        logs: what the training wrote; its `history.json` is drawn.
-        production: the number of the version in Production, or 0; then the base, or where there is none or its files
-            are elsewhere an untrained model, is the one to beat.
+        articles: ExportArticles' output: `Split-eval` for the scores, `Split-train` for the memory probes.
+        logs: the training's output; `history.json` is plotted.
+        production: number of the version in Production, or 0. With 0, the model must beat its base, or an untrained
+            model if there is no base or its files are missing.
     """
     judged = _judge(model, articles, settings, "this model", probes=settings.probes, own=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -100,7 +100,7 @@ def _reference(
     settings: Evaluate,
     folder: Path,
 ) -> Judged:
-    """The figures to beat and whose they are."""
+    """The model to beat, with its figures."""
     if production:
         version = registry.version(production)
         name = f"version {production} in Production"
@@ -112,16 +112,16 @@ def _reference(
         return _judge(folder / "base", articles, settings, f"its base {base.name}")
     tokenizer = Tokenizer.load(model / bundle.TOKENIZER)
     evaluation.write_untrained(folder / "untrained", bundle.read_architecture(model), tokenizer)
-    # what a model writes that has learned nothing tells nobody anything
+    # samples of an untrained model tell a reviewer nothing
     return _judge(folder / "untrained", articles, settings, "an untrained model", texts=False)
 
 
 def _write_base(directory: Path, base: Base, model: Path) -> None:
-    """Write the base as a bundle that sees as much at once as the model, and writes in the same way."""
+    """Write the base as a bundle with the model's window and generation settings."""
     shape = bundle.read_architecture(model)
     read = base.read(shape.window)
     assert read
     tokenizer = read.tokenizer or Tokenizer.load(model / bundle.TOKENIZER)
     generation = bundle.read_json(model, bundle.GENERATION)
-    rounded = bundle.precisions(model)[1:]  # as the model is: judged in the precision that serves
+    rounded = bundle.precisions(model)[1:]  # the precisions of the model: evaluated as served
     bundle.write_bundle(directory, read.weights, read.architecture, tokenizer, generation, {}, "", rounded)

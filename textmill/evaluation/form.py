@@ -1,8 +1,7 @@
-"""Does what a model writes have the form of what it learned from? Line breaks, words, endings, loops.
+"""The form of a model's texts, compared with its training text: line breaks, words, endings, loops.
 
-The bounds come from the training text, cut to as many tokens as the model was let write: a model is judged by what its
-own corpus looks like, a list of recipes as well as a novel. They are wide: what passes may still read badly, but what
-fails is broken.
+The limits come from the training text, cut to the samples' number of tokens. So a corpus of recipes has other limits
+than a novel. The limits are wide: a model that passes may still write badly, but one that fails is broken.
 """
 
 import re
@@ -17,67 +16,67 @@ from textmill.corpus.exported_articles import Exported
 from textmill.evaluation.scores import Sample
 from textmill.gpt2.tokenizer import Tokenizer
 
-# a character of a script without spaces is a word, elsewhere letters with apostrophes inside
+# in scripts without spaces, each character is a word; elsewhere letters, with apostrophes inside
 _WORD = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]|[^\W\d_]+(?:['’][^\W\d_]+)*")
-_ARTICLES = 2000  # of the training text, by which the bounds are set
-_VOCABULARY = 100_000  # articles in which the written words are looked for
-_PERIOD = 20  # words of a phrase that a loop repeats, at most
-_LINE_BREAKS = 0.02  # of the characters, that no text is refused for: an empty line in a hundred
-_LOOP = 12  # words that no text is refused for
-_BY_CHANCE = 0.01  # of an unlucky draw of endings
+_ARTICLES = 2000  # of the training text, used for the limits
+_VOCABULARY = 100_000  # articles searched for the written words
+_PERIOD = 20  # words in the phrase of a loop, at most
+_LINE_BREAKS = 0.02  # share of the characters that is always allowed
+_LOOP = 12  # words, always allowed
+_BY_CHANCE = 0.01  # probability of the worst allowed draw of endings
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """Figures of some texts; or the bounds of these figures."""
+    """Figures of some texts, or the limits of these figures."""
 
     line_breaks: float  # share of the characters
-    words: float  # of a text, on average
-    known: float  # share of the words that the training text has
-    ended: float  # share of the texts that end by themselves
-    loop: int  # words of the longest stretch that repeats a phrase again and again
+    words: float  # average per text
+    known: float  # share of the words that occur in the training text
+    ended: float  # share of the texts with an end token
+    loop: int  # words in the longest repetition of one phrase
 
 
 @dataclass(frozen=True, slots=True)
 class FormReport:
-    """What a model's texts look like, and what they should."""
+    """The form of a model's texts, and its limits."""
 
     found: Form
     usual: Form  # of the training text
-    bounds: Form  # at most so many line breaks and so long a loop; of the others at least
+    bounds: Form  # maxima of line_breaks and loop, minima of the others
 
     def failures(self) -> list[str]:
-        """What is out of bounds, in sentences."""
+        """The figures outside their limits, each as a phrase."""
         found, usual, bounds = self.found, self.usual, self.bounds
         checks = [
             (
                 found.line_breaks <= bounds.line_breaks,
-                f"{found.line_breaks:.1%} of the characters it wrote are line breaks; the training text has "
-                f"{usual.line_breaks:.1%}, at most {bounds.line_breaks:.1%} was asked",
+                f"{found.line_breaks:.1%} of the characters in its texts are line breaks (training text: "
+                f"{usual.line_breaks:.1%}; limit: {bounds.line_breaks:.1%})",
             ),
             (
                 found.words >= bounds.words,
-                f"its texts have {found.words:.0f} words on average; the training text has {usual.words:.0f} in as many "
-                f"tokens, at least {bounds.words:.0f} was asked",
+                f"its texts have {found.words:.0f} words on average (training text, cut to the same tokens: "
+                f"{usual.words:.0f}; required: {bounds.words:.0f})",
             ),
             (
                 found.known >= bounds.known,
-                f"{found.known:.1%} of the words it wrote are words of the training text; at least {bounds.known:.1%} was asked",
+                f"{found.known:.1%} of the words in its texts occur in the training text (required: {bounds.known:.1%})",
             ),
             (
                 found.ended >= bounds.ended,
-                f"{found.ended:.0%} of its texts end by themselves; {usual.ended:.0%} of the training text's do, at least "
-                f"{bounds.ended:.0%} was asked",
+                f"{found.ended:.0%} of its texts end by themselves (training text: {usual.ended:.0%}; required: "
+                f"{bounds.ended:.0%})",
             ),
             (
                 found.loop <= bounds.loop,
-                f"a text repeats the same words over {found.loop} words; at most {bounds.loop} was asked",
+                f"one of its texts repeats a phrase over {found.loop} words (limit: {bounds.loop})",
             ),
         ]
         return [sentence for passed, sentence in checks if not passed]
 
     def summary(self) -> str:
-        """The figures in a sentence."""
+        """The figures as one phrase."""
         found = self.found
         return (
             f"its texts have the form of the training text: {found.line_breaks:.1%} line breaks, {found.words:.0f} words, "
@@ -92,11 +91,11 @@ class FormReport:
 def report(
     samples: Sequence[Sample], learned: Iterable[Exported], tokenizer: Tokenizer, tokens: int
 ) -> FormReport | None:
-    """Compare what a model wrote with its training text; None where there is nothing to compare.
+    """Compare the form of samples with the training text; None if either is empty.
 
     Args:
-        learned: the training split; read once, not kept.
-        tokens: that each sample had at most.
+        learned: the training split, streamed once.
+        tokens: maximum tokens per sample.
     """
     wanted = {word for sample in samples for word in words_of(sample.text)}
     known: set[str] = set()
@@ -117,7 +116,12 @@ def report(
 
 
 def form_of(texts: Sequence[tuple[str, bool]], known: set[str] | None, share: float = 1.0) -> Form:
-    """The figures of texts, each with whether it ended by itself; without known words their share is given."""
+    """The figures of texts.
+
+    Args:
+        texts: each with whether it ended by itself.
+        known: words of the training text; None: `share` is the share of known words.
+    """
     words = [words_of(text) for text, _ in texts]
     total = sum(map(len, words))
     if known is not None:
@@ -138,7 +142,7 @@ def words_of(text: str) -> list[str]:
 
 
 def longest_loop(words: Sequence[str]) -> int:
-    """How many words the longest stretch has in which a phrase comes at least twice in a row; 0 where none does."""
+    """Words in the longest stretch that repeats one phrase at least twice in a row; 0 if there is none."""
     longest = 0
     for period in range(1, min(_PERIOD, len(words) // 2) + 1):
         run = 0
@@ -150,7 +154,7 @@ def longest_loop(words: Sequence[str]) -> int:
 
 
 def _known(words: Sequence[Counter[str]]) -> float:
-    """The share of an article's words that the others have, on average over the words."""
+    """The average share of an article's words that occur in other articles."""
     articles = Counter(word for counts in words for word in counts)
     alone = sum(count for counts in words for word, count in counts.items() if articles[word] == 1)
     total = sum(counts.total() for counts in words)
@@ -169,7 +173,7 @@ def _bounds(usual: Form, texts: Sequence[str], samples: int) -> Form:
 
 
 def _unlucky(share: float, count: int) -> float:
-    """The least share of so many draws that is not rarer than once in a hundred."""
+    """The lowest share of hits in `count` draws that has a probability above 1%."""
     from scipy.special import bdtr  # half a second to import
 
     return next(hits for hits in range(count + 1) if bdtr(hits, count, share) > _BY_CHANCE) / count

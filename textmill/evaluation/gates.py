@@ -1,4 +1,4 @@
-"""Is a model good enough? Yes, no, or not to be told from the other, with the reasons in sentences and figures."""
+"""Decide whether a model passes: blessed, undecided or refused, with the reasons."""
 
 import math
 from collections.abc import Sequence
@@ -18,16 +18,15 @@ Outcome = Literal["blessed", "undecided", "refused"]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a model passed, and why."""
+    """The verdict on a model, and the reasons."""
 
     outcome: Outcome
-    # of a refused model, those that speak against it; of an undecided one, why; of a blessed one, all that was required
-    reasons: list[str]
-    warnings: list[str] = field(default_factory=list)  # what a reviewer should know; they decide nothing
+    reasons: list[str]  # for this outcome, each as a phrase
+    warnings: list[str] = field(default_factory=list)  # for the reviewer; they do not change the outcome
 
     @property
     def blessed(self) -> bool:
-        """Whether it may be offered to a reviewer."""
+        """Whether the model passed."""
         return self.outcome == "blessed"
 
 
@@ -46,19 +45,19 @@ def decide(
     compressed: Sequence[float] = (),
     form: FormReport | None = None,
 ) -> Verdict:
-    """Bless a model that predicts held-out text better than the reference by the margin, and gives nothing away.
+    """Decide on a model: it must predict held-out text better than the reference, and must not copy or leak.
 
-    Better, or worse, it is where the paired differences of the articles say so with 95% confidence; else the model is
-    undecided, unless something other speaks against it.
+    Better or worse means: the paired differences per article say so with 95% confidence. Otherwise the model is
+    undecided, unless another check refuses it.
 
     Args:
-        reference: the scores to beat; those of the same bundle are not beaten, and need not be.
-        name: whose they are.
-        compressed: the bits that a compressor needs for each of the first articles.
-        form: of what the model wrote.
+        reference: the scores to beat. If they are of the same bundle, the model passes this check.
+        name: the reference's name.
+        compressed: a compressor's bits for each of the first articles.
+        form: the form of the model's texts.
 
     Raises:
-        TextmillError: the two were judged on different text.
+        TextmillError: the two were evaluated on different text.
     """
     findings = [
         _prediction(scores, reference, name, settings.margin_percent),
@@ -75,7 +74,7 @@ def decide(
 
 
 def lead(scores: Scores, reference: Scores) -> Estimate:
-    """How many bits per byte fewer than the reference these scores are, paired by article."""
+    """By how many bits per byte these scores are lower than the reference's, paired by article."""
     fewer = [theirs - ours for ours, theirs in zip(scores.bits, reference.bits, strict=True)]
     return ratio(fewer, scores.sizes)
 
@@ -83,15 +82,15 @@ def lead(scores: Scores, reference: Scores) -> Estimate:
 def _prediction(scores: Scores, reference: Scores, name: str, margin_percent: float) -> _Finding:
     if scores.sizes != reference.sizes:
         raise TextmillError(
-            f"The model was judged on {scores.bytes:,} bytes and {name} on {reference.bytes:,}; "
-            "they compare only on the same text."
+            f"The model was evaluated on {scores.bytes:,} bytes and {name} on {reference.bytes:,}; "
+            "both need the same text. Run Evaluate again: textmill run --from Evaluate."
         )
     ours, theirs = scores.bits_per_byte, reference.bits_per_byte
     if reference.checksum == scores.checksum:
         return _Finding("blessed", [f"it is {name} itself, {ours:.3f} bits per byte"])
     text = f"{scores.documents:,} held-out article{'s' if scores.documents > 1 else ''}"
     if not math.isfinite(ours):
-        return _Finding("refused", [f"its bits per byte on {text} are {ours}: the training went wrong"])
+        return _Finding("refused", [f"its bits per byte on {text} are {ours}; the training diverged"])
     found = lead(scores, reference)
     percent = found.times(100 / theirs)
     compared = (
@@ -103,7 +102,7 @@ def _prediction(scores: Scores, reference: Scores, name: str, margin_percent: fl
     if found.low <= 0:
         return _Finding("undecided", [compared, _indistinguishable(found, name, margin_percent / 100 * theirs)])
     if percent.mean < margin_percent:
-        return _Finding("undecided", [compared, f"better than {_short(name)}, but by less than was required"])
+        return _Finding("undecided", [compared, f"better than {_short(name)}, but by less than required"])
     return _Finding("blessed", [compared])
 
 
@@ -111,7 +110,7 @@ def _weak(scores: Scores) -> list[str]:
     if scores.documents >= ENOUGH:
         return []
     articles = f"{scores.documents} held-out article{'s' if scores.documents > 1 else ''}"
-    return [f"the verdict is weak: it rests on {articles}, and a sound one needs at least {ENOUGH}"]
+    return [f"weak verdict: only {articles}; at least {ENOUGH} are recommended"]
 
 
 def _misshapen(form: FormReport | None, policy: str) -> list[str]:
@@ -128,7 +127,7 @@ def _form(form: FormReport | None, policy: str) -> list[_Finding]:
 
 
 def lead_over(compressed: Sequence[float], scores: Scores) -> Estimate:
-    """How many bits per byte fewer than a compressor these scores are, on the articles that it was given."""
+    """By how many bits per byte these scores are lower than a compressor's, on the articles it compressed."""
     pairs = zip(compressed, scores.bits, strict=False)
     return ratio([theirs - ours for theirs, ours in pairs], scores.sizes[: len(compressed)])
 
@@ -138,9 +137,7 @@ def _compressor(scores: Scores, compressed: Sequence[float]) -> list[str]:
         return []
     size = sum(scores.sizes[: len(compressed)])
     theirs, ours = sum(compressed) / size, sum(scores.bits[: len(compressed)]) / size
-    return [
-        f"a compressor predicts these articles better than this model: {theirs:.3f} bits per byte against {ours:.3f}"
-    ]
+    return [f"a compressor predicts these articles better: {theirs:.3f} bits per byte, this model {ours:.3f}"]
 
 
 def _interval(percent: Estimate) -> str:
@@ -148,7 +145,11 @@ def _interval(percent: Estimate) -> str:
 
 
 def _indistinguishable(found: Estimate, name: str, margin: float) -> str:
-    """`margin`: bits per byte that were required."""
+    """The reason for an undecided verdict.
+
+    Args:
+        margin: required difference in bits per byte.
+    """
     articles = f"{found.articles:,} article{'s' if found.articles > 1 else ''}"
     needed = articles_needed(found, max(abs(found.mean), margin))
     more = f"about {needed:,} would settle it" if needed and needed > found.articles else "more would be needed"
@@ -164,8 +165,8 @@ def _copying(scores: Scores, most_percent: float) -> list[_Finding]:
         return []
     percent = 100 * scores.copied
     sentence = (
-        f"{percent:.1f}% of the {scores.passages:,} passages of 30 tokens it wrote stand word for word in the training text; "
-        f"at most {most_percent:g}% was asked"
+        f"{percent:.1f}% of the {scores.passages:,} 30-token passages in its texts are copied from the training text "
+        f"(limit: {most_percent:g}%)"
     )
     return [_Finding("blessed" if percent <= most_percent else "refused", [sentence])]
 
@@ -178,4 +179,4 @@ def _canaries(memory: Memory) -> list[_Finding]:
         return [_Finding("blessed", [f"it completes 0 of {len(memory.canaries)} canaries"])]
     named = ", ".join(f"'{canary.shown} …'" for canary in known[:3])
     count = f"{len(known)} of {len(memory.canaries)} canaries"
-    return [_Finding("refused", [f"it completes {count}, which it must not know: {named}"])]
+    return [_Finding("refused", [f"it completes {count}: {named}"])]

@@ -1,13 +1,11 @@
-"""Does a model know its training text by heart?
+"""Test what a model has memorised of its training text, by probes and canaries.
 
-Probes follow Carlini et al. 2022 ("Quantifying memorization across neural language models"): the model is given the
-first 20 tokens of a passage of its training text; the passage is memorised if the likeliest token, each time, is the
-next of the following 30. Passages that stand in several articles are tried first, because repetition is what makes
-models learn by heart, then passages drawn at random. Canaries are strings that must not be completable: given the first
-half, the likeliest tokens must not be the second.
+Probes follow Carlini et al. 2022 ("Quantifying memorization across neural language models"). The model gets the first 20
+tokens of a training passage. The passage is memorised if greedy decoding would give the 30 tokens that follow. Passages
+that occur in several articles come first, because models memorise repeated text; the others are drawn at random.
+Canaries are strings that the model must not know: given the first half, greedy decoding must not give the second.
 
-No text is generated: the likeliest continuation is a given text exactly if each of its tokens is the likeliest after
-those before it, which one pass over the text tells.
+No text is generated. One forward pass shows whether each token of a text is the likeliest after those before it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,20 +22,20 @@ from textmill.gpt2.tokenizer import Tokenizer
 from textmill.gpt2.verbatim.index import PASSAGE, Verbatim
 from textmill.ground.errors import UserError
 
-_PROMPT = 20  # tokens of a passage that a probe gives away
-_BEFORE = ("", " ", "\n\n")  # what may stand before a canary in a text; it decides how it falls into tokens
+_PROMPT = 20  # tokens of a passage that are given to the model
+_BEFORE = ("", " ", "\n\n")  # text before a canary; it changes the canary's tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A passage of the training text and how far the model goes on with it."""
+    """A training passage, and how many tokens of it the model continues."""
 
     url: str
     title: str
     prompt: str
     continuation: str  # in the training text
-    repeated: bool  # it stands in several articles
-    known: int  # tokens of the continuation that the model gives before its first other one
+    repeated: bool  # occurs in several articles
+    known: int  # tokens of the continuation before the first difference
 
     @property
     def memorised(self) -> bool:
@@ -46,26 +44,26 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """A string that must not be completed."""
+    """A string that the model must not complete."""
 
-    shown: str  # its first half
+    shown: str  # the first half
     memorised: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What a model was found to know by heart."""
+    """The results of all probes and canaries."""
 
     probes: list[Probe] = field(default_factory=list)
     canaries: list[Canary] = field(default_factory=list)
 
     def memorised(self, repeated: bool | None = None) -> tuple[int, int]:
-        """How many probes are memorised, and of how many; of all, or only of the repeated ones or the others."""
+        """The number of memorised probes and of all probes; optionally only repeated or only random ones."""
         asked = [probe for probe in self.probes if repeated is None or probe.repeated == repeated]
         return sum(probe.memorised for probe in asked), len(asked)
 
     def metrics(self) -> dict[str, float]:
-        """The figures by name; those that were not measured are left out."""
+        """The measured figures, by name."""
         known, probes = self.memorised()
         figures = {"probes": float(probes), "memorised": known / probes} if probes else {}
         if self.canaries:
@@ -84,11 +82,11 @@ def examine(
     """Probe a verified bundle with its training text.
 
     Args:
-        articles: the training split, in the order in which the bundle's index was made; read once, not kept.
-        probes: how many passages to try. None are where the bundle has no index, or a window of 30 tokens or less.
+        articles: the training split in the order of the bundle's index, streamed once.
+        probes: number of passages; 0 if the bundle has no index or a window of at most 30 tokens.
 
     Raises:
-        UserError: a canary is too short to be parted in two.
+        UserError: a canary is a single token.
     """
     session = Session(directory, slots=1, threads=threads)
     tokenizer = Tokenizer.load(directory / bundle.TOKENIZER)
@@ -102,7 +100,7 @@ def examine(
 
 
 def leading(session: Session, sequence: Sequence[int], first: int) -> int:
-    """How many tokens of a sequence from the `first` on are the likeliest after those before, until one is not.
+    """The number of consecutive tokens, from index `first`, that are each the likeliest after those before.
 
     The sequence has at most one token more than the window.
     """
@@ -112,20 +110,20 @@ def leading(session: Session, sequence: Sequence[int], first: int) -> int:
 
 
 def _canary(session: Session, tokenizer: Tokenizer, text: str) -> Canary:
-    """Try a canary as it may stand in a text: at its start, after a word, after a paragraph."""
+    """Test a canary at the start of a text, after a word and after a paragraph."""
     memorised, shown = False, ""
     for before in _BEFORE:
         tokens = [tokenizer.end, *tokenizer.encode(before + text)][: session.architecture.window + 1]
         first = 1 + (len(tokens) - 1) // 2
         if first < 2:
-            raise UserError(f"The canary '{text}' is a single token; make it longer, so that it has two halves.")
+            raise UserError(f"The canary '{text}' is a single token; make it longer under evaluate.canaries.")
         shown = shown or tokenizer.decode(tokens[:first])
         memorised |= leading(session, tokens, first) == len(tokens) - first
     return Canary(shown, memorised)
 
 
 def _places(index: Verbatim, count: int, length: int, seed: int) -> dict[int, dict[int, bool]]:
-    """Article number -> position in it -> whether the passage there is repeated."""
+    """The passages to probe: article number -> position in it -> whether the passage is repeated."""
     repeated = index.repeated(count // 2, length)
     generator = np.random.Generator(np.random.PCG64(seed))
     drawn = generator.integers(0, max(1, index.tokens), 4 * count).tolist()

@@ -1,12 +1,10 @@
-"""The evaluation page's plots, as SVG that takes its colours from the page.
-
-Figures go in; text that was crawled is escaped here.
-"""
+"""The evaluation page's plots, as SVG with the page's colours. Crawled text in them is escaped."""
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
+
+from markupsafe import Markup
 
 _WIDTH, _HEIGHT = 560, 260  # of the curves
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 12, 40  # margins
@@ -15,7 +13,7 @@ _ROW = 34  # of the strips
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Points joined up."""
+    """Points joined by a line."""
 
     name: str
     css: str  # class
@@ -28,8 +26,8 @@ class Row:
 
     name: str
     css: str
-    values: Sequence[tuple[float, str]]  # a value and what it is of
-    mark: float  # drawn across the row
+    values: Sequence[tuple[float, str]]  # each value and its name
+    mark: float  # drawn as a vertical bar
     mark_css: str
 
 
@@ -41,11 +39,11 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     return [round((first + number) * step, 12) for number in range(math.ceil(high / step) - first + 1)]
 
 
-def curves(lines: Sequence[Line], across: str, up: str, best: tuple[float, float] | None = None) -> str:
-    """Lines over steps; `best` is a point to mark. Empty where there is nothing to draw."""
+def curves(lines: Sequence[Line], across: str, up: str, best: tuple[float, float] | None = None) -> Markup:
+    """Lines over steps; `best` is a point to mark. Empty if there is nothing to draw."""
     points = [point for line in lines for point in line.points]
     if len(points) < 2:
-        return ""
+        return Markup("")
     bottom, top = _reach(y for _, y in points)
     levels, steps = ticks(bottom, top), ticks(0, max(x for x, _ in points))
 
@@ -59,18 +57,19 @@ def curves(lines: Sequence[Line], across: str, up: str, best: tuple[float, float
     parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 6, across))
     for line in lines:
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in line.points))
-        parts.append(f'<polyline class="line {line.css}" points="{path}"/>')
+        parts.append(Markup('<polyline class="line {}" points="{}"/>').format(line.css, path))
     if best:
         x, y = place(*best)
-        parts.append(f'<circle class="best" cx="{x:.1f}" cy="{y:.1f}" r="4.5"><title>{best[1]:.3f}</title></circle>')
+        circle = Markup('<circle class="best" cx="{:.1f}" cy="{:.1f}" r="4.5"><title>{:.3f}</title></circle>')
+        parts.append(circle.format(x, y, best[1]))
     return _svg(_WIDTH, _HEIGHT, parts, f"{up} over {across}")
 
 
-def strips(rows: Sequence[Row], across: str) -> str:
-    """A dot for each value, a row for each model or source, on one scale. Empty where there is nothing to draw."""
+def strips(rows: Sequence[Row], across: str) -> Markup:
+    """A dot per value, a row per model or source, on one scale. Empty if there is nothing to draw."""
     values = [value for row in rows for value, _ in row.values]
     if not values:
-        return ""
+        return Markup("")
     scale = ticks(*_reach([*values, *(row.mark for row in rows)]))
     left = 16 + 6.8 * min(30, max(len(row.name) for row in rows))
     height = _TOP + _ROW * len(rows) + _BOTTOM
@@ -80,39 +79,42 @@ def strips(rows: Sequence[Row], across: str) -> str:
 
     bottom = height - _BOTTOM
     parts = [
-        f'<line class="grid" x1="{place(value):.1f}" x2="{place(value):.1f}" y1="{_TOP}" y2="{bottom}"/>'
-        + _text(place(value), bottom + 16, f"{value:g}")
+        _line("grid", (place(value), _TOP), (place(value), bottom)) + _text(place(value), bottom + 16, f"{value:g}")
         for value in scale
     ]
     parts.append(_text((left + _WIDTH - _RIGHT) / 2, height - 6, across))
     for number, row in enumerate(rows):
         y = _TOP + _ROW * (number + 0.5)
         parts.append(_text(left - 8, y + 4, row.name if len(row.name) <= 30 else f"{row.name[:29]}…", "end"))
-        parts += [
-            f'<circle class="dot {row.css}" cx="{place(value):.1f}" cy="{y:.1f}" r="4"><title>{escape(said)}: {value:.3f}</title></circle>'
-            for value, said in row.values
-        ]
+        parts += [_DOT.format(row.css, place(value), y, said, value) for value, said in row.values]
         x = place(row.mark)
-        parts.append(
-            f'<line class="mark {row.mark_css}" x1="{x:.1f}" x2="{x:.1f}" y1="{y - 13:.1f}" y2="{y + 13:.1f}"/>'
-        )
+        parts.append(_line(f"mark {row.mark_css}", (x, y - 13), (x, y + 13)))
     return _svg(_WIDTH, height, parts, across)
 
 
+_DOT = Markup('<circle class="dot {}" cx="{:.1f}" cy="{:.1f}" r="4"><title>{}: {:.3f}</title></circle>')
+_LINE = Markup('<line class="{}" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>')
+_TEXT = Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>')
+_SVG = Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>')
+
+
 def _reach(values: Iterable[float]) -> tuple[float, float]:
-    """The least and the greatest value; apart from one another also where all are equal."""
+    """The least and the greatest value, or a range around them if they are equal."""
     found = sorted(values)
     return (found[0], found[-1]) if found[0] < found[-1] else (found[0] - 0.5, found[0] + 0.5)
 
 
-def _level(y: float, value: float) -> str:
-    line = f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-    return line + _text(_LEFT - 8, y + 4, f"{value:g}", "end")
+def _level(y: float, value: float) -> Markup:
+    return _line("grid", (_LEFT, y), (_WIDTH - _RIGHT, y)) + _text(_LEFT - 8, y + 4, f"{value:g}", "end")
 
 
-def _text(x: float, y: float, text: str, anchor: str = "middle") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+def _line(css: str, start: tuple[float, float], stop: tuple[float, float]) -> Markup:
+    return _LINE.format(css, *start, *stop)
 
 
-def _svg(width: int, height: int, parts: Sequence[str], label: str) -> str:
-    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>'
+def _text(x: float, y: float, text: str, anchor: str = "middle") -> Markup:
+    return _TEXT.format(x, y, anchor, text)
+
+
+def _svg(width: int, height: int, parts: Sequence[Markup], label: str) -> Markup:
+    return _SVG.format(width, height, label, Markup("").join(parts))

@@ -1,4 +1,4 @@
-"""All that Evaluate found out about a model, as its record and its page show it."""
+"""The results of Evaluate, and the content of `evaluation.json`."""
 
 import math
 from dataclasses import asdict, dataclass, field
@@ -17,10 +17,10 @@ from textmill.settings.evaluation import Evaluate
 class Judged:
     """One model's figures."""
 
-    name: str  # as a sentence has it: "version 3 in Production"
+    name: str  # such as "version 3 in Production"
     scores: Scores
     memory: Memory
-    form: FormReport | None = None  # of what it writes
+    form: FormReport | None = None  # of its texts
     insight: Insight = field(default_factory=Insight)
 
     def metrics(self) -> dict[str, float]:
@@ -35,48 +35,48 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A model, what it was compared with, and what came of it."""
+    """A model, its reference and the verdict."""
 
     verdict: Verdict
     model: Judged
-    reference: Judged  # the one to beat
-    vocabulary: int  # the model's tokens
+    reference: Judged  # the model to beat
+    vocabulary: int  # size of the model's vocabulary
     lineage: dict[str, Any]  # the model's
     settings: Evaluate
-    compressed: list[float] = field(default_factory=list)  # bits that a compressor takes for each of the first articles
-    history: list[dict[str, float]] = field(default_factory=list)  # of its training: a step and its figures each
+    compressed: list[float] = field(default_factory=list)  # a compressor's bits for each of the first articles
+    history: list[dict[str, float]] = field(default_factory=list)  # of the training, one entry per logged step
 
     @property
     def is_reference(self) -> bool:
-        """Whether the model is the very one to compare it with."""
+        """Whether the model and the reference are the same bundle."""
         return self.model.scores.checksum == self.reference.scores.checksum
 
     @property
     def uniform_bits_per_byte(self) -> float:
-        """What a model needs that holds every token for equally likely: what knowing nothing costs."""
+        """The bits per byte of a model in which every token is equally likely."""
         scores = self.model.scores
         return (scores.tokens * math.log2(self.vocabulary) + 8 * scores.unknown_bytes) / scores.bytes
 
     @property
     def lead(self) -> Estimate:
-        """How many bits per byte fewer than the reference the model takes."""
+        """By how many bits per byte the model is better than the reference."""
         return lead(self.model.scores, self.reference.scores)
 
     @property
     def compressor_bits_per_byte(self) -> float:
-        """What a compressor takes; NaN where it was not asked."""
+        """The compressor's bits per byte; NaN if not measured."""
         size = sum(self.model.scores.sizes[: len(self.compressed)])
         return sum(self.compressed) / size if size else math.nan
 
     def comparisons(self) -> dict[str, float]:
-        """The lead with its interval, and the compressor's figure, as far as they are finite."""
+        """The finite ones of: the lead with its interval, and the compressor's figure."""
         found = {"compressor_bits_per_byte": self.compressor_bits_per_byte}
         if not self.is_reference:
             found |= {"lead": self.lead.mean, "lead_low": self.lead.low, "lead_high": self.lead.high}
         return {name: value for name, value in found.items() if math.isfinite(value)}
 
     def record(self) -> dict[str, Any]:
-        """What `evaluation.json` holds."""
+        """The content of `evaluation.json`."""
         scores, memory = self.model.scores, self.model.memory
         reference = {f"reference_{name}": value for name, value in self.reference.metrics().items()}
         return {

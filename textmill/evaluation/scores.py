@@ -1,16 +1,13 @@
-"""How good a bundle is, judged as it will be served: through ONNX Runtime, on the text of held-out documents.
+"""Score a bundle as it will be served: with ONNX Runtime, on held-out documents.
 
-Bits per byte are what the model needs for a document, over the document's bytes in UTF-8. They compare models of any
-tokenizer; perplexity per token compares only models of one. A character that the tokenizer lacks costs its unknown token
-and 8 bits for each of its bytes, as if these followed uncompressed. Each document stands for itself: an end token comes before
-it, as in training, and its own end token is among what is predicted, because knowing where to stop is part of writing;
-it adds bits and counts as a token, but not as a byte.
+Bits per byte are the bits that the model needs to predict a document, divided by its bytes in UTF-8. They compare models
+with different tokenizers; perplexity per token does not. Each document is scored alone, with an end token before it, as
+in training. Its own end token is predicted too: it adds bits and counts as a token, but not as a byte.
+A character that the tokenizer lacks costs its unknown token and 8 bits for each of its bytes.
 
-Documents longer than the window are read in windows, each half a window after the one before. Every token is predicted
-once, and from the second window on with at least half a window before it. A smaller stride gives each token more to go
-by and so better figures, and costs more: a stride of one token is what a reader sees, at a window's times the work; a
-stride of a whole window costs half of this and predicts its first tokens from nearly nothing. All models are judged
-with the same share of their window, so the figures compare.
+Documents longer than the window are read in windows with a stride of half a window. Every token is predicted once, and
+has at least half a window of context from the second window on. A smaller stride gives more context and better figures,
+but costs more. All models use the same stride in windows, so their figures compare.
 """
 
 import math
@@ -38,21 +35,19 @@ from textmill.ground.errors import TextmillError
 from textmill.ground.words import words as words_of
 
 _ROWS_AT_ONCE = 64  # of logits turned into probabilities; 26 MB of float64 with GPT-2's vocabulary
-_REPEATED = 4  # words; four in a row seldom come again by chance
-_ARTICLES = 400  # judged articles whose own figures are kept, the first ones: their order is that of no topic
-_SLOTS = 8  # texts written at once; what a text is does not depend on the others
+_REPEATED = 4  # words; four in a row seldom repeat by chance
+_ARTICLES = 400  # whose own figures are kept: the first ones, in an order unrelated to their topics
+_SLOTS = 8  # texts generated at once; a text does not depend on the others
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A text that the model wrote on a held-out article's title."""
+    """A text generated on a held-out article's title."""
 
     topic: str
     text: str
     finish: str
-    copied: list[Run] = field(
-        default_factory=list
-    )  # stretches of the text, in characters, that stand in the training text
+    copied: list[Run] = field(default_factory=list)  # copied from the training text; positions in characters
 
     def __str__(self) -> str:
         return document(self.topic, self.text)
@@ -79,25 +74,25 @@ class SourceScore:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What judging came to. What was not measured is NaN."""
+    """A bundle's scores. NaN means not measured."""
 
     checksum: str  # of the bundle
     documents: int
-    bytes: int  # of the documents in UTF-8
-    tokens: int  # predicted, each document's end token among them
+    bytes: int  # of the documents, in UTF-8
+    tokens: int  # predicted, with each document's end token
     bits_per_byte: float
     perplexity: float  # per token
-    repetition: float = math.nan  # share of the samples' runs of four words that stand earlier in the same sample
-    distinct_1: float = math.nan  # share of the samples' words that are different ones (Li et al. 2016)
-    distinct_2: float = math.nan  # the same of pairs of words
-    copied: float = math.nan  # share of the passages of 30 tokens it wrote that stand in the training text
-    passages: int = 0  # that it wrote
+    repetition: float = math.nan  # share of the samples' four-word sequences that occurred earlier in the same sample
+    distinct_1: float = math.nan  # different words as a share of the samples' words (Li et al. 2016)
+    distinct_2: float = math.nan  # the same for pairs of words
+    copied: float = math.nan  # share of the samples' 30-token passages that are in the training text
+    passages: int = 0  # in the samples
     unknown_bytes: int = 0  # of characters that the tokenizer lacks
     samples: list[Sample] = field(default_factory=list)
     sources: dict[str, SourceScore] = field(default_factory=dict)
     articles: list[ArticleScore] = field(default_factory=list)  # the first few hundred
-    sizes: list[int] = field(default_factory=list)  # bytes of every document, in their order
-    bits: list[float] = field(default_factory=list)  # that each of them took
+    sizes: list[int] = field(default_factory=list)  # bytes of each document
+    bits: list[float] = field(default_factory=list)  # bits of each document, in the same order
 
     def metrics(self) -> dict[str, float]:
         """The finite figures by name."""
@@ -113,15 +108,12 @@ def judge(
     settings: dict[str, Any] | None = None,
     threads: int = 0,
 ) -> Scores:
-    """Score a bundle on articles, and let it write on their titles.
-
-    The articles are drawn one at a time and not kept.
+    """Score a bundle on a stream of articles, and generate texts on their titles.
 
     Args:
-        samples: how many texts to write; their seeds are 0, 1, 2 and so on. Where there are fewer articles, titles come
-            again.
-        settings: fields of `sampling.Settings` for them, over the bundle's own defaults.
-        threads: CPU threads; 0 takes all cores this process may use, or one for a small model.
+        samples: number of texts; their seeds are 0, 1, 2 and so on. With fewer articles, titles repeat.
+        settings: fields of `sampling.Settings` that override the bundle's defaults.
+        threads: CPU threads; 0: all cores of this process, or one for a small model.
 
     Raises:
         UserError: the bundle is damaged.
@@ -158,7 +150,7 @@ def judge(
 def _predict(
     directory: Path, articles: Iterable[Exported], most_titles: int, threads: int
 ) -> tuple["_Tally", list[str]]:
-    """The cost of predicting each article, and the first titles."""
+    """The articles' scores, and the first titles."""
     tokenizer = Tokenizer.load(directory / bundle.TOKENIZER)
     session = Session(directory, slots=1, threads=threads)
     tally = _Tally()
@@ -171,12 +163,14 @@ def _predict(
         if len(titles) < most_titles:
             titles.append(article.title)
     if not tally.documents:
-        raise TextmillError("There is no held-out article to judge the model by.")
+        raise TextmillError(
+            "There is no held-out article to evaluate the model on; crawl more articles, or raise corpus.eval_percent."
+        )
     return tally, titles
 
 
 class _Tally:
-    """Sums over the articles judged so far, of all of them and of each source."""
+    """Sums over the articles scored so far: in all, and per source."""
 
     def __init__(self) -> None:
         self.documents, self.bytes, self.tokens, self.unknown, self.nats = 0, 0, 0, 0, 0.0
@@ -208,7 +202,7 @@ class _Tally:
 
 
 def surprise(session: Session, sequence: Sequence[int]) -> float:
-    """What it costs to predict every token of a sequence but the first, in nats; uses the session's first row."""
+    """The cost in nats of every token of a sequence except the first; uses the session's first row."""
     window = session.architecture.window
     last = len(sequence) - 1  # the final token is predicted, but predicts nothing
     nats, predicted = 0.0, 0
@@ -224,7 +218,7 @@ def surprise(session: Session, sequence: Sequence[int]) -> float:
 
 
 def _surprise(logits: NDArray[np.float32], targets: NDArray[np.int64]) -> float:
-    """Minus the summed log-probabilities of the targets, from logits of shape (targets, vocabulary)."""
+    """The negative log-likelihood of the targets, from logits of shape (targets, vocabulary)."""
     nats = 0.0
     for first in range(0, len(targets), _ROWS_AT_ONCE):
         rows = logits[first : first + _ROWS_AT_ONCE].astype(np.float64)
@@ -269,7 +263,7 @@ def _distinct(texts: list[list[str]], length: int) -> float:
 
 
 def write_untrained(directory: Path, architecture: Architecture, tokenizer: Tokenizer, seed: int = 1) -> str:
-    """Write a bundle with GPT-2's random initialisation, to compare a trained one with; returns its checksum."""
+    """Write a bundle with GPT-2's random initialisation, for comparison; return its checksum."""
     card = "# An untrained GPT-2\n\nRandom weights, for comparison only.\n"
     made = {"weights": "random", "seed": seed}
     return bundle.write_bundle(directory, weights.initial(architecture, seed), architecture, tokenizer, {}, made, card)

@@ -1,10 +1,10 @@
-"""Does the title steer the text? And are the predicted probabilities what they say?
+"""Measure the effect of the title (topic gain) and the calibration of the predicted probabilities.
 
-Topic gain: what an article's text costs after another article's title, less what it costs after its own, over its bytes.
-Only what stands in one window with the title counts. Where the titles steer nothing, it is 0.
+Topic gain: an article's bits after another article's title, less its bits after its own title, per byte. Only text in
+the same window as the title counts. 0 means that titles have no effect.
 
-Calibration (Guo et al. 2017): the likeliest next token is right as often as its probability says. Predictions are sorted
-by that probability into ten bins.
+Calibration (Guo et al. 2017): in a calibrated model, the likeliest next token is right as often as its probability says.
+Predictions are grouped by this probability into ten bins.
 """
 
 import math
@@ -23,28 +23,28 @@ from textmill.gpt2.inference.session import Session
 from textmill.gpt2.tokenizer import Tokenizer
 
 BINS = 10
-_ARTICLES = 200  # that are looked at
+_ARTICLES = 200  # measured, at most
 
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Predictions of about one probability."""
+    """Predictions with similar probabilities."""
 
     tokens: int
-    probability: float  # on average
-    right: Estimate  # share of the predictions, with its interval over the articles
+    probability: float  # average
+    right: Estimate  # share of right predictions, with its interval over the articles
 
 
 @dataclass(frozen=True, slots=True)
 class Insight:
-    """What was found of a model beyond its bits per byte."""
+    """Topic gain and calibration of a model."""
 
     topic_gain: Estimate | None = None  # bits per byte
-    bins: list[Bin] = field(default_factory=list)  # those with predictions, by rising probability
+    bins: list[Bin] = field(default_factory=list)  # bins that are not empty, by rising probability
 
     @property
     def miscalibration(self) -> float:
-        """By how much the probability is wrong, on average over the predictions; NaN where there are none."""
+        """The average error of the probability over all predictions; NaN without any."""
         total = sum(each.tokens for each in self.bins)
         off = sum(each.tokens * abs(each.right.mean - each.probability) for each in self.bins)
         return off / total if total else math.nan
@@ -58,7 +58,7 @@ class Insight:
 
 
 def examine(directory: Path, articles: Iterable[Exported], threads: int = 0) -> Insight:
-    """Look at a verified bundle with the first held-out articles."""
+    """Measure a verified bundle on the first held-out articles."""
     session = Session(directory, slots=1, threads=threads)
     tokenizer = Tokenizer.load(directory / bundle.TOKENIZER)
     held = list(islice(articles, _ARTICLES))
@@ -66,20 +66,20 @@ def examine(directory: Path, articles: Iterable[Exported], threads: int = 0) -> 
     sizes: list[int] = []
     counted = np.zeros((len(held), BINS, 3))  # tokens, sum of probabilities, right ones
     for number, article in enumerate(held):
-        other = held[(number + 1) % len(held)].title  # their order is that of no topic
+        other = held[(number + 1) % len(held)].title  # neighbours are unrelated: the order is by hash
         own, text = _text_after(session, tokenizer, article.title, article.text)
         counted[number] = _count(own, text)
         if other == article.title or not len(text):
             continue
         foreign, after = _text_after(session, tokenizer, other, article.text)
-        shared = min(len(text), len(after))  # a longer title leaves less room
+        shared = min(len(text), len(after))  # a longer title leaves less room for text
         gains.append((_nats(foreign, after, shared) - _nats(own, text, shared)) / math.log(2))
         sizes.append(len(tokenizer.decode(text[:shared].tolist()).encode()))
     return Insight(ratio(gains, sizes) if gains else None, _bins(counted))
 
 
 def _text_after(session: Session, tokenizer: Tokenizer, title: str, text: str) -> tuple[np.ndarray, np.ndarray]:
-    """Log-probabilities, shape (tokens, vocabulary), of a text after a title, as far as one window holds both; its tokens."""
+    """Log-probabilities, shape (tokens, vocabulary), of the part of a text that fits one window with a title; its tokens."""
     window = session.architecture.window
     prompt = topic_prompt(tokenizer, title)[: window // 2]
     tokens = tokenizer.encode(text)[: window - len(prompt)]
@@ -97,7 +97,7 @@ def _nats(scores: np.ndarray, tokens: np.ndarray, count: int) -> float:
 
 
 def _count(scores: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-    """Of each bin: how many predictions, the sum of their probabilities, and how many were right; shape (bins, 3)."""
+    """Per bin: number of predictions, sum of their probabilities, number of right ones; shape (bins, 3)."""
     if not len(tokens):
         return np.zeros((BINS, 3))
     best = scores.argmax(axis=1)

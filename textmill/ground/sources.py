@@ -21,7 +21,7 @@ def code_of(module: str, libraries: Iterable[str] = (), root: Path = ROOT) -> st
     digest = hashlib.sha256()
     for name, file in sorted(_imported(module, root).items()):
         digest.update(f"{name}\0{_meaning(file)}\0".encode(errors="surrogatepass"))
-        for data in sorted(file.parent.glob("*.css")):  # what a page is made with
+        for data in sorted([*file.parent.glob("*.css"), *file.parent.glob("*.html")]):  # a page's style and template
             digest.update(data.read_bytes())
     for library in sorted(libraries):
         digest.update(f"{library}=={_version(library)}\0".encode())

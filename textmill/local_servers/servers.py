@@ -101,10 +101,11 @@ def _mlflow_command(data: Path, port: int) -> list[str]:
 
 
 def _tensorboard_command(data: Path, port: int) -> list[str]:
-    logs = Path("pipeline") / "artifacts" / "FineTune" / "run"  # TensorBoard's page shows it, so from the data folder
-    (data / logs).mkdir(parents=True, exist_ok=True)
-    page = ["--logdir", str(logs), "--reload_interval", "10", "--window_title", "Textmill"]
-    return [sys.executable, "-P", "-m", "textmill.local_servers.tensorboard", *_listen(port), *page]
+    logs, names = Path("pipeline") / "artifacts" / "FineTune" / "run", "trainings"
+    (data / names).mkdir(parents=True, exist_ok=True)
+    # TensorBoard's page shows the folder, so relative to the data folder
+    page = ["--logdir", names, "--reload_interval", "10", "--window_title", "Textmill"]
+    return [sys.executable, "-P", "-m", "textmill.local_servers.tensorboard", str(logs), *_listen(port), *page]
 
 
 def _listen(port: int) -> list[str]:

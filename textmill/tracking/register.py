@@ -14,6 +14,7 @@ from textmill import __version__
 from textmill.evaluation.result import EVALUATION_FILE, EVALUATION_PAGE, EVALUATION_SAMPLES
 from textmill.gpt2.formats import bundle
 from textmill.ground.errors import TextmillError
+from textmill.local_servers import run_names
 from textmill.registry.mlflow_client import LoginRefused, MlflowRefusal, MlflowServer
 from textmill.registry.model_registry import BUNDLE, ModelRegistry, Version, moved
 from textmill.settings.group import flat
@@ -32,6 +33,7 @@ class Registered:
     version: int
     stage: str
     sentence: str
+    doubt: str = ""  # `refused` or `undecided`, if it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +97,12 @@ def register(registry: ModelRegistry, model: Path, logs: Path, evaluation: Path,
     made = _Made.read(model, logs, evaluation, checksum)
     # a version that was never moved is one whose registration was interrupted, or that did not pass: finish it
     version = version or _log(registry, made, run)
+    run_names.registered(logs, version.number)
     if not made.blessed:
         registry.note_verdict(version, made.verdict_tags)
-        return Registered(version.number, "None", f"version {version.number} {made.outcome}: {made.reasons}")
+        return Registered(
+            version.number, "None", f"version {version.number} {made.outcome}: {made.reasons}", made.outcome
+        )
     return _staged(registry, version, f"Evaluate blessed it: {made.reasons}", promote)
 
 

@@ -17,6 +17,7 @@ _FIGURES = (  # title, name among the metrics, format
     ("repeated four-word phrases", "repetition", "{:.1%}"),
 )
 
+_MARKS = {"blessed": "✓", "undecided": "?", "refused": "✗"}
 _OF_NEITHER = ("compressor_bits_per_byte",)  # figures of the text, not of a model
 
 
@@ -30,7 +31,7 @@ def description(verdict: Mapping[str, Any], lineage: Mapping[str, Any], card: st
         run: the address of the MLflow run.
     """
     parts = [
-        f"**{verdict['outcome'].capitalize()}**",
+        f"**{_MARKS[verdict['outcome']]} {verdict['outcome'].capitalize()}**",
         "\n".join(f"- {_plain(said)}" for said in (*verdict["reasons"], *verdict["warnings"])),
         _figures(verdict),
         " · ".join(

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
@@ -67,6 +67,8 @@ class TrainingLog:
         self._file = (folder / name).open("wb")
         self._records = RecordWriter(self._file)
         self._write(0, file_version="brain.Event:2")
+        # a resumed training repeats its points: TensorBoard drops those of the part before
+        self._write(0, session_log=SessionLog(status=SessionLog.START))
         self._write(0, summary=text_pb("configuration", configuration))
         if history and not (folder / HISTORY).exists():
             for point in history:

@@ -10,6 +10,7 @@ from pathlib import Path
 from textmill.console import progress
 from textmill.gpt2 import weights
 from textmill.ground.errors import UserError
+from textmill.local_servers import run_names
 from textmill.settings.training import Train
 from textmill.training import checkpoints as training_checkpoints
 from textmill.training.checkpoint_file import FROM_THE_START, Arrays
@@ -109,6 +110,7 @@ def _train(
 ) -> Trained:
     configuration = json.dumps({"model": asdict(task.architecture), "train": task.settings.model_dump()}, indent=1)
     with TrainingLog(logs, f"```\n{configuration}\n```", record.history, record.samples) as log:
+        run_names.describe(logs, task.key, task.architecture.layers, task.architecture.width)
         for point in record.history:  # of former runs, the last of which may not have been seen
             observe(point)
         if not record.ended:
