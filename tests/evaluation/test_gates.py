@@ -96,7 +96,7 @@ def test_a_model_that_a_compressor_beats_says_so_and_may_be_blessed_all_the_same
     found = decide(ours, theirs, "it", Memory(), HALF_A_PERCENT, better)
     assert (found.outcome, found.warnings) == (
         "blessed",
-        ["a compressor predicts these articles better: 1.900 bits per byte, this model 2.000"],
+        ["a compressor predicts these articles better than this model: 1.900 bits per byte against 2.000"],
     )
     assert decide(ours, theirs, "it", Memory(), HALF_A_PERCENT, worse).warnings == []
 
