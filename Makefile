@@ -6,7 +6,7 @@ unexport PYTHONDONTWRITEBYTECODE
 LOCK := requirements.lock
 INSTALLED := .venv/.installed
 
-.PHONY: demo test check install docs peers airflow starter lock locks images push bake clean
+.PHONY: demo test check install docs peers airflow starter screenshots lock locks images push bake clean
 
 demo: $(INSTALLED)
 	@$(BIN)/python examples/demo.py $(if $(CI),--check)
@@ -66,6 +66,10 @@ starter: $(INSTALLED)
 	$(BIN)/python examples/starter/build_pool.py --packages $(TEXTS) --out $(STARTER)/pool
 	$(BIN)/python examples/starter/check_pool.py --pool $(STARTER)/pool examples/site
 	$(BIN)/python examples/starter/pretrain.py --pool $(STARTER)/pool --out $(STARTER)
+
+# the pictures in docs/images, from a demo that runs; wants Chromium
+screenshots: $(INSTALLED)
+	$(BIN)/python examples/pictures.py
 
 # resolve the dependencies afresh; the lock records no download addresses
 lock:
