@@ -17,7 +17,7 @@ from serving.web import error_answers
 from serving.web.accounts import Accounts
 from serving.web.api_keys import Budget, KeyRequired, Keys
 from serving.web.middleware import AllowedHosts, BodyLimit, SecurityHeaders, WithoutSlash, allow_origins, hosts_of
-from serving.web.routes import articles, feedback, openai, operations, seldon
+from serving.web.routes import articles, chat, feedback, openai, operations, seldon
 from serving.writing import templates
 from serving.writing.desk import Desk, Tokenizers
 from serving.writing.guard import Guards
@@ -63,6 +63,7 @@ def create_app(router: Router, config: Config) -> FastAPI:
     for each in (
         articles.routes(desk, memory),
         openai.routes(desk),
+        chat.routes(desk),
         seldon.routes(desk, memory, taken),
         feedback.routes(memory, taken),
         operations.routes(desk, outbox, serve.topics),

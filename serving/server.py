@@ -30,6 +30,7 @@ from serving.web import connections
 from serving.web.connections import LimitedProtocol
 from textmill.console import progress
 from textmill.ground.errors import TextmillError, UserError
+from textmill.ground.files import private_folder
 from textmill.settings import yaml_file as configuration
 from textmill.settings.config import Config
 from textmill.settings.serving import Serve
@@ -86,6 +87,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _serve(options: argparse.Namespace) -> None:
     config = _options(configuration.load(options.config), options)
+    try:
+        private_folder(config.data_dir)
+    except OSError as error:
+        raise UserError(
+            f"The data folder {config.data_dir} cannot be made ({_reason(error)}); correct data_dir."
+        ) from None
     port = config.serve.port if options.port is None else options.port
     with _listen(config.serve.host, port) as listener:
         asyncio.run(_answer(Operation.plan(config, options.bundle), listener))

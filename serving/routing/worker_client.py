@@ -20,6 +20,7 @@ _FOREIGN_SILENCE_S = 300  # of another program's worker, which says nothing whil
 _HEALTH_S = 5
 _LONGEST_LINE = 1 << 20  # bytes
 _REFUSALS = (400, 413, 422)  # what is wrong is the request
+_OPTIONAL = ("min_p", "frequency_penalty", "presence_penalty", "logit_bias", "min_tokens", "ignore_eos")
 _LONGEST_PARAM = 64  # characters
 _LOST = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError, OSError)
 
@@ -91,7 +92,7 @@ class Upstream:
         """The worker's text, piece by piece; the last piece has a finish reason.
 
         Args:
-            exact: whether the worker is ours; others get OpenAI's fields and two of vLLM's only.
+            exact: whether the worker is ours; others get OpenAI's fields and some of vLLM's, where they are used.
 
         Raises:
             Lost: the worker exited before the text ended.
@@ -127,13 +128,13 @@ class Upstream:
 def _request(order: Order, model: str, exact: bool) -> dict[str, Any]:
     settings = asdict(order.settings)
     stop = list(settings.pop("stop"))
+    settings["logit_bias"] = {str(token): bias for token, bias in settings["logit_bias"]}
     del settings["line_breaks"]  # a worker takes its bundle's own, and others know no such field
-    if not exact:
-        # -1 or absent is vLLM's word for all; OpenAI's own servers refuse both fields unless they are left out
-        neutral = asdict(Settings())
-        for name in ("top_k", "repetition_penalty"):
-            if settings[name] == neutral[name]:
-                del settings[name]
+    neutral = {**asdict(Settings()), "logit_bias": {}}
+    for name in _OPTIONAL if exact else (*_OPTIONAL, "top_k", "repetition_penalty"):
+        # -1 or absent is vLLM's word for all; OpenAI's own servers refuse what they do not know
+        if settings[name] == neutral[name]:
+            del settings[name]
     return {
         "model": model,
         "prompt": order.prompt,

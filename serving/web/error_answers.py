@@ -29,7 +29,7 @@ from textmill.ground.errors import TextmillError
 
 _log = logging.getLogger(__name__)
 _RETRY_AFTER_S = 5  # about the time of one article
-_OPENAI_PATHS = ("/v1/completions", "/v1/models")
+_OPENAI_PATHS = ("/v1/completions", "/v1/chat/completions", "/v1/models")
 
 
 @dataclass(frozen=True, slots=True)

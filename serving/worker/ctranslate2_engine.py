@@ -112,6 +112,11 @@ class CTranslate2Engine:
             raise TextmillError("A prompt needs at least one token.")
         if logprobs is not None:
             raise UserError("The engine ctranslate2 has no logprobs; remove the field.")
+        if settings.changes_logits or settings.min_p:
+            raise UserError(
+                "The engine ctranslate2 has no penalties of OpenAI's, logit_bias, min_p, min_tokens and ignore_eos; "
+                "remove these fields."
+            )
         text = _Text(self, list(prompt[-self.room :]), settings, deliver)
         with self._lock:
             if self._closed:

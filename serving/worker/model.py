@@ -24,7 +24,8 @@ ENGINES: dict[str, type[OnnxEngine] | type[CTranslate2Engine]] = {
     "onnxruntime": OnnxEngine,
     "ctranslate2": CTranslate2Engine,
 }
-_SETTINGS = ("max_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "seed")
+_WHOLE = ("max_tokens", "top_k", "seed", "min_tokens")
+_NUMBERS = (*_WHOLE, "temperature", "top_p", "repetition_penalty", "min_p", "frequency_penalty", "presence_penalty")
 # what a text grows by within this time is one event: nobody reads faster, and each costs two processes some work
 _GATHERED_S = 0.04
 _SILENCE_S = 15  # after which an empty piece goes out: whoever reads would take a silent worker for lost
@@ -220,16 +221,26 @@ def _logprobs(asked: dict[str, Any]) -> int | None:
 
 
 def _settings(engine: Engine, asked: dict[str, Any]) -> Settings:
-    given = {name: asked.get(name) for name in _SETTINGS}
+    given = {name: asked.get(name) for name in _NUMBERS}
     stop = asked.get("stop") or ()
     stop = (stop,) if isinstance(stop, str) else stop
     if given["seed"] is None:
         given["seed"] = secrets.randbits(31)
     if not isinstance(stop, list | tuple) or not all(isinstance(each, str) for each in stop):
         raise UserError("stop must be a text or a list of texts.")
-    whole = ("max_tokens", "top_k", "seed")
     for name, value in given.items():
-        kinds = (int,) if name in whole else (int, float)
+        kinds = (int,) if name in _WHOLE else (int, float)
         if value is not None and (isinstance(value, bool) or not isinstance(value, kinds)):
             raise UserError(f"{name} must be a number.")
-    return Settings.of(engine.defaults, {**given, "stop": stop})
+    bias, ignore_eos = _bias(asked.get("logit_bias")), asked.get("ignore_eos") or False
+    if not isinstance(ignore_eos, bool):
+        raise UserError("ignore_eos must be true or false.")
+    return Settings.of(engine.defaults, {**given, "stop": stop, "logit_bias": bias, "ignore_eos": ignore_eos})
+
+
+def _bias(given: Any) -> list[tuple[int, float]]:
+    """OpenAI's object of token numbers, as text, and numbers."""
+    try:
+        return [(int(token), float(bias)) for token, bias in dict(given or {}).items()]
+    except (TypeError, ValueError, OverflowError):
+        raise UserError("logit_bias must be an object of token numbers and numbers.") from None

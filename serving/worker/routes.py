@@ -1,6 +1,6 @@
 """OpenAI's completions over one engine: what a worker answers.
 
-Beyond OpenAI's fields it takes vLLM's `top_k` and `repetition_penalty`, and gives vLLM's `stop_reason` (null at the
+Beyond OpenAI's fields it takes vLLM's for sampling (`serving.worker.model`), and gives vLLM's `stop_reason` (null at the
 model's own end) and `continuous_usage_stats`. The prompt is text or token numbers.
 """
 

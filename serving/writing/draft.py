@@ -41,7 +41,7 @@ class Draft:
         served = desk.pick(request.user, request.model)
         settings = desk.settings(served, request.given_settings())
         settings = replace(settings, seed=(settings.seed + number) % (LARGEST_SEED + 1))
-        prompt, cut = _prompt(await asyncio.to_thread(desk.tokenizers.of, served), served, opening)
+        prompt, cut = prompt_for(await asyncio.to_thread(desk.tokenizers.of, served), served, opening)
         start = ArticleStart(
             id=f"art_{secrets.token_hex(12)}",
             created=datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -97,7 +97,7 @@ class Draft:
         await self.text.close()
 
 
-def _prompt(tokenizer: Tokenizer | None, served: Served, opening: Opening) -> tuple[str | list[int], int]:
+def prompt_for(tokenizer: Tokenizer | None, served: Served, opening: Opening) -> tuple[str | list[int], int]:
     """What the model reads before it writes, and how many tokens of it are cut: only the window's last are read."""
     if tokenizer is None:
         return document(opening.title, opening.text), 0

@@ -29,8 +29,27 @@ RIGHT: dict[str, list[dict[str, Any]]] = {
         {"template": "report", "parameters": {"event": "abc", "place": "d"}, "n": 2, "stream": True, "user": "ann"},
     ],
     "/v1/completions": [
-        {"model": "tiny", "prompt": "abc", "max_tokens": 2, "n": 2, "stop": ".", "logprobs": 1},
+        {
+            "model": "tiny",
+            "prompt": "abc",
+            "max_tokens": 2,
+            "n": 2,
+            "stop": ".",
+            "logprobs": 1,
+            "min_tokens": 1,
+            "ignore_eos": True,
+        },
         {"prompt": [[1, 2], [3]], "stream": True, "stream_options": {"include_usage": True}, "echo": True},
+    ],
+    "/v1/chat/completions": [
+        {
+            "messages": [{"role": "system", "content": "x"}, {"role": "user", "content": "abc"}],
+            "max_completion_tokens": 3,
+            "logit_bias": {"3": -1.5},
+            "frequency_penalty": 0.5,
+            "min_p": 0.1,
+        },
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "abc"}]}], "stream": True, "max_tokens": 3},
     ],
     "/predict": [{"data": {"names": ["topic", "seed"], "ndarray": [["abc", 1], ["d", 2.0]]}, "meta": {"puid": "p"}}],
     "/send-feedback": [

@@ -137,7 +137,9 @@ def _compressor(scores: Scores, compressed: Sequence[float]) -> list[str]:
         return []
     size = sum(scores.sizes[: len(compressed)])
     theirs, ours = sum(compressed) / size, sum(scores.bits[: len(compressed)]) / size
-    return [f"a compressor predicts these articles better than this model: {theirs:.3f} bits per byte against {ours:.3f}"]
+    return [
+        f"a compressor predicts these articles better than this model: {theirs:.3f} bits per byte against {ours:.3f}"
+    ]
 
 
 def _interval(percent: Estimate) -> str:

@@ -81,7 +81,7 @@ def alone(data: Path) -> Iterator[int]:
     if held := os.environ.get(RUN_LOCK):
         yield int(held)
         return
-    data.mkdir(parents=True, exist_ok=True)
+    private_folder(data)
     with (data / "run.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -25,7 +25,7 @@ import requests
 
 from textmill.ground.environment import MLFLOW, MONGODB
 from textmill.ground.errors import TextmillError, UserError
-from textmill.ground.files import write_beside
+from textmill.ground.files import private_folder, write_beside
 
 _START_WITHIN_S = 120  # MLflow's first start creates its database
 _STOP_WITHIN_S = 10
@@ -219,16 +219,16 @@ def _address(data: Path, server: _Server, variable: str) -> str:
 
 
 def log_of(data: Path, name: str) -> Path:
-    """The log file of a server or a step."""
-    path = data / "logs" / f"{name}.log"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """The log file of a server or a step; like the data folder, for its owner alone."""
+    path = private_folder(private_folder(data) / "logs") / f"{name}.log"
+    path.touch(mode=0o600)
     return path
 
 
 @contextmanager
 def _state(data: Path) -> Iterator[dict[str, Any]]:
     """The state of the servers, while no other command starts or stops them."""
-    data.mkdir(parents=True, exist_ok=True)
+    private_folder(data)
     with (data / "servers.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield _read(data)

@@ -4,26 +4,29 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import APIRouter, Request
 
 from serving.interface.errors import TooLong
-from serving.interface.schemas import LARGEST_SEED, WriteSettings
+from serving.interface.schemas import LARGEST_SEED
 from serving.interface.types import Order, Served
 from serving.web import error_answers
 from serving.web.error_answers import REFUSALS
 from serving.web.routes.beginning import begin_all
 from serving.web.routes.event_stream import EventStream, close_all, merged, unless_client_leaves
 from serving.web.routes.openai_schemas import (
+    MOST_PROMPTS,
     Choice,
     CompletionAnswer,
     CompletionRequest,
+    CompletionSettings,
     ModelEntry,
     ModelList,
     Provenance,
+    SamplingRequest,
     Usage,
 )
 from serving.writing.desk import Desk, model_id
@@ -32,11 +35,11 @@ from serving.writing.templates import WrongParameters
 from textmill.gpt2.inference.sampling import Settings
 from textmill.ground.errors import TextmillError
 
-_REASONS = {"end": "stop", "stop": "stop", "length": "length", "refused": "content_filter"}
+REASONS = {"end": "stop", "stop": "stop", "length": "length", "refused": "content_filter"}
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
+class Job:
     """One request: texts from one model."""
 
     desk: Desk
@@ -47,6 +50,7 @@ class _Job:
     shown: list[str]  # what `echo` puts before each text
     id: str
     created: int
+    never_empty: bool = False  # a text that comes out empty is written again
 
     @property
     def texts(self) -> int:
@@ -58,7 +62,7 @@ class _Job:
         settings = replace(self.settings, seed=(self.settings.seed + number) % (LARGEST_SEED + 1))
         order = Order(prompt, settings, self.asked.user or "", logprobs=self.asked.logprobs)
         # this protocol cannot take back what it has streamed: there the guard refuses and does not write again
-        return await self.desk.text(order, self.served, self.id, once=bool(self.asked.stream))
+        return await self.desk.text(order, self.served, self.id, bool(self.asked.stream), self.never_empty)
 
     def echo(self, index: int) -> str:
         return self.shown[index // (self.asked.n or 1)] if self.asked.echo else ""
@@ -75,7 +79,7 @@ class _Job:
             textmill=Provenance(
                 model=identity,
                 seed=self.settings.seed,
-                settings=WriteSettings.model_validate(self.settings, from_attributes=True),
+                settings=CompletionSettings.model_validate(self.settings, from_attributes=True),
             ),
         )
 
@@ -90,7 +94,7 @@ def routes(desk: Desk) -> APIRouter:
         texts: list[Text] = []
         streaming = False
         try:
-            job = await _begin(desk, asked, texts)
+            job = await begin(desk, lambda: _job(desk, asked), texts)
             if asked.stream:
                 streaming = True
                 return EventStream(_events(job, texts), texts)
@@ -119,33 +123,53 @@ def _entry(served: Served) -> ModelEntry:
     )
 
 
-async def _begin(desk: Desk, asked: CompletionRequest, texts: list[Text]) -> _Job:
+async def begin(desk: Desk, make: Callable[[], Awaitable[Job]], texts: list[Text]) -> Job:
     """Begin the request's texts and add each to `texts`."""
-    jobs: list[_Job] = []
+    jobs: list[Job] = []
 
     async def prepare() -> list[Text]:
-        jobs[:] = [await _job(desk, asked)]
+        jobs[:] = [await make()]
         return [await jobs[0].text(index) for index in range(jobs[0].texts)]
 
     await begin_all(desk, prepare, lambda text: text, texts)
     return jobs[0]
 
 
-async def _job(desk: Desk, asked: CompletionRequest) -> _Job:
+async def _job(desk: Desk, asked: CompletionRequest) -> Job:
     """Raises WrongParameters where the request contradicts itself, TooLong where a prompt fills the window."""
     if asked.best_of not in (None, asked.n or 1):
         raise WrongParameters(
             "best_of must equal n, because every generated text is returned; set best_of to n.", "best_of"
         )
-    if asked.stream_options and not asked.stream:
-        raise WrongParameters("stream_options need a stream; set stream to true.", "stream_options")
+    check(asked)
+    if len(asked.prompts()) * (asked.n or 1) > MOST_PROMPTS:
+        raise WrongParameters(f"A request may have {MOST_PROMPTS} texts; send fewer prompts or a smaller n.", "prompt")
     if asked.echo and asked.logprobs is not None:
         raise WrongParameters("logprobs cover generated tokens only; remove echo or logprobs.", "logprobs")
     served = desk.pick(asked.user or "", asked.model)
+    await asyncio.to_thread(check_bias, desk, served, asked)
     prompts, shown = await asyncio.to_thread(_read, desk, served, asked)
     settings = desk.settings(served, asked.given_settings())
     now = int(time.time())
-    return _Job(desk, asked, served, settings, prompts, shown, f"cmpl-{secrets.token_hex(12)}", now)
+    return Job(desk, asked, served, settings, prompts, shown, f"cmpl-{secrets.token_hex(12)}", now)
+
+
+def check(asked: SamplingRequest) -> None:
+    """Raises WrongParameters where a request contradicts itself."""
+    if asked.stream_options and not asked.stream:
+        raise WrongParameters("stream_options need a stream; set stream to true.", "stream_options")
+    if asked.min_tokens and asked.max_tokens and asked.min_tokens > asked.max_tokens:
+        raise WrongParameters("min_tokens must not be more than max_tokens.", "min_tokens")
+
+
+def check_bias(desk: Desk, served: Served, asked: SamplingRequest) -> None:
+    """Raises WrongParameters where `logit_bias` names a token that the model does not have."""
+    tokenizer = desk.tokenizers.of(served)
+    largest = max(map(int, asked.logit_bias or ()), default=0)
+    if tokenizer and largest >= tokenizer.vocabulary:
+        raise WrongParameters(
+            f"logit_bias has token {largest}; this model's largest is {tokenizer.vocabulary - 1}.", "logit_bias"
+        )
 
 
 def _read(desk: Desk, served: Served, asked: CompletionRequest) -> tuple[list[str | list[int]], list[str]]:
@@ -169,12 +193,12 @@ def _read(desk: Desk, served: Served, asked: CompletionRequest) -> tuple[list[st
     return list(tokens), [each if isinstance(each, str) else tokenizer.decode(each) for each in prompts]
 
 
-async def _whole(job: _Job, texts: Sequence[Text]) -> CompletionAnswer:
+async def _whole(job: Job, texts: Sequence[Text]) -> CompletionAnswer:
     choices = await asyncio.gather(*(_choice(job, index, text) for index, text in enumerate(texts)))
-    return job.answer(list(choices), _usage(job, texts))
+    return job.answer(list(choices), usage(job, texts))
 
 
-async def _choice(job: _Job, index: int, text: Text) -> Choice:
+async def _choice(job: Job, index: int, text: Text) -> Choice:
     logprobs: dict[str, list[Any]] = {}
     async for grown in text.grow():
         if grown.again:
@@ -184,39 +208,39 @@ async def _choice(job: _Job, index: int, text: Text) -> Choice:
     return Choice(
         index=index,
         text=job.echo(index) + text.text,
-        finish_reason=_REASONS[text.ending],
+        finish_reason=REASONS[text.ending],
         logprobs=logprobs or None,
     )
 
 
-def _usage(job: _Job, texts: Sequence[Text]) -> Usage:
+def usage(job: Job, texts: Sequence[Text]) -> Usage:
     """OpenAI counts each prompt once, for any number of texts."""
     read = sum(text.prompt_tokens for text in texts[:: job.asked.n or 1])
     written = sum(text.tokens for text in texts)
     return Usage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
 
 
-async def _events(job: _Job, texts: Sequence[Text]) -> AsyncIterator[str]:
+async def _events(job: Job, texts: Sequence[Text]) -> AsyncIterator[str]:
     # what all events have in common is made once; models and validation for each token would cost more than the rest
     common = json.dumps(job.answer([]).model_dump(exclude={"usage", "choices"}), ensure_ascii=False)
     try:
         async for _, choice in merged([_pieces(job, index, text) for index, text in enumerate(texts)]):
             yield f'data: {common[:-1]}, "choices": [{json.dumps(choice, ensure_ascii=False)}]}}\n\n'
         if job.asked.stream_options and job.asked.stream_options.include_usage:
-            yield _event(job.answer([], _usage(job, texts)).model_dump())
+            yield _event(job.answer([], usage(job, texts)).model_dump())
         yield "data: [DONE]\n\n"
     except TextmillError as error:
         yield _event(error_answers.body_of(error))
 
 
-async def _pieces(job: _Job, index: int, text: Text) -> AsyncIterator[dict[str, Any]]:
+async def _pieces(job: Job, index: int, text: Text) -> AsyncIterator[dict[str, Any]]:
     """The fields of a `Choice` for each piece of a text."""
     unfinished = {"index": index, "finish_reason": None}
     if job.echo(index):
         yield {**unfinished, "text": job.echo(index), "logprobs": None}
     async for grown in text.grow():
         yield {**unfinished, "text": grown.text, "logprobs": grown.logprobs}
-    yield {"index": index, "text": "", "finish_reason": _REASONS[text.ending], "logprobs": None}
+    yield {"index": index, "text": "", "finish_reason": REASONS[text.ending], "logprobs": None}
 
 
 def _event(data: dict[str, Any]) -> str:

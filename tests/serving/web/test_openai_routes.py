@@ -1,6 +1,7 @@
 """OpenAI's own client against a server of ours."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from server_processes import Server
 
 from textmill.gpt2.formats import bundle
+from textmill.gpt2.tokenizer import Tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +124,7 @@ def test_errors_are_those_that_the_client_knows(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as unknown:
         client.completions.create(**{**asked, "model": "gpt-5"})
     assert unknown.value.code == "model_not_found"
-    for wrong in ({"temperature": 3}, {"frequency_penalty": 1}, {"suffix": "x"}, {"max_tokens": 10_000}, {"n": 9}):
+    for wrong in ({"temperature": 3}, {"frequency_penalty": 3}, {"suffix": "x"}, {"max_tokens": 10_000}, {"n": 9}):
         with pytest.raises(openai.BadRequestError) as refused:
             client.completions.create(**asked, **wrong)
         assert refused.value.type == "invalid_request_error"
@@ -150,3 +152,87 @@ def test_null_and_edge_values_behave_as_with_openais_api(server: Server, client:
     assert text(top_p=0) == text(temperature=0)
     assert text(seed=-1) == text(seed=-1) != text(seed=1)
     assert ask(seed=-1)["textmill"]["seed"] == 2**53 - 1
+
+
+def test_up_to_64_prompts_are_one_request(server: Server, client: openai.OpenAI) -> None:
+    asked = {"model": "tiny", "max_tokens": 2, "seed": 1, "temperature": 0}
+    answer = client.completions.create(**asked, prompt=["abc", "de"] * 32)
+    assert len({choice.text for choice in answer.choices[::2]}) == 1
+    assert [choice.index for choice in answer.choices] == list(range(64))
+    for wrong in ({"prompt": ["a"] * 65}, {"prompt": ["a"] * 33, "n": 2}):
+        with pytest.raises(openai.BadRequestError, match="64") as refused:
+            client.completions.create(**{**asked, **wrong})
+        assert refused.value.param == "prompt"
+
+
+def test_penalties_bias_and_the_end_token_change_what_is_drawn(server: Server, model: bundle.Path) -> None:
+    tokenizer = Tokenizer.load(model / bundle.TOKENIZER)
+
+    def ask(**fields: object) -> dict[str, Any]:
+        body = {"prompt": "abc", "seed": 3, "max_tokens": 30, "temperature": 0, **fields}
+        answer = server.post("/v1/completions", json=body)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    def text(**fields: object) -> str:
+        return str(ask(**fields)["choices"][0]["text"])
+
+    (token,) = tokenizer.encode("d")
+    assert text(logit_bias={str(token): 100}) == "d" * 30
+    assert "d" not in text(logit_bias={str(token): -100}, temperature=2)
+    plain, unlike = text(), text(frequency_penalty=2)
+    assert max(map(unlike.count, unlike)) < max(map(plain.count, plain))
+    assert len(set(text(presence_penalty=2))) >= len(set(plain))
+    assert text(min_p=1, temperature=1) == plain  # the likeliest token alone is left
+    ends = {str(tokenizer.end): 100}
+    assert ask(logit_bias=ends)["usage"]["completion_tokens"] == 1
+    assert ask(logit_bias=ends, min_tokens=7)["usage"]["completion_tokens"] == 8
+    assert ask(logit_bias=ends, ignore_eos=True)["usage"]["completion_tokens"] == 30
+    assert ask(min_p=0.25)["textmill"]["settings"]["min_p"] == 0.25
+    for wrong, param in (({"logit_bias": {"999": 1}}, "logit_bias"), ({"min_tokens": 31}, "min_tokens")):
+        refused = server.post("/v1/completions", json={"prompt": "a", "max_tokens": 30, **wrong})
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, param)
+
+
+def test_chat_writes_an_article_on_the_users_last_message(server: Server, client: openai.OpenAI) -> None:
+    asked = {"model": "tiny", "seed": 3, "max_tokens": 20}
+    messages = [
+        {"role": "system", "content": "You are a helpful assistant."},
+        {"role": "user", "content": "xyz"},
+        {"role": "assistant", "content": "no"},
+        {"role": "user", "content": [{"type": "text", "text": "abc\n"}]},
+    ]
+    answer = client.chat.completions.create(**asked, messages=messages)  # type: ignore[call-overload]
+    assert (answer.object, answer.id[:9], answer.model) == ("chat.completion", "chatcmpl-", "tiny")
+    (choice,) = answer.choices
+    article = server.post("/v1/articles", json={"topic": "abc", "seed": 3, "max_tokens": 20, "stream": True}).text
+    pieces = re.findall(r'event: text\ndata: {"text": "(.*)"}', article)
+    assert (choice.message.role, choice.message.content) == ("assistant", "".join(pieces))
+    assert (choice.finish_reason, answer.usage.completion_tokens) == ("length", 20)
+    chunks = list(
+        client.chat.completions.create(  # type: ignore[call-overload]
+            **asked, messages=messages, n=2, stream=True, stream_options={"include_usage": True}
+        )
+    )
+    *texts, usage = chunks
+    assert (usage.choices, usage.usage.completion_tokens) == ([], 40)
+    first = [chunk.choices[0] for chunk in texts if chunk.choices[0].index == 0]
+    assert (first[0].delta.role, first[-1].finish_reason) == ("assistant", "length")
+    assert "".join(each.delta.content or "" for each in first) == choice.message.content
+
+
+def test_chat_refuses_what_it_cannot_do(client: openai.OpenAI) -> None:
+    right = {"model": "tiny", "messages": [{"role": "user", "content": "abc"}], "max_completion_tokens": 2}
+    assert client.chat.completions.create(**right).usage.completion_tokens == 2  # type: ignore[call-overload]
+    wrong: list[dict[str, object]] = [
+        {"messages": [{"role": "system", "content": "abc"}]},
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
+        {"tools": [{"type": "function", "function": {"name": "f"}}]},
+        {"logprobs": True},
+        {"max_tokens": 10_000, "max_completion_tokens": None},
+    ]
+    for each in wrong:
+        with pytest.raises(openai.BadRequestError):
+            client.chat.completions.create(**{**right, **each})  # type: ignore[call-overload]
+    with pytest.raises(openai.NotFoundError):
+        client.chat.completions.create(**{**right, "model": "gpt-5"})  # type: ignore[call-overload]

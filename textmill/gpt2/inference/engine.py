@@ -25,6 +25,7 @@ from textmill.gpt2.document import document, topic_prompt, whole_sentences
 from textmill.gpt2.formats import bundle
 from textmill.gpt2.inference.generation import Chunk, Finish, Generation
 from textmill.gpt2.inference.line_breaks import LineBreaks
+from textmill.gpt2.inference.logit_options import LogitOptions
 from textmill.gpt2.inference.logprobs import TokenNames, score
 from textmill.gpt2.inference.sampling import Settings
 from textmill.gpt2.inference.session import Session
@@ -133,7 +134,13 @@ class Engine:
             raise TextmillError("A prompt needs at least one token.")
         scored = None if logprobs is None else partial(score, count=logprobs, name=self._names)
         generation = Generation(
-            list(prompt[-self.room :]), settings, self.tokenizer.decode, deliver, scored, self._breaks
+            list(prompt[-self.room :]),
+            settings,
+            self.tokenizer.decode,
+            deliver,
+            scored,
+            self._breaks,
+            LogitOptions.of(settings, self.tokenizer.end),
         )
         with self._wake:
             if self._closed:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textmill.gpt2.inference.line_breaks import LineBreaks
+from textmill.gpt2.inference.logit_options import LogitOptions
 from textmill.gpt2.inference.logprobs import Scored
 from textmill.gpt2.inference.sampling import Settings, choose
 from textmill.gpt2.inference.text_stream import TextStream
@@ -97,11 +98,13 @@ class Generation(Text):
         deliver: Callable[[Chunk], None],
         score: Callable[[NDArray[np.float32], int, int], Scored] | None = None,
         breaks: LineBreaks | None = None,
+        options: LogitOptions | None = None,
     ) -> None:
         """Prepare.
 
         Args:
             score: is given the logits, the token drawn and the characters before it.
+            options: what else the settings do to the logits.
             breaks: of the tokenizer; without them runs of line breaks are not limited.
         """
         super().__init__(prompt, settings, decode, deliver)
@@ -110,6 +113,7 @@ class Generation(Text):
         self.read = 0  # how many tokens of the context the text's row holds
         self._generator = np.random.Generator(np.random.PCG64(settings.seed))
         self._recent = deque(prompt, settings.repetition_window or None)  # what the repetition penalty is on
+        self._options = options
         self._score = score
         self._scores: list[Scored] = []  # not yet handed on
 
@@ -127,12 +131,15 @@ class Generation(Text):
             end: the end token.
         """
         forbidden = self._breaks.forbidden(self._run, self._settings.line_breaks) if self._breaks else None
-        token = choose(logits, self._lowered(end), self._settings, self._generator, forbidden)
+        scores = self._options.apply(logits) if self._options else logits
+        token = choose(scores, self._lowered(end), self._settings, self._generator, forbidden)
         if self._score:
             self._scores.append(self._score(logits, token, self._stream.length))
         if self.take(token, end):
             return True
         self._recent.append(token)
+        if self._options:
+            self._options.take(token)
         if self._breaks:
             self._run = self._breaks.after(self._run, token)
         if len(self.context) > window:

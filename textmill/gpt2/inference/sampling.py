@@ -28,6 +28,20 @@ class Settings:
     stop: tuple[str, ...] = ()  # the text ends before any of these
     line_breaks: int = 0  # in a row, at most, as many as the training text has; 0: any number
 
+    min_p: float = 0.0  # keep tokens at least this likely, as a share of the likeliest (Nguyen et al. 2024); 0: all
+    frequency_penalty: float = 0.0  # OpenAI's, and the next; see `logit_options`
+    presence_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()  # added to the scores of these tokens
+    min_tokens: int = 0  # no end token before so many
+    ignore_eos: bool = False  # no end token at all
+
+    @property
+    def changes_logits(self) -> bool:
+        """Whether any of `logit_options` is used."""
+        return bool(
+            self.frequency_penalty or self.presence_penalty or self.logit_bias or self.min_tokens or self.ignore_eos
+        )
+
     def __post_init__(self) -> None:
         allowed = {
             "max_tokens": self.max_tokens >= 1,
@@ -39,6 +53,11 @@ class Settings:
             "seed": self.seed >= 0,
             "stop": all(self.stop),
             "line_breaks": self.line_breaks >= 0,
+            "min_p": 0 <= self.min_p <= 1,
+            "frequency_penalty": -2 <= self.frequency_penalty <= 2,
+            "presence_penalty": -2 <= self.presence_penalty <= 2,
+            "logit_bias": all(token >= 0 and -100 <= bias <= 100 for token, bias in self.logit_bias),
+            "min_tokens": self.min_tokens >= 0,
         }
         for name, good in allowed.items():
             if not good:
@@ -55,7 +74,8 @@ class Settings:
         known = {field.name for field in fields(cls)}
         if unknown := sorted(merged.keys() - known):
             raise UserError(f"'{unknown[0]}' is no setting for writing a text; known are {', '.join(sorted(known))}.")
-        return cls(**{**merged, "stop": tuple(merged.get("stop", ()))})
+        bias = tuple((int(token), float(each)) for token, each in merged.get("logit_bias", ()))
+        return cls(**{**merged, "stop": tuple(merged.get("stop", ())), "logit_bias": bias})
 
 
 def choose(
@@ -99,6 +119,8 @@ def _draw(logits: NDArray[np.float32], settings: Settings, generator: np.random.
     for 50,257 tokens. Equally likely tokens at the edge are all inside.
     """
     weights = np.exp((logits - logits.max()) / np.float32(settings.temperature))
+    if settings.min_p:
+        weights[weights < settings.min_p] = 0  # the likeliest has weight 1
     blocks = np.add.reduceat(weights, np.arange(0, len(weights), _BLOCK), dtype=np.float64)
     enough = settings.top_p * blocks.sum()
     for _ in range(_TRIES):
