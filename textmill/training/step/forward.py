@@ -44,12 +44,16 @@ class Dropout:
             return x
         self.calls += 1
         key = _mixed(self._key + np.uint32(self.calls))
-        size = int(np.prod(x.shape))
-        index = ops.reshape(ops.cast(ops.arange(size, dtype="int32"), "uint32"), x.shape)
+        size, inner = int(np.prod(x.shape)), x.shape[-1]
+        # an element's index is its row's start and its column, each scaled alone: XLA would compute all indices while it
+        # compiles, and keep 8 bytes for each
+        starts = ops.convert_to_tensor(np.arange(0, size, inner, dtype=np.uint32).reshape((*x.shape[:-1], 1)))
         if self._part is not None:
-            index = index + self._part * np.uint32(size)  # every x has the batch's rows first
+            starts = starts + self._part * np.uint32(size)  # every x has the batch's rows first
         # an odd factor and an offset of its own for each call: every call sees another part of the sequence
-        bits = _mixed(index * (key | np.uint32(1)) + _mixed(key))
+        factor = key | np.uint32(1)
+        columns = ops.convert_to_tensor(np.arange(inner, dtype=np.uint32)) * factor
+        bits = _mixed(starts * factor + _mixed(key) + columns)
         keep = bits >= np.uint32(self.rate * 0x1_0000_0000)
         return ops.where(keep, x * (1 / (1 - self.rate)), 0.0)
 
