@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import NoReturn
 
 import uvicorn
-from pydantic import ValidationError
 
 from serving.app import create_app
 from serving.supervisor import Operation
@@ -30,7 +29,7 @@ from textmill.console import progress
 from textmill.ground.errors import TextmillError, UserError
 from textmill.settings import yaml_file as configuration
 from textmill.settings.config import Config
-from textmill.settings.serving import Serve
+from textmill.settings.serving import with_options
 
 _GRACE_S = 5  # for articles under way when the server is told to end
 
@@ -133,16 +132,7 @@ def _options(config: Config, options: argparse.Namespace) -> Config:
         "engine": options.engine,
     }
     said = {name: value for name, value in given.items() if value is not None}
-    try:
-        serve = Serve.model_validate(config.serve.model_dump() | said)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        option, message = str(problem["loc"][0]).replace("_", "-"), problem["msg"]
-        raise UserError(
-            f"--{option}: {problem['input']!r} is not valid: {message[0].lower()}{message[1:]}; "
-            "see 'textmill serve --help'."
-        ) from None
-    return config.model_copy(update={"serve": serve})
+    return config.model_copy(update={"serve": with_options(config.serve, said)})
 
 
 def _listed(text: str | None) -> list[str] | None:

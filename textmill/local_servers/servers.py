@@ -209,7 +209,8 @@ def _address(data: Path, server: _Server, variable: str) -> str:
         return named
     entry = _read(data).get(server.name)
     if not entry or not _running(entry):
-        raise UserError(f"The {server.title} is not running; start it with 'textmill up' or set {variable}.")
+        named = server.title if server.title[0].isupper() else f"The {server.title}"
+        raise UserError(f"{named} is not running; start it with 'textmill up' or set {variable}.")
     return server.address.format(entry["port"])
 
 
