@@ -21,7 +21,6 @@ from typing import NoReturn
 
 import uvicorn
 from fastapi import FastAPI
-from pydantic import ValidationError
 
 from serving.app import create_app
 from serving.interface import log
@@ -33,7 +32,7 @@ from textmill.ground.errors import TextmillError, UserError
 from textmill.ground.files import private_folder
 from textmill.settings import yaml_file as configuration
 from textmill.settings.config import Config
-from textmill.settings.serving import Serve
+from textmill.settings.serving import Serve, with_options
 
 _INTERRUPTED_S = 5  # at most for texts under way after Ctrl-C, where serve.grace_s holds for SIGTERM
 _ANSWER_S = 3  # for the answers to interrupted texts
@@ -143,16 +142,7 @@ def _options(config: Config, options: argparse.Namespace) -> Config:
         "engine": options.engine,
     }
     said = {name: value for name, value in given.items() if value is not None}
-    try:
-        serve = Serve.model_validate(config.serve.model_dump() | said)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        option, message = str(problem["loc"][0]).replace("_", "-"), problem["msg"]
-        raise UserError(
-            f"--{option}: {problem['input']!r} is not valid: {message[0].lower()}{message[1:]}; "
-            "see 'textmill serve --help'."
-        ) from None
-    return config.model_copy(update={"serve": serve})
+    return config.model_copy(update={"serve": with_options(config.serve, said)})
 
 
 def _listed(text: str | None) -> list[str] | None:

@@ -136,7 +136,7 @@ def test_a_port_in_use_is_named(folder: Path, mongodb_uri: str, mlflow_uri: str)
 def test_a_wrong_option_of_the_server_is_named_in_the_terminal(
     folder: Path, option: str, value: str, said: str
 ) -> None:
-    code, _, error = _type(folder, "serve", "--bundle", ".", option, value)
+    code, _, error = _type(folder, "serve", option, value)
     assert code == 2
     assert error.startswith(f"textmill: {said}; see 'textmill serve --help'.")
 

@@ -20,6 +20,8 @@ from textmill.ground.errors import UserError
 if TYPE_CHECKING:
     from textmill.commands.project import Project
 
+_CHECKED = ("workers", "engine")  # options that are settings as they are; the server reads the others
+
 
 def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on; serve.port if left out.")] = None,
@@ -36,11 +38,15 @@ def serve(
 ) -> None:
     """Serve the Production version: web page and HTTP API, until Ctrl-C."""
     from textmill.console import output
+    from textmill.settings.serving import with_options
 
     given = {"workers": workers, "devices": devices, "engine": engine, "worker-urls": worker_urls, "log": log}
+    project = project_of(config, verbose)
+    # said at once, before the registry is asked
+    with_options(project.config.serve, {name: value for name, value in given.items() if name in _CHECKED and value})
     folder = {"bundle": bundle.absolute()} if bundle else {}
     options = [f"--{name}={value}" for name, value in {**given, **folder}.items() if value]
-    with serving(project_of(config, verbose), port, options) as server:
+    with serving(project, port, options) as server:
         output.done("Serving", server.address)
         output.say("Ctrl-C stops it.")
         server.wait()

@@ -1,11 +1,13 @@
 """Settings of the server that generates articles."""
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 
+from textmill.ground.errors import UserError
 from textmill.settings.group import Settings
 
 STAGES = ("Production", "Staging", "Archived")  # whose version can be served
@@ -120,3 +122,20 @@ class Serve(Settings):
         if shadow:
             target_of(shadow)
         return shadow
+
+
+def with_options(serve: Serve, given: Mapping[str, object]) -> Serve:
+    """The settings, with the command line's values in place of the file's.
+
+    Raises:
+        UserError: a value is not valid.
+    """
+    try:
+        return Serve.model_validate(serve.model_dump() | dict(given))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        option, message = str(problem["loc"][0]).replace("_", "-"), problem["msg"]
+        raise UserError(
+            f"--{option}: {problem['input']!r} is not valid: {message[0].lower()}{message[1:]}; "
+            "see 'textmill serve --help'."
+        ) from None
