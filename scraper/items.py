@@ -17,7 +17,8 @@ class PageRecord:
         etag: the response's ETag (RFC 9110, 8.8.3), unchanged.
         modified: the response's Last-Modified, unchanged.
         links: the pages that it links to, because a 304 response has no body to read them from.
-        rules: a hash of the settings used to extract the article.
+        rules: a hash of the settings used to extract the article, and of what the site says of the page.
+        rights: a hash of the headers that say what may be done with the text.
     """
 
     url: str
@@ -25,6 +26,7 @@ class PageRecord:
     modified: str | None = None
     links: tuple[str, ...] = ()
     rules: str = ""
+    rights: str = ""
 
     def document(self, source: str, article: str, fetched: datetime) -> dict[str, Any]:
         """The MongoDB document; `article` is the key of the page's article."""
@@ -38,6 +40,7 @@ class PageRecord:
             "modified": self.modified,
             "links": zlib.compress("\n".join(self.links).encode()) if validated and self.links else None,
             "rules": self.rules,
+            "rights": self.rights,
             "fetched": fetched,
             "seen": fetched,
         }
@@ -55,6 +58,7 @@ class Known:
     rules: str
     source: str
     fetched: datetime
+    rights: str = ""
 
     @classmethod
     def of(cls, page: dict[str, Any], article: dict[str, Any]) -> "Known":
@@ -69,6 +73,7 @@ class Known:
             rules=page.get("rules", ""),
             source=article["source"],
             fetched=page["fetched"],
+            rights=page.get("rights", ""),
         )
 
 

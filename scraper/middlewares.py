@@ -1,7 +1,9 @@
 """Scrapy middlewares: stay on the site, obey robots.txt and its delay, retry, conditional requests."""
 
 import asyncio
+from collections.abc import Collection
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 from scrapy import Request, signals
 from scrapy.core.downloader import Slot
@@ -10,12 +12,16 @@ from scrapy.downloadermiddlewares.retry import RetryMiddleware
 from scrapy.exceptions import IgnoreRequest
 from scrapy.extensions.throttle import AutoThrottle
 from scrapy.http import Response, TextResponse
+from scrapy.http.request import NO_CALLBACK
 from scrapy.robotstxt import RobotParser
 
-from scraper.extraction.urls import is_loopback, site_of
+from scraper.extraction.rights import TDMREP_PATH, SiteTerms
+from scraper.extraction.urls import is_loopback, is_private, site_of
 
 ROBOTS_PATH = "/robots.txt"
 ROBOTS_PATIENCE_S = 10  # without an answer by then, the site is down
+TERMS_PATIENCE_S = 10
+TERMS_PRIORITY = 1000  # before any page
 
 FIRST_BACKOFF_S = 0.5  # before the first repetition
 MAX_BACKOFF_S = 60
@@ -38,10 +44,20 @@ class SameSite:
         return cls(crawler)
 
     def process_request(self, request: Request) -> None:
-        if site_of(request.url) not in self._crawler.spider.sites:  # type: ignore[union-attr]
+        if not self._is_allowed(request):
             raise OffSite(f"{request.url} is not on {self._crawler.spider.site}")  # type: ignore[union-attr]
         if is_loopback(request.url):
             request.meta.setdefault("proxy", None)  # no proxy can reach this machine's own servers
+
+    def _is_allowed(self, request: Request) -> bool:
+        sites: Collection[str] = self._crawler.spider.sites  # type: ignore[union-attr]
+        if site_of(request.url) in sites:
+            return True
+        # robots.txt may stand on another host (RFC 9309, 2.3.1.2), though not on this machine or a private network
+        host = urlsplit(request.url).hostname or ""
+        named = {urlsplit(f"//{site}").hostname for site in sites}
+        is_public = not is_loopback(request.url) and not is_private(host)
+        return _asks_for_rules(request) and (is_public or host in named)
 
 
 class Conditional:
@@ -107,8 +123,9 @@ class RobotsAnswer:
     def process_response(self, request: Request, response: Response) -> Response:
         if not _asks_for_rules(request) or response.status < 400:
             if _asks_for_rules(request) and response.status == 200:
-                body = response.body.decode("utf-8-sig", "ignore")
-                self._crawler.spider.terms.read_robots(body)  # type: ignore[union-attr]
+                asked = request.meta.get("redirect_urls", [request.url])[0]
+                terms: SiteTerms = self._crawler.spider.terms[urlsplit(asked).netloc]  # type: ignore[union-attr]
+                terms.read_robots(response.body.decode("utf-8-sig", "ignore"))
             return response
         if response.status < 500:
             return response.replace(body=b"")
@@ -123,7 +140,40 @@ class RobotsAnswer:
 
 
 def _asks_for_rules(request: Request) -> bool:
-    return bool(request.meta.get("dont_obey_robotstxt")) and request.url.endswith(ROBOTS_PATH)
+    asked = request.meta.get("redirect_urls", [request.url])[0]
+    return bool(request.meta.get("dont_obey_robotstxt")) and asked.endswith(ROBOTS_PATH)
+
+
+class TermsFirst:
+    """Reads an origin's tdmrep.json before its first page: it says what may be done with it."""
+
+    def __init__(self, crawler: Crawler) -> None:
+        self._crawler = crawler
+        self._read: dict[str, asyncio.Task[None]] = {}
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> "TermsFirst":
+        return cls(crawler)
+
+    async def process_request(self, request: Request) -> None:
+        if request.meta.get("dont_obey_robotstxt") or request.meta.get("asks_for_terms"):
+            return
+        origin = urlsplit(request.url).netloc
+        if origin not in self._read:
+            self._read[origin] = asyncio.ensure_future(self._ask(request.url, origin))
+        await self._read[origin]
+
+    async def _ask(self, url: str, origin: str) -> None:
+        meta = {"download_timeout": TERMS_PATIENCE_S, "max_retry_times": 0, "dont_redirect": True}
+        meta |= {"handle_httpstatus_all": True, "asks_for_terms": True}
+        request = Request(urljoin(url, TDMREP_PATH), meta=meta, callback=NO_CALLBACK, priority=TERMS_PRIORITY)
+        try:
+            response = await self._crawler.engine.download_async(request)
+        except Exception:  # whatever keeps it from answering: it states nothing
+            return
+        if response.status == 200:
+            terms: SiteTerms = self._crawler.spider.terms[origin]  # type: ignore[union-attr]
+            terms.read_tdmrep(response.body.decode("utf-8-sig", "replace"))
 
 
 class Throttle(AutoThrottle):

@@ -1,7 +1,6 @@
 """Crawl several sites at once on Twisted's asyncio reactor, once per process."""
 
 import asyncio
-import re
 import signal
 from collections import defaultdict
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from scraper.extraction.urls import site_of
 from scraper.spiders.failures import no_article
 from scraper.spiders.private_networks import GuardedResolver
 from scraper.spiders.site import SiteSpider
+from scraper.spiders.user_agent import robots_name
 from scraper.storage.article_writer import ArticleWriter, store_stopped
 from scraper.storage.collapse import CRAWLS, collapse
 from scraper.storage.counts import CrawlCounts
@@ -29,11 +29,6 @@ from textmill.console import progress
 from textmill.settings.config import Config
 from textmill.settings.sites import Crawl, Source
 
-_PRODUCT = re.compile(r"([A-Za-z][\w.-]*)/v?\d")
-_COMPATIBLE = re.compile(r"compatible;\s*([A-Za-z][\w.-]*)")
-_BROWSERS = frozenset(
-    ("mozilla", "applewebkit", "chrome", "safari", "gecko", "firefox", "edg", "opr", "version", "mobile")
-)
 GRACE_S = 5  # for pages under way, when the crawl is interrupted
 
 
@@ -57,16 +52,6 @@ def settings_for(crawl: Crawl, log_file: Path | None) -> Settings:
     }
     settings.setdict(configured, priority="cmdline")
     return settings
-
-
-def robots_name(user_agent: str) -> str:
-    """The name by which robots.txt knows a user agent: its product, also where it stands behind a browser's."""
-    products = [name for name in _PRODUCT.findall(user_agent) if name.lower() not in _BROWSERS]
-    named = _COMPATIBLE.search(user_agent)
-    first = user_agent.split("/")[0].split("(")[0].strip()
-    if first.lower() not in _BROWSERS:
-        return first
-    return products[0] if products else named[1] if named else first
 
 
 def run(config: Config, mongodb_uri: str, log_file: Path | None) -> dict[str, CrawlCounts]:

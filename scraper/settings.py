@@ -10,6 +10,7 @@ DOWNLOADER_MIDDLEWARES = {
     "scrapy.downloadermiddlewares.offsite.OffsiteMiddleware": None,  # compares hosts without their ports
     "scrapy.downloadermiddlewares.retry.RetryMiddleware": None,
     "scraper.middlewares.SameSite": 50,
+    "scraper.middlewares.TermsFirst": 105,  # after robots.txt, which may forbid it too
     "scraper.middlewares.Conditional": 110,  # after robots.txt had its say
     "scraper.middlewares.RobotsAnswer": 150,  # nearer to the engine than retries: it sees the last answer
     "scraper.middlewares.Backoff": 550,

@@ -23,6 +23,7 @@ from textmill.commands import (
     kubeflow,
     project,
     promote,
+    rights,
     run,
     serve,
     servers,
@@ -78,6 +79,7 @@ GROUPS: dict[str, dict[str, Callable[..., None] | None]] = {
     "Corpus": {
         "crawl": crawl.crawl,
         "sources": sources.sources,
+        "rights": rights.rights,
         "forget": sources.forget,
         "snapshots": corpus.snapshots,
         "diff": corpus.diff,

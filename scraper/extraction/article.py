@@ -23,7 +23,7 @@ from scraper.extraction.listings import count_words
 from scraper.extraction.notices import notice_in
 from scraper.extraction.page import Page
 from scraper.extraction.preparation import mark_main, put_in_order
-from scraper.extraction.rights import SiteTerms, reservation, robots_tags
+from scraper.extraction.rights import PageTerms, reservation, robots_tags, stated_licence
 from scraper.extraction.selectors import selected, selected_date, selected_text
 from textmill.articles.article import Article
 from textmill.ground.words import count
@@ -53,7 +53,7 @@ class Answer:
 
     fetched: datetime  # UTC
     headers: Mapping[str, str] = field(default_factory=dict)  # names in lower case
-    terms: SiteTerms = field(default_factory=SiteTerms)  # of its site
+    terms: PageTerms = field(default_factory=PageTerms)  # what its site says of it
 
 
 def article_of(page: Page, source: Source, min_words: int, answer: Answer) -> Article | Refused:
@@ -65,7 +65,9 @@ def article_of(page: Page, source: Source, min_words: int, answer: Answer) -> Ar
         min_words: minimum length of an article, in words.
     """
     reserved = reservation(page, answer.headers, answer.terms)  # the tree loses its head later
-    robots = robots_tags(answer.headers.get("x-robots-tag", "")) | page.directives()
+    agents = answer.terms.agents
+    robots = robots_tags(answer.headers.get("x-robots-tag", ""), agents) | page.directives(agents)
+    licence = stated_licence(page)
     chosen = _Chosen(page, source)
     read = (
         _by_selector(page, source, chosen, min_words) if source.text_selector else _by_itself(page, chosen, min_words)
@@ -87,7 +89,7 @@ def article_of(page: Page, source: Source, min_words: int, answer: Answer) -> Ar
         # a date from the future is a mistake, or the next issue's; a day is for time zones
         published=published if published and published < answer.fetched + timedelta(days=1) else None,
         robots=", ".join(["allowed", *(word for word in _RESTRICTIONS if word in robots)]),
-        licence=read.licence or source.licence or None,
+        licence=read.licence or licence or source.licence or None,
         reserved=reserved,
     )
 

@@ -4,15 +4,14 @@ Three signs, independent of a site's class names: blocks headed by a link to ano
 with such a link (lists of titles); more linked words than other words.
 """
 
-import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from typing import Any
 
 from lxml import etree
 from lxml.html import HtmlElement
 
+from scraper.extraction.json_ld import nodes, types
 from scraper.extraction.page import Page, in_chrome, is_chrome
 from scraper.extraction.urls import is_home
 from textmill.ground.words import count
@@ -33,28 +32,7 @@ _LISTING_PATH = re.compile(
 
 def is_declared(page: Page) -> bool:
     """Whether the page's JSON-LD declares a collection."""
-    for script in page.tree.iter("script"):
-        if script.get("type") == "application/ld+json" and script.text:
-            try:
-                data = json.loads(script.text)
-            except ValueError:  # broken metadata says nothing
-                continue
-            if any(_SAYS_LISTING.intersection(_types(node)) for node in _nodes(data)):
-                return True
-    return False
-
-
-def _nodes(data: Any) -> Iterator[dict[str, Any]]:
-    entries = data if isinstance(data, list) else [data]
-    for entry in entries:
-        if isinstance(entry, dict):
-            yield entry
-            yield from (node for node in entry.get("@graph") or () if isinstance(node, dict))
-
-
-def _types(node: dict[str, Any]) -> list[str]:
-    kinds = node.get("@type")
-    return [kind for kind in (kinds if isinstance(kinds, list) else [kinds]) if isinstance(kind, str)]
+    return any(_SAYS_LISTING.intersection(types(node)) for node in nodes(page.tree))
 
 
 def is_likely_place(url: str) -> bool:

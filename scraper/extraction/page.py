@@ -9,6 +9,7 @@ from w3lib.html import get_meta_refresh
 
 from scraper.extraction.urls import canonical_url, normalise, resolve, same_page, site_of
 
+OWN_NAME = "textmill"  # by which pages and headers address this robot, beside the name that it is configured with
 # parts of a page that are about the site, not about the page
 CHROME_TAGS = frozenset(("nav", "header", "footer", "aside", "dialog", "button", "script", "style", "noscript"))
 CHROME_ROLES = frozenset(
@@ -87,11 +88,15 @@ class Page:
         if refresh and _is_followed(refresh, sites):
             yield refresh
 
-    def directives(self) -> set[str]:
-        """The directives of the page's robots meta elements, such as 'noindex' and 'nofollow'."""
+    def directives(self, agents: Collection[str] = (OWN_NAME,)) -> set[str]:
+        """The directives of the page's robots meta elements, such as 'noindex' and 'nofollow'.
+
+        Args:
+            agents: names in lower case by which the page may address this robot.
+        """
         words: set[str] = set()
         for meta in self.tree.iter("meta"):
-            if meta.get("name", "").lower() in ("robots", "textmill"):
+            if meta.get("name", "").lower() in ("robots", *agents):
                 words.update(word.strip() for word in meta.get("content", "").lower().split(","))
         return words
 

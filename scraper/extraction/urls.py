@@ -84,6 +84,16 @@ def is_loopback(url: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
+def is_private(address: str) -> bool:
+    """Whether an IP address is not public. False for a text that is not an IP address."""
+    try:
+        found = ipaddress.ip_address(address.strip("[]").partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(found, "ipv4_mapped", None)
+    return not (mapped or found).is_global or found.is_multicast
+
+
 def _host_and_port(parts: SplitResult) -> str:
     host = parts.hostname or ""
     if ":" in host:

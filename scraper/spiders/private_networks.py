@@ -1,6 +1,5 @@
 """Block private and local addresses that pages, redirects or names may point a crawl to."""
 
-import ipaddress
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -8,15 +7,7 @@ from twisted.internet.base import ReactorBase, ThreadedResolver
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import DNSLookupError
 
-
-def is_private(address: str) -> bool:
-    """Whether an IP address is not public. False for a text that is not an IP address."""
-    try:
-        found = ipaddress.ip_address(address.strip("[]").partition("%")[0])
-    except ValueError:
-        return False
-    mapped = getattr(found, "ipv4_mapped", None)
-    return not (mapped or found).is_global or found.is_multicast
+from scraper.extraction.urls import is_private
 
 
 class GuardedResolver(ThreadedResolver):

@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 from scrapy.http import Response, TextResponse
 
 from scraper.extraction.characters import decoded
+from scraper.extraction.rights import HEADERS
 from scraper.items import PageRecord
 from textmill.settings.sites import Crawl, Source
 
@@ -36,7 +37,14 @@ def record_of(
     modified = headers.get("last-modified")
     if modified and not _is_settled(modified, headers.get("date"), fetched):
         modified = None
-    return PageRecord(url, headers.get("etag"), modified, links, rules)
+    return PageRecord(url, headers.get("etag"), modified, links, rules, rights_in(headers))
+
+
+def rights_in(headers: Mapping[str, str]) -> str:
+    """A hash of the headers that say what may be done with a text; empty without any."""
+    said = {name: headers[name] for name in HEADERS if name in headers}
+    said |= {"link": headers["link"]} if "license" in headers.get("link", "").lower() else {}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16] if said else ""
 
 
 def _is_settled(modified: str, date: str | None, fetched: datetime) -> bool:

@@ -1,12 +1,15 @@
 """The spider: crawls a configured source from its start, a page, feed or sitemap."""
 
+import hashlib
 import re
 import zlib
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from gzip import BadGzipFile
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
 from scrapy import Request, Spider, signals
 from scrapy.crawler import Crawler
@@ -17,13 +20,15 @@ from twisted.python.failure import Failure
 from scraper.extraction.article import Answer, Refused
 from scraper.extraction.feeds import LIST_BYTES, UrlList, read_list
 from scraper.extraction.listings import is_likely_place
+from scraper.extraction.page import OWN_NAME
 from scraper.extraction.readers import Readers, Task
-from scraper.extraction.rights import TDMREP_PATH, SiteTerms
+from scraper.extraction.rights import PageTerms, SiteTerms
 from scraper.extraction.urls import normalise, resolve, same_page, site_of
 from scraper.items import Found, Known, NotModified
 from scraper.middlewares import OffSite
 from scraper.spiders.failures import forbidden, is_forbidden, no_answer, off_to, status_answer, stopped_answering
-from scraper.spiders.responses import headers_of, record_of, rules_of, text_of
+from scraper.spiders.responses import headers_of, record_of, rights_in, rules_of, text_of
+from scraper.spiders.user_agent import robots_name
 from scraper.storage.article_writer import ArticleWriter
 from scraper.storage.counts import CrawlCounts
 from textmill.articles.article import key_of, now
@@ -43,7 +48,8 @@ class SiteSpider(Spider):
     Attributes:
         site: host (and port) of the start.
         sites: the hosts that the crawl may visit.
-        terms: the site's terms for the use of its texts.
+        terms: by host and port, its terms for the use of its texts.
+        agents: names in lower case by which pages may address this robot.
         no_rules: why robots.txt could not be read, if so.
     """
 
@@ -71,7 +77,8 @@ class SiteSpider(Spider):
         self.counts, self.writer, self.readers, self.on_progress = counts, writer, readers, on_progress
         self.site = site_of(source.start)
         self.sites = {self.site, *(site_of(f"http://{host}/") for host in source.hosts)}
-        self.terms = SiteTerms()
+        self.terms: dict[str, SiteTerms] = defaultdict(SiteTerms)
+        self.agents = tuple(dict.fromkeys((OWN_NAME, robots_name(settings_of_crawl.user_agent).lower())))
         self.no_rules: Exception | str | None = None
         self._include = [re.compile(pattern) for pattern in source.include]
         self._exclude = [re.compile(pattern) for pattern in source.exclude]
@@ -89,27 +96,22 @@ class SiteSpider(Spider):
 
     async def start(self) -> AsyncIterator[Request]:
         self.counts.started = now()
-        # before any article, as it says what may be done with them
-        terms = resolve(self.source.start, TDMREP_PATH)
-        meta = {"download_timeout": START_PATIENCE_S, "max_retry_times": 0, "dont_redirect": True}
-        yield Request(
-            terms or self.source.start,
-            self.parse_terms,
-            errback=self.parse_terms,
-            meta={**meta, "handle_httpstatus_all": True, "download_maxsize": self.crawl_settings.page_bytes},
-            dont_filter=True,
-        )
-
-    def parse_terms(self, answer: Response | Failure) -> Output:
-        """Handle the site's tdmrep.json or its absence, then request the start."""
-        if isinstance(answer, Response) and answer.status == HTTPStatus.OK:
-            self.terms.read_tdmrep(answer.body.decode("utf-8-sig", "replace"))
         yield self._start_request(normalise(self.source.start), 0)
+
+    def terms_on(self, url: str) -> PageTerms:
+        """What the site says of a page. Its robots.txt and tdmrep.json have been read before the page is requested."""
+        return self.terms[urlsplit(url).netloc].on(url, self.agents)
+
+    def _rules_on(self, url: str) -> str:
+        """A hash of all that decides what a page's article holds, beside the page."""
+        terms = self.terms_on(url)
+        says_nothing = terms == PageTerms(agents=self.agents)
+        return self._rules if says_nothing else hashlib.sha256(f"{self._rules} {terms}".encode()).hexdigest()[:16]
 
     async def known(self, url: str) -> Known | None:
         """The stored record of a page, if a 304 response would be enough."""
         known = await self.writer.known(url)
-        if known is None or known.rules != self._rules or not (known.etag or known.modified):
+        if known is None or known.rules != self._rules_on(url) or not (known.etag or known.modified):
             return None
         age = now() - known.fetched
         return known if age < timedelta(days=self.crawl_settings.full_days) else None
@@ -190,6 +192,11 @@ class SiteSpider(Spider):
 
     def _parse_unchanged(self, response: Response) -> Output:
         known: Known = response.meta["known"]
+        said = headers_of(response)
+        if (rights := rights_in(said)) and rights != known.rights:
+            # what may be done with the text has changed, though the text has not
+            yield self._request(response.url, self.parse, self.page_failed, self.crawl_settings.page_bytes, {})
+            return
         if self._follows_links:
             yield from self._follow_links(known.links, response)
         yield NotModified(normalise(response.url), known)
@@ -197,7 +204,7 @@ class SiteSpider(Spider):
     async def _parse_page(self, response: HtmlResponse) -> AsyncOutput:
         headers, wanted = headers_of(response), self._is_included(normalise(response.url))
         sites = self.sites if self._follows_links else ()
-        answer = Answer(now(), headers, self.terms)
+        answer = Answer(now(), headers, self.terms_on(response.url))
         min_words = self.crawl_settings.min_words
         task = Task(text_of(response), response.url, self.source, min_words, answer, sites, wanted)
         read = await self.readers.read(task)
@@ -213,11 +220,11 @@ class SiteSpider(Spider):
             is_alias = not same_page(read.article.url, read.url)
             for request in self._ask([read.article.url]) if is_alias else ():
                 yield request
-            record = record_of(read.url, headers, read.links, self._rules, read.article.fetched)
+            record = record_of(read.url, headers, read.links, self._rules_on(read.url), read.article.fetched)
             yield Found(read.article, is_alias, record)
 
     def _follow_links(self, links: Sequence[str], response: Response) -> Iterator[Request]:
-        if response.meta.get("depth", 0) - 1 < self.source.depth:  # one step is from the terms to the start
+        if response.meta.get("depth", 0) < self.source.depth:
             yield from self._ask(links)
         elif any(url not in self._seen and site_of(url) in self.sites for url in links):
             self.counts.cut_short = f"links more than {self.source.depth} steps away not followed (depth)"

@@ -218,3 +218,32 @@ def test_imported_metadata_replaces_what_was_stored(store: ArticleStore) -> None
         _later()
     (article,) = store.read(store.take_snapshot())
     assert (article.licence, article.reserved) == ("CC-BY-4.0", "TDMRep")
+
+
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        "http://xn--mhle-0ra.example/k%C3%A4se?id=3",
+        "https://www.mühle.example/käse?id=3#top",
+        "http://MÜHLE.example:80/käse?utm_source=x&id=3&fbclid=y",
+        "  <http://mühle.example/k%c3%a4se/?id=3>  ",
+        "mühle.example/käse?id=3",
+        "http://anna:secret@mühle.example/käse?id=3",
+    ],
+)
+def test_an_address_is_forgotten_as_it_is_pasted(store: ArticleStore, pasted: str) -> None:
+    url = "http://xn--mhle-0ra.example/k%C3%A4se?id=3"
+    store.upsert([replace(_article(1), url=url), _article(2)])
+    done = forget(store, pasted)
+    assert (done.url, done.versions, done.known) == (url, 1, True)
+    assert store.upsert([replace(_article(1), url=url)]) == UpsertCounts(forgotten=1)
+    assert not forget(store, "http://mill.example/elsewhere").known
+
+
+def test_a_copy_of_a_forgotten_text_under_another_title_goes_too(store: ArticleStore) -> None:
+    copy = replace(_article(1), url="http://mill.example/copy", title="Another title")
+    store.upsert([_article(1), copy, _article(2)])
+    assert forget(store, "http://mill.example/1").copies == ["http://mill.example/copy"]
+    assert [v["url"] for v in store.versions.find({"text": {"$ne": None}})] == ["http://mill.example/2"]
+    again = replace(copy, url="http://mill.example/third", title="A third title", text=f" {copy.text}\n")
+    assert store.upsert([again]) == UpsertCounts(forgotten=1)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -93,7 +94,33 @@ def test_forget_names_what_had_the_article(type_: Type, store: ArticleStore) -> 
     assert "Snapshots that held it and can no longer be read: 1." in said
     assert "the registry does not answer" in said
     assert store.articles.count_documents({}) == 0
-    assert "No snapshot held it." in type_("forget", "http://mill.example/never-seen")
+    assert "its texts had been deleted before" in type_("forget", "http://mill.example/1")
+    with pytest.raises(
+        UserError, match=r"No article in the store has the address http://mill.example/never-seen"
+    ) as no:
+        type_("forget", "http://mill.example/never-seen")
+    assert no.value.exit_code == 2
+
+
+def test_rights_shows_what_each_source_permits_by_which_sign(type_: Type, store: ArticleStore) -> None:
+    assert "no article yet" in type_("rights")
+    day = Article("http://mill.example/1", "mill", "Day", "Water turns the wheel.", now())
+    store.upsert(
+        [
+            day,
+            replace(day, url="http://mill.example/2", reserved="TDMRep /policy; robots.txt forbids GPTBot, CCBot"),
+            replace(day, url="http://mill.example/3", robots="allowed, noai", licence="CC0"),
+            replace(day, url="http://brook.example/1", source="brook"),
+        ]
+    )
+    lines = type_("rights").splitlines()
+    assert lines[1].split() == ["brook", "1", "1", "0"]
+    assert lines[2].split()[:4] == ["mill", "3", "1", "2"]
+    today = f"{now():%Y-%m-%d}"
+    said = "\n".join(lines)
+    for sign in ("TDMRep", "robots.txt forbids GPTBot, CCBot", "robots noai"):
+        assert f"{sign}: 1 since {today}" in said
+    assert "licence CC0: 1" in said and "corpus.admit: unreserved" in said
 
 
 def test_versions_that_learned_from_a_forgotten_article_are_named() -> None:

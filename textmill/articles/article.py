@@ -50,6 +50,11 @@ class Article:
         return metadata_hash({name: getattr(self, name) for name in METADATA})
 
 
+def body_hash(text: str) -> str:
+    """SHA-256 of a text without its title and its spaces: the same for a copy under another title."""
+    return hashlib.sha256(" ".join(text.split()).encode()).hexdigest()
+
+
 METADATA = ("author", "language", "published", "robots", "licence", "reserved")
 _UNSAID: dict[str, Any] = {"robots": "allowed"}  # versions written before a field existed lack it
 

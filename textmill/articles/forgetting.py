@@ -1,13 +1,14 @@
 """Forget an article: delete its text, keep its key, name the snapshots that held it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
-from textmill.articles.article import key_of, now
+from textmill.articles.article import body_hash, key_of, now
+from textmill.articles.pasted_address import spellings
 from textmill.articles.store import ArticleStore
 
 _TEXT = ("url", "title", "text", "author")  # of a version: what must go; the rest proves what a snapshot held
+_HELD = {"key": 1, "valid_from": 1, "valid_to": 1, "source": 1, "content_hash": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,41 +18,53 @@ class Forgotten:
     Attributes:
         versions: number of deleted texts.
         snapshots: numbers of the snapshots that held one of them.
+        copies: addresses of other articles with the same text, forgotten with it.
+        known: whether the store has, or once had, an article of this address.
     """
 
     url: str
     versions: int
     snapshots: list[int]
+    copies: list[str] = field(default_factory=list)
+    known: bool = True
 
 
 def forget(store: ArticleStore, url: str) -> Forgotten:
     """Delete an article's texts but keep its key, so that no crawl or import adds it again.
 
-    The address may be the article's own or that of a page it came from. An address that is not in the store is blocked
-    too. A second call changes nothing.
+    The address may be written as a person pastes it, and be the article's own or that of a page it came from. Articles
+    with the same text under another address or title are forgotten too. An address that is not in the store is blocked
+    from now on. A second call changes nothing.
     """
-    found = _find(store, url)
-    key, time = key_of(found), now()
-    pages = [page["_id"] for page in store.pages.find({"article": key}, {"_id": 1})]
-    held = list(store.versions.find({"key": key}, {"valid_from": 1, "valid_to": 1, "source": 1, "content_hash": 1}))
+    found, time = _find(store, url), now()
+    key = key_of(found)
+    known = store.versions.find_one({"key": key}, {"_id": 1}) is not None
+    bodies = [each["text"] for each in store.versions.find({"key": key, "text": {"$ne": None}}, {"text": 1})]
+    bodies = [text for text in bodies if text.strip()]
+    same = {"text": {"$in": bodies}, "key": {"$ne": key}}
+    copies = {each["key"]: each["url"] for each in store.versions.find(same, {"key": 1, "url": 1})} if bodies else {}
+    keys = [key, *sorted(copies)]
+    pages = [page["_id"] for page in store.pages.find({"article": {"$in": keys}}, {"_id": 1})]
+    held = list(store.versions.find({"key": {"$in": keys}}, _HELD))
     texts = sorted({version["content_hash"] for version in held})  # so that a copy elsewhere does not bring it back
-    for each in {key, key_of(url), *pages}:  # first, so that a crawl under way stores it no more
-        marks = {"$setOnInsert": {"time": time, "article": key}, "$addToSet": {"texts": {"$each": texts}}}
-        store.forgotten.update_one({"_id": each}, marks, upsert=True)
-    store.versions.update_many({"key": key, "valid_to": None}, {"$set": {"valid_to": time}})
+    marks = {"texts": {"$each": texts}, "bodies": {"$each": sorted(map(body_hash, bodies))}}
+    for each in {*keys, key_of(url), *pages}:  # first, so that a crawl under way stores it no more
+        update = {"$setOnInsert": {"time": time, "article": key}, "$addToSet": marks}
+        store.forgotten.update_one({"_id": each}, update, upsert=True)
+    store.versions.update_many({"key": {"$in": keys}, "valid_to": None}, {"$set": {"valid_to": time}})
     gone = store.versions.update_many(
-        {"key": key, "forgotten": None},
+        {"key": {"$in": keys}, "forgotten": None},
         {"$set": {"forgotten": time, "published": None}, "$unset": dict.fromkeys(_TEXT, "")},
     )
-    store.articles.delete_many({"_id": key})
-    store.pages.delete_many({"_id": {"$in": [key, key_of(url), *pages]}})
+    store.articles.delete_many({"_id": {"$in": keys}})
+    store.pages.delete_many({"_id": {"$in": [*keys, key_of(url), *pages]}})
     snapshots = [s["_id"] for s in store.snapshots.find().sort("_id") if any(_was_in(version, s) for version in held)]
-    return Forgotten(found, gone.modified_count, snapshots)
+    return Forgotten(found, gone.modified_count, snapshots, sorted(copies.values()), known)
 
 
 def _find(store: ArticleStore, url: str) -> str:
     """The article's own address: as given, in another spelling, or from the page's record."""
-    for each in _spellings(url):
+    for each in spellings(url):
         if store.versions.find_one({"key": key_of(each)}, {"_id": 1}):
             return each
         page = store.pages.find_one({"_id": key_of(each)}, {"article": 1})
@@ -60,20 +73,7 @@ def _find(store: ArticleStore, url: str) -> str:
         )
         if article:
             return str(article["url"])
-    return _spellings(url)[0]
-
-
-def _spellings(url: str) -> list[str]:
-    """Spellings of one address: with http or https, with and without 'www.' and a trailing slash."""
-    parts = urlsplit(url.strip())._replace(fragment="")
-    host = parts.netloc.lower()
-    hosts = [host, host.removeprefix("www.") if host.startswith("www.") else f"www.{host}"]
-    paths = [parts.path or "/", parts.path.rstrip("/") or "/", f"{parts.path.rstrip('/')}/"]
-    schemes = [parts.scheme.lower(), "http" if parts.scheme.lower() == "https" else "https"]
-    found = [
-        urlunsplit((scheme, each, path, parts.query, "")) for scheme in schemes for each in hosts for path in paths
-    ]
-    return list(dict.fromkeys(found))
+    return spellings(url)[0]
 
 
 def _was_in(version: dict[str, Any], snapshot: dict[str, Any]) -> bool:

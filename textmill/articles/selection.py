@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from textmill.articles.article import Article
     from textmill.settings.corpus import Corpus
 
-_NO_TRAINING = frozenset(("noai",))  # robots words by which a page refuses to be learned from
+NO_TRAINING = frozenset(("noai",))  # robots words by which a page refuses to be learned from
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +64,19 @@ class Selection:
         )
 
     def _not_permitted(self, article: "Article") -> str | None:
-        if self.admit == "all":
+        if self.permits(article.robots, article.licence, article.reserved):
             return None
+        return "licence not admitted" if self.admit == "licensed" else "rights reserved"
+
+    def permits(self, robots: str, licence: str | None, reserved: str | None) -> bool:
+        """Whether `admit` takes an article with these fields."""
+        if self.admit == "all":
+            return True
         if self.admit == "licensed":
-            named = article.licence or ""
-            found = any(re.search(each, named, re.IGNORECASE) for each in self.licences or ("",))
-            return None if named and found else "licence not admitted"
-        said = {word.strip() for word in article.robots.split(",")}
-        return "rights reserved" if article.reserved or said & _NO_TRAINING else None
+            named = licence or ""
+            return bool(named) and any(re.search(each, named, re.IGNORECASE) for each in self.licences or ("",))
+        said = {word.strip() for word in robots.split(",")}
+        return not reserved and not said & NO_TRAINING
 
     def to_json(self) -> str:
         """The selection as text for a component's parameter. Equal selections give equal text."""

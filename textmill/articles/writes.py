@@ -8,7 +8,7 @@ from typing import Any
 
 from pymongo import UpdateMany, UpdateOne
 
-from textmill.articles.article import METADATA, Article, metadata_hash, now
+from textmill.articles.article import METADATA, Article, body_hash, metadata_hash, now
 
 # of a version: what a write has to know
 LATEST = dict.fromkeys(("key", "content_hash", "source", *METADATA), 1)
@@ -39,7 +39,8 @@ class Writes:
 def forgotten_query(batch: Collection[Article]) -> dict[str, Any]:
     """Query for records that forbid storing these articles, by key or by text."""
     keys, texts = [article.key for article in batch], [article.content_hash for article in batch]
-    return {"$or": [{"_id": {"$in": keys}}, {"texts": {"$in": texts}}]}
+    bodies = [body_hash(article.text) for article in batch]
+    return {"$or": [{"_id": {"$in": keys}}, {"texts": {"$in": texts}}, {"bodies": {"$in": bodies}}]}
 
 
 def writes_for(
@@ -80,10 +81,10 @@ def writes_for(
 
 def _allowed(batch: Iterable[Article], forgotten: Iterable[Mapping[str, Any]]) -> tuple[list[Article], int]:
     """The articles that may be stored, and the number of the others."""
-    gone = {value for each in forgotten for value in (each["_id"], *each.get("texts", ()))}
+    gone = {value for each in forgotten for value in (each["_id"], *each.get("texts", ()), *each.get("bodies", ()))}
     allowed, left_out = [], set()
     for article in batch:
-        if article.key in gone or article.content_hash in gone:
+        if gone and not gone.isdisjoint((article.key, article.content_hash, body_hash(article.text))):
             left_out.add(article.key)
         else:
             allowed.append(article)

@@ -138,12 +138,16 @@ def forget_article(project: Project, url: str) -> None:
     from textmill.console import output
 
     done = forget(project.store, url)
-    texts = (
-        f"{done.versions} text{'' if done.versions == 1 else 's'} deleted from the store; it will not be fetched again"
-    )
-    output.done(
-        "Forgotten", f"{done.url}: {texts if done.versions else 'the store has no text of it; it will not be fetched'}"
-    )
+    if not done.known:
+        raise UserError(
+            f"No article in the store has the address {url}, so nothing was deleted; check it against "
+            f"'textmill export'. From now on, {done.url} is never fetched."
+        )
+    texts = f"{done.versions} text{'' if done.versions == 1 else 's'} deleted from the store"
+    texts = texts if done.versions else "its texts had been deleted before"
+    output.done("Forgotten", f"{done.url}: {texts}; it will not be fetched again")
+    for copy in done.copies:
+        output.say(f"Forgotten too, as it had the same text: {copy}")
     if not done.snapshots:
         output.say("No snapshot held it.")
         return

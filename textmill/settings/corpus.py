@@ -43,7 +43,7 @@ class Corpus(Settings):
     )
     admit: Literal["unreserved", "licensed", "all"] = Field(
         "unreserved",
-        description="unreserved: articles whose site reserves no rights (TDMRep, RSL, Content-Signal, noai); licensed: articles whose licence matches licences; all: every article that robots.txt allows",
+        description="unreserved: articles whose site reserves no rights (TDMRep, RSL, Content-Signal, Content-Usage, noai, robots.txt groups such as GPTBot's, JSON-LD isAccessibleForFree false); licensed: articles whose licence matches licences; all: every article that robots.txt allows",
     )
     licences: list[str] = Field(
         [],

@@ -12,8 +12,8 @@ from scraper.extraction.article import Answer, Refused
 from scraper.extraction.feeds import read_list
 from scraper.extraction.readers import Task, read_page
 from scraper.extraction.urls import resolve
-from scraper.runner import robots_name
 from scraper.spiders.responses import text_of
+from scraper.spiders.user_agent import robots_name
 from textmill.articles.article import Article
 from textmill.settings.sites import Source
 
