@@ -11,7 +11,7 @@ from textmill.settings.training import Train
 
 _CGROUP = Path("/sys/fs/cgroup")
 # bytes of RAM that compiling takes at its peak, measured
-_COMPILER, _COMPILER_OF_A_LAYER = 300_000_000, 40_000_000
+_COMPILER, _COMPILER_OF_A_LAYER = 350_000_000, 40_000_000
 _OF_A_GPU = 0.92  # the rest is CUDA's own, and what falls between allocations
 
 
