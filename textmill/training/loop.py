@@ -90,7 +90,8 @@ def _with_batch(task: Task, kept: Checkpoints, record: Record) -> Train:
     chosen = record.batch if settings.batch == "auto" else settings.batch
     if not chosen:
         windows = max(1, len(task.tokens) // task.architecture.window)
-        chosen = estimate.largest_batch(task.architecture, settings, windows, devices_of(settings))
+        devices = devices_of(settings, task.architecture.layers)
+        chosen = estimate.largest_batch(task.architecture, settings, windows, devices, task.base is not None)
         progress.note(f"batch: auto uses {chosen} windows of {task.architecture.window} tokens")
     record.batch = chosen
     settings = settings.model_copy(update={"batch": chosen})
@@ -114,7 +115,9 @@ def _train(
         for point in record.history:  # of former runs, the last of which may not have been seen
             observe(point)
         if not record.ended:
-            progress.note(estimate.check(task.architecture, task.settings, devices_of(task.settings)).sentence)
+            devices = devices_of(task.settings, task.architecture.layers)
+            needed = estimate.check(task.architecture, task.settings, devices, task.base is not None)
+            progress.note(needed.sentence)
             progress.report(record.step, task.settings.steps, "building and compiling the model")
             if _by_adamw(task):
                 progress.note("optimiser: auto uses AdamW; Muon would more than double the step time")

@@ -1,19 +1,21 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from peak_memory import NARROW, WIDE
+from peak_memory import MEDIUM, NARROW
 
 from textmill.gpt2.architecture import Architecture, of_size
 from textmill.ground.errors import UserError
 from textmill.settings.training import Train
-from textmill.training.memory import estimate
+from textmill.training.memory import estimate, malloc
 from textmill.training.memory.devices import Devices, devices_of, free_memory, gpu_sizes
 
 SMALL = of_size("124M", window=256)
 LARGE = Devices(1, 10**13)
+ON_CPUS = Devices(1, 10**13, halves=False)
 
 
 def taken(device: Devices = LARGE, architecture: Architecture = SMALL, **settings: object) -> estimate.Estimate:
@@ -41,7 +43,7 @@ def test_each_remedy_takes_less_where_it_should() -> None:
     full = taken()
     assert taken(recompute=True).activations < full.activations / 2
     assert taken(precision="bfloat16").activations < full.activations
-    assert taken(Devices(1, 10**13, halves=False), precision="bfloat16").activations == full.activations
+    assert taken(ON_CPUS, precision="bfloat16").activations == taken(ON_CPUS).activations
     assert taken(batch=4, accumulate=4).activations == pytest.approx(full.activations / 4, rel=0.01)
     assert taken(batch=4, accumulate=4).state == full.state + 4 * SMALL.parameters
     assert taken(lora_rank=8).state < full.state / 3
@@ -50,7 +52,7 @@ def test_each_remedy_takes_less_where_it_should() -> None:
 
 def test_the_sentence_names_the_model_and_the_figures() -> None:
     found = estimate.check(SMALL, Train(batch=4), Devices(1, 15_200_000_000))
-    assert found.sentence == "124M: 2.0 GB weights and optimiser, 1.6 GB activations of 15.2 GB"
+    assert found.sentence == "124M: 2.0 GB weights and optimiser, 1.7 GB activations of 15.2 GB"
 
 
 def test_what_does_not_fit_is_refused_with_what_would() -> None:
@@ -123,42 +125,80 @@ def test_the_gpus_that_are_visible_count() -> None:
 
 
 def test_a_limit_that_is_set_counts_instead() -> None:
-    assert devices_of(Train(memory=1.5)).free == 1_500_000_000
-    assert devices_of(Train()).free > 10**8
+    assert devices_of(Train(memory=1.5), 4).free == 1_500_000_000
+    assert devices_of(Train(), 4).free > 10**8
 
 
 def peak_of(shape: dict[str, int], batch: int, **settings: object) -> tuple[int, list[float]]:
     """The bytes that a real step takes at its peak, in a process of its own; and the losses of three."""
     given = json.dumps({"shape": shape, "train": settings, "batch": batch})
     command = [sys.executable, str(Path(__file__).with_name("peak_memory.py")), given]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    environment = {**os.environ, **malloc.ENVIRONMENT}
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert ran.returncode == 0, ran.stderr
     found = json.loads(ran.stdout.splitlines()[-1])
     return found["bytes"], found["losses"]
 
 
-def test_the_estimate_is_near_what_a_real_training_takes() -> None:
-    few, many = 8, 64
-    grown = peak_of(WIDE, many, dropout=0.1)[0] - peak_of(WIDE, few, dropout=0.1)[0]
-    architecture = Architecture(**WIDE)
-    expected = taken(architecture=architecture, batch=many).activations
-    expected -= taken(architecture=architecture, batch=few).activations
-    assert expected > 400_000_000
-    assert 0.6 < grown / expected < 1.6
+def expected(shape: dict[str, int], batch: int, **settings: object) -> int:
+    found = taken(ON_CPUS, Architecture(**shape), batch=batch, **settings)
+    return found.state + found.activations
+
+
+# twelve more by `benchmarks/memory.py`
+@pytest.mark.parametrize(
+    ("batch", "settings"),
+    [(16, {"dropout": 0.1}), (8, {"dropout": 0.0, "accumulate": 2, "average": 0.9})],
+    ids=["dropout", "accumulate"],
+)
+def test_the_estimate_is_near_what_a_real_training_takes(batch: int, settings: dict[str, object]) -> None:
+    found = peak_of(MEDIUM, batch, optimiser="adamw", **settings)[0]
+    estimated = expected(MEDIUM, batch, optimiser="adamw", **settings)
+    assert estimated > 300_000_000
+    assert 0.9 < estimated / found < 1.1
 
 
 def test_recomputing_takes_the_memory_of_one_layer_and_gives_the_same_losses() -> None:
-    architecture, batch = Architecture(**NARROW), 64
-    expected, found, losses = [], [], []
-    for recompute in (False, True):
-        peak, of_steps = peak_of(NARROW, batch, recompute=recompute)
-        expected.append(taken(architecture=architecture, batch=batch, recompute=recompute).activations)
-        found.append(peak)
-        losses.append(of_steps)
-    assert expected[0] - expected[1] > 200_000_000
-    # what XLA takes to compile either is in both
-    assert found[0] - found[1] > 0.5 * (expected[0] - expected[1]), (found, expected)
-    assert losses[1] == pytest.approx(losses[0], abs=1e-5)
+    batch = 64
+    found = [peak_of(NARROW, batch, recompute=recompute) for recompute in (False, True)]
+    saved = expected(NARROW, batch) - expected(NARROW, batch, recompute=True)
+    assert saved > 150_000_000
+    assert found[0][0] - found[1][0] == pytest.approx(saved, rel=0.15)
+    assert found[1][1] == pytest.approx(found[0][1], abs=1e-5)
+
+
+# what XLA's own plan of a step's memory (--xla_dump_to, buffer assignment) has for small models, in megabytes
+@pytest.mark.parametrize(
+    ("batch", "settings", "planned"),
+    [
+        (16, {}, 467.9),
+        (2, {}, 157.0),
+        (16, {"dropout": 0.1}, 493.0),
+        (4, {"accumulate": 4}, 234.3),
+        (4, {"accumulate": 4, "dropout": 0.1}, 240.6),
+        (16, {"recompute": True}, 246.2),
+        (16, {"lora_rank": 8}, 308.8),
+    ],
+)
+def test_the_estimate_is_near_the_compilers_own_plan(batch: int, settings: dict[str, object], planned: float) -> None:
+    settings = {"optimiser": "adamw", "dropout": 0.0, **settings}
+    assert expected(MEDIUM, batch, **settings) == pytest.approx(planned * 1e6, rel=0.03)
+
+
+def test_what_would_take_more_memory_is_not_proposed() -> None:
+    # a window at a time: the sums of four passes would take more than the activations that they save
+    short = Architecture(50257, 8, 12, 12, 768)
+    device = Devices(1, expected_of(short, batch=4) - 1, halves=False)
+    with pytest.raises(UserError) as raised:
+        estimate.check(short, Train(batch=4, optimiser="adamw"), device, has_base=False)
+    assert "accumulate" not in str(raised.value)
+    assert "lora_rank" not in str(raised.value)
+    assert expected_of(short, batch=1, accumulate=4) > expected_of(short, batch=4)
+
+
+def expected_of(architecture: Architecture, **settings: object) -> int:
+    found = taken(ON_CPUS, architecture, optimiser="adamw", **settings)
+    return found.state + found.activations
 
 
 def test_jax_holds_the_logits_of_one_chunk_and_fused_attention_no_rows() -> None:
@@ -167,10 +207,10 @@ def test_jax_holds_the_logits_of_one_chunk_and_fused_attention_no_rows() -> None
     gpu = Devices(1, 10**13)
     logits = 4 * 16 * 1024 * big.vocabulary
     whole, chunked = (taken(gpu, big, backend=backend).activations for backend in ("tensorflow", "jax"))
-    assert whole - chunked == pytest.approx(logits * (3 - 1 / 8), rel=1e-6)
+    assert whole - chunked == pytest.approx(logits * (2.4 - 1 / 8), rel=1e-6)
     fused = {"precision": "bfloat16", "backend": "jax"}
     with_rows, without = (taken(gpu, big, dropout=dropout, **fused).activations for dropout in (0.1, 0.0))
-    rows = 2.5 * 2 * big.layers * big.heads * 1024 * 16 * 1024
+    rows = 3.5 * 2 * big.layers * big.heads * 1024 * 16 * 1024
     assert with_rows - without == pytest.approx(rows, rel=1e-6)
-    on_cpus = Devices(1, 10**13, halves=False)
-    assert taken(on_cpus, big, dropout=0.0, **fused).activations == chunked
+    of_float32 = taken(ON_CPUS, big, dropout=0.0, backend="jax")
+    assert taken(ON_CPUS, big, dropout=0.0, **fused).activations == of_float32.activations  # XLA widens them there

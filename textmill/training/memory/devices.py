@@ -10,7 +10,8 @@ import psutil
 from textmill.settings.training import Train
 
 _CGROUP = Path("/sys/fs/cgroup")
-_COMPILER = 400_000_000  # bytes of RAM that XLA and the libraries take beside a training
+# bytes of RAM that compiling takes at its peak, measured
+_COMPILER, _COMPILER_OF_A_LAYER = 350_000_000, 40_000_000
 _OF_A_GPU = 0.92  # the rest is CUDA's own, and what falls between allocations
 
 
@@ -23,9 +24,10 @@ class Devices:
     halves: bool = True  # whether half precision takes half the memory; XLA widens it to float32 on CPUs
 
 
-def devices_of(settings: Train) -> Devices:
-    """The devices for a training with these settings. Keras must be imported with its backend.
+def devices_of(settings: Train, layers: int) -> Devices:
+    """The devices for a training of so many layers. Keras must be imported with its backend.
 
+    On CPUs, what XLA takes to compile is left out of the free memory.
     A GPU counts with its whole memory, even if in use: TensorFlow and JAX allocate all of it at start.
     """
     gpus = _jax_gpus() if settings.backend == "jax" else _tensorflow_gpus()
@@ -35,7 +37,7 @@ def devices_of(settings: Train) -> Devices:
         free = min(gpus[:count])
     else:
         count = 1 if wanted == "all" else wanted
-        free = max(0, free_memory() - _COMPILER) // count
+        free = max(0, free_memory() - _COMPILER - layers * _COMPILER_OF_A_LAYER) // count
     return Devices(count, int(settings.memory * 1e9) if settings.memory else free, halves=bool(gpus))
 
 

@@ -12,6 +12,8 @@ from textmill.training.memory.optimiser_choice import optimiser_of
 LARGEST_BATCH = 64  # windows that `batch: auto` takes, at most
 _FLOAT = 4  # bytes
 _LOGITS = 2**27  # elements of 4 bytes: half a gigabyte
+_LOGIT_COPIES = 2.4  # logits, their softmax, and a part of its gradient: measured, as XLA fuses them
+_BACKWARD = 1.4  # times a layer's activations while its gradients are computed, measured
 _RANK = 8  # of the LoRA that is proposed where all weights do not fit
 
 
@@ -41,8 +43,11 @@ def gigabytes(count: float) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.0f} MB"
 
 
-def check(architecture: Architecture, settings: Train, devices: Devices) -> Estimate:
+def check(architecture: Architecture, settings: Train, devices: Devices, has_base: bool = True) -> Estimate:
     """A training's memory, shown to the user before it starts.
+
+    Args:
+        has_base: whether training starts from a base, so that LoRA may be proposed.
 
     Raises:
         UserError: it does not fit. The message names settings that fit.
@@ -50,11 +55,13 @@ def check(architecture: Architecture, settings: Train, devices: Devices) -> Esti
     assert isinstance(settings.batch, int)
     found = estimate(architecture, settings, settings.batch, devices)
     if not found.fits:
-        raise _refusal(architecture, settings, settings.batch, devices, found)
+        raise _refusal(architecture, settings, settings.batch, devices, found, has_base)
     return found
 
 
-def largest_batch(architecture: Architecture, settings: Train, windows: int, devices: Devices) -> int:
+def largest_batch(
+    architecture: Architecture, settings: Train, windows: int, devices: Devices, has_base: bool = True
+) -> int:
     """The most windows per pass that fit and divide evenly over the devices, at most 64 and all windows.
 
     Raises:
@@ -65,11 +72,13 @@ def largest_batch(architecture: Architecture, settings: Train, windows: int, dev
         if estimate(architecture, settings, batch, devices).fits:
             return batch
     least = estimate(architecture, settings, devices.count, devices)
-    raise _refusal(architecture, settings, devices.count, devices, least)
+    raise _refusal(architecture, settings, devices.count, devices, least, has_base)
 
 
-def _refusal(architecture: Architecture, settings: Train, batch: int, devices: Devices, found: Estimate) -> UserError:
-    fitting = list(_what_would_fit(architecture, settings, batch, devices))
+def _refusal(
+    architecture: Architecture, settings: Train, batch: int, devices: Devices, found: Estimate, has_base: bool
+) -> UserError:
+    fitting = list(_what_would_fit(architecture, settings, batch, devices, has_base))
     cure = f"to fit, set {', or '.join(fitting)}" if fitting else "no setting fits; choose a smaller model"
     return UserError(
         f"Training {found.name} with {batch} window{'s' * (batch > 1)} of {architecture.window} tokens per pass needs about "
@@ -78,11 +87,13 @@ def _refusal(architecture: Architecture, settings: Train, batch: int, devices: D
     )
 
 
-def _what_would_fit(architecture: Architecture, settings: Train, batch: int, devices: Devices) -> Iterator[str]:
+def _what_would_fit(
+    architecture: Architecture, settings: Train, batch: int, devices: Devices, has_base: bool
+) -> Iterator[str]:
     """Changes of settings that make it fit: single ones, or if none is enough, combinations."""
     alone: list[dict[str, object]] = [{}]
     alone += [{"recompute": True}] if not settings.recompute else []
-    alone += [{"lora_rank": _RANK}] if not settings.lora_rank else []
+    alone += [{"lora_rank": _RANK}] if has_base and not settings.lora_rank else []
     together = [{key: value for each in alone for key, value in each.items()}]
     for changes in (alone, together):
         found = [_fitting(architecture, settings, batch, devices, change) for change in changes]
@@ -107,52 +118,67 @@ def _fitting(
 
 
 def estimate(architecture: Architecture, settings: Train, batch: int, devices: Devices) -> Estimate:
-    """Estimate the peak memory per device of a training with `batch` windows per pass.
+    """Estimate the peak memory per device of a training step with `batch` windows per pass.
 
-    For P weights, of which Q are trained (all, or LoRA's), in bytes:
+    P is the number of weights, Q of trained ones (all, or LoRA's). In bytes:
 
-    - state: 4P weights; 4Q gradients, 8Q for AdamW's two moments, 4Q for the sums of several passes, 4Q for averages; 2P
-      where products are in half precision, for the weights in that form. Muon's matrices have one moment, 4 each.
-    - activations: what the backward pass needs of each token and layer is 17 vectors of the width and 2.5 rows of
-      attention for each head (Korthikanti et al. 2022, "Reducing Activation Recomputation in Large Transformer Models",
-      section 4.1: 34 + 5as/h bytes at 2 bytes an element), each of 4 bytes, or 2 in half precision
-      (on CPUs 4 as well); with `recompute` one vector for each layer, and everything for one layer. JAX's fused
-      attention, on GPUs in half precision without dropout, keeps no rows.
-    - logits, their softmax and its gradient, in float32, come on top: 3 times the vocabulary for each token. With JAX
-      all three have one place in turn, and only the tokens of one of `chunks_of` have it.
-    - Muon has its place once activations are gone: all of its matrices of one shape, thrice.
+    - State: 4P weights, 4Q gradients, 8Q for AdamW's two moments. Muon's matrices have one moment, 4 each.
+    - Averages add 4Q to the state. So do the sums of several passes. Half precision adds 2P for the weights in that form.
+    - Activations of a layer, for each token: 17 vectors of the width (10 with LoRA) and 2.5 rows of attention per head.
+      They are those of Korthikanti et al. 2022 ("Reducing Activation Recomputation in Large Transformer Models", 4.1).
+      Dropout adds a row. An element has 4 bytes; on GPUs 2 in half precision.
+    - With `recompute`, each layer keeps one vector, and one layer at a time has 1.4 times its activations.
+    - JAX's fused attention, on GPUs in half precision without dropout, keeps no rows.
+    - Logits: 2.4 times 4 bytes for each token and vocabulary entry. JAX holds one of `chunks_of` at a time, once.
+    - Muon needs three times its largest group of equal matrices, when the activations are gone.
 
-    Each of several devices holds the whole state; they share the activations. Dropout stores nothing: masks are recomputed.
+    A step peaks where the backward pass begins, with all activations, or where it ends, with all gradients. On GPUs both
+    are counted at once, which is too much rather than too little. Each of several devices holds the whole state.
     """
-    size = 2 if settings.precision != "float32" and devices.halves else _FLOAT
-    half = 0 if settings.precision == "float32" else 2
-    trained = trained_weights(architecture, settings)
-    sums = _FLOAT if settings.accumulate > 1 else 0
-    averages = _FLOAT if settings.average else 0
-    state = (_FLOAT + half) * architecture.parameters + (3 * _FLOAT + sums + averages) * trained
-    width, layers = architecture.width, architecture.layers
-    by_muon = optimiser_of(architecture, settings, batch) == "muon"
-    blocks = 12 * layers * width**2 if by_muon else 0  # what Muon moves: eight of twelve are wide
-    state -= _FLOAT * blocks
-    layer = 17 * width + 2.5 * _attention_rows(architecture, settings, devices)
-    kept = layers * width + layer if settings.recompute else layers * layer
+    resident, gradients = _resident(architecture, settings, batch), _FLOAT * trained_weights(architecture, settings)
+    sums = gradients if settings.accumulate > 1 else 0
     tokens = -(-batch // devices.count) * architecture.window
-    activations = tokens * (size * kept + _FLOAT * _logits(architecture, settings, batch))
-    orthogonalised = 3 * _FLOAT * blocks * 2 // 3
-    return Estimate(name_of(architecture), state, max(int(activations), orthogonalised), devices.free)
+    size = 2 if settings.precision != "float32" and devices.halves else _FLOAT
+    layer = size * tokens * _layer(architecture, settings, devices)
+    vectors = size * tokens * architecture.layers * architecture.width if settings.recompute else 0
+    kept = vectors + layer if settings.recompute and devices.halves else vectors or architecture.layers * layer
+    kept += _FLOAT * tokens * _logits(architecture, settings, batch)
+    begin = kept + (
+        gradients if devices.halves else min(gradients, _FLOAT * architecture.vocabulary * architecture.width)
+    )
+    end = gradients + vectors + _BACKWARD * layer
+    moved = gradients + 3 * _FLOAT * _muon_weights(architecture, settings, batch) * 2 // 3
+    peak = int(max(begin, end, moved))
+    return Estimate(name_of(architecture), resident + gradients + sums, peak - gradients, devices.free)
 
 
-def _attention_rows(architecture: Architecture, settings: Train, devices: Devices) -> int:
-    """Elements of all heads' attention rows for one token, if they are stored (`forward.attended`)."""
+def _resident(architecture: Architecture, settings: Train, batch: int) -> int:
+    """Bytes of weights, moments and averages: what lasts between steps, and the weights in half precision."""
+    half = 0 if settings.precision == "float32" else 2
+    averages = _FLOAT if settings.average else 0
+    found = (_FLOAT + half) * architecture.parameters
+    found += (2 * _FLOAT + averages) * trained_weights(architecture, settings)
+    return found - _FLOAT * _muon_weights(architecture, settings, batch)
+
+
+def _muon_weights(architecture: Architecture, settings: Train, batch: int) -> int:
+    """The number of weights that Muon moves: those of the matrices in blocks, eight of twelve in wide ones."""
+    by_muon = optimiser_of(architecture, settings, batch) == "muon"
+    return 12 * architecture.layers * architecture.width**2 if by_muon else 0
+
+
+def _layer(architecture: Architecture, settings: Train, devices: Devices) -> float:
+    """Elements of one layer's activations for one token (`forward.attended` for the rows)."""
     half = settings.precision != "float32" and devices.halves
     fused = settings.backend == "jax" and half and not settings.dropout
-    return 0 if fused else architecture.heads * architecture.window
+    rows = 0 if fused else (3.5 if settings.dropout else 2.5) * architecture.heads * architecture.window
+    return (10 if settings.lora_rank else 17) * architecture.width + rows
 
 
 def _logits(architecture: Architecture, settings: Train, batch: int) -> float:
     """Elements for one token in total."""
     if settings.backend != "jax":
-        return 3 * architecture.vocabulary
+        return _LOGIT_COPIES * architecture.vocabulary
     return architecture.vocabulary / chunks_of(batch * architecture.window, architecture.vocabulary)
 
 
