@@ -187,7 +187,9 @@ def _larger_base(task: Task, trained: "Trained") -> str:
     from textmill.training import larger_base
     from textmill.training.memory.devices import devices_of
 
-    return larger_base.sentence(task.architecture, trained.history, len(task.tokens), devices_of(task.settings))
+    return larger_base.sentence(
+        task.architecture, trained.history, len(task.tokens), devices_of(task.settings, larger_base.LAYERS)
+    )
 
 
 def _sentence(architecture: Architecture, train: Train, trained: "Trained") -> str:

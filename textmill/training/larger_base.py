@@ -11,6 +11,7 @@ from textmill.training.memory.devices import Devices
 from textmill.training.memory.estimate import estimate, gigabytes
 
 _NAME = "124M"
+LAYERS = of_size(_NAME).layers
 _BETTER_USED = 1.7  # times the FLOP/s that a model of 6 million parameters reaches; larger products fill a CPU better
 _WORTH_MINUTES = 24 * 60  # a base that takes longer is not proposed
 
