@@ -13,6 +13,7 @@ What is done here was read in Kubeflow Pipelines' own sources, at the tags 2.5.0
 
 import json
 import shutil
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,6 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from warm_steps import Command, run_in_own_process
 
 RUN = "5f3a2c1e-0000-4000-8000-000000000001"
-TASK = "0c9d2f44-0000-4000-8000-000000000007"  # the driver draws one for each step
 LOGS = "executor-logs"  # with PUBLISH_LOGS, as it is by default
 _MOUNTS = {"minio": "minio", "s3": "s3", "gs": "gcs"}  # folder at the container's root, by scheme
 
@@ -35,10 +35,8 @@ class Protocol:
 
     output_file: str  # for the output message; {task} is the local folder of the step's outputs
     outputs_named: bool  # whether an output has its key as `name`
-    log_file: str  # what the URI of the logs ends with: later launchers add the attempt's number
-    metadata_store: (
-        bool  # ML Metadata between the steps: inputs have its number as their name and no type, else see `_input`
-    )
+    log_file: str  # what the URI of the logs ends with: later launchers add the number of the attempt
+    metadata_store: bool  # between the steps: an input's name is a number in it, and its type is lost
     outputs_required: bool  # whether a declared output that is not there fails the step
     variables: dict[str, str]  # in every container
 
@@ -51,16 +49,15 @@ class Protocol:
         return {"display_name": key, "store_session_info": session} | kept
 
 
-_POD = {"KFP_POD_NAME": "textmill-x7k2p-system-container-impl-1", "KFP_POD_UID": TASK}
+_POD = {"KFP_POD_NAME": "textmill-x7k2p-system-container-impl-1", "KFP_POD_UID": "0c9d2f44-0000-4000-8000-000000000007"}
 _STORE = {"METADATA_GRPC_SERVICE_HOST": "metadata-grpc-service", "METADATA_GRPC_SERVICE_PORT": "8080"}
-_RETRIED = {"KFP_RETRY_INDEX": "0"}
+_RETRIED = {"KFP_RETRY_INDEX": "{attempt}"}
+_LATER = "{task}/output_metadata.json", True, LOGS + "-{attempt}"
 # version: output file, outputs named, log file, metadata store, outputs required, variables
 PROTOCOLS = {
     "2.5": Protocol("/tmp/kfp_outputs/output_metadata.json", False, LOGS, True, False, _POD | _STORE),
-    "2.16": Protocol("{task}/output_metadata.json", True, f"{LOGS}-0", True, False, _POD | _STORE | _RETRIED),
-    "master": Protocol(
-        "{task}/output_metadata.json", True, f"{LOGS}-0", False, True, _POD | _RETRIED | {"NAMESPACE": "kubeflow"}
-    ),
+    "2.16": Protocol(*_LATER, True, False, _POD | _STORE | _RETRIED),
+    "master": Protocol(*_LATER, False, True, _POD | _RETRIED | {"NAMESPACE": "kubeflow"}),
 }
 
 
@@ -75,14 +72,18 @@ class Cluster:
     artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)  # by step and name, as they are recorded
     logs: dict[str, str] = field(default_factory=dict)
 
-    def run(self, file: Path, arguments: dict[str, Any]) -> None:
-        """Run every step after those it depends on; the arguments are the pipeline's parameters."""
+    def run(self, file: Path, arguments: dict[str, Any], until: str = "") -> None:
+        """Run every step that has not run yet after those it depends on, up to the step `until`.
+
+        Args:
+            arguments: the pipeline's parameters.
+        """
         self.specification, self.platform = yaml.safe_load_all(file.read_text(encoding="utf-8"))
         (self.folder / "volume").mkdir(parents=True, exist_ok=True)
         defined = self.specification["root"]["inputDefinitions"]["parameters"]
         given = {name: arguments.get(name, each["defaultValue"]) for name, each in defined.items()}
-        tasks = dict(self.specification["root"]["dag"]["tasks"])
-        while tasks:
+        tasks = {name: task for name, task in self._tasks().items() if name not in self.logs}
+        while tasks and until not in self.logs:
             ready = next(name for name, task in tasks.items() if set(task.get("dependentTasks", [])) <= set(self.logs))
             self._step(ready, tasks.pop(ready), given)
 
@@ -90,10 +91,26 @@ class Cluster:
         """What the bucket has at a URI."""
         return self.folder / "bucket" / uri.partition("://")[2]
 
+    def _tasks(self) -> dict[str, Any]:
+        return dict(self.specification["root"]["dag"]["tasks"])
+
     def _step(self, name: str, task: dict[str, Any], given: dict[str, Any]) -> None:
-        """What driver and launcher do for one step."""
-        pod = self.folder / "pods" / name
-        message = _without_empty({"inputs": self._inputs(task, given), "outputs": self._outputs(name, pod)})
+        """Prepare a step as the driver does, and run it as often as its retry policy allows, in a new pod each time."""
+        drawn = str(uuid.uuid4())
+        attempts = 1 + task.get("retryPolicy", {}).get("maxRetryCount", 0)
+        for attempt in range(attempts):
+            pod = self.folder / "pods" / f"{name}-{drawn}-{attempt}"
+            pod.mkdir(parents=True)
+            outputs = self._outputs(name, drawn, pod, attempt)
+            message = _without_empty({"inputs": self._inputs(task, given), "outputs": outputs})
+            code, said = self._launch(name, message, pod, attempt)
+            self.logs[name] = self.logs.get(name, "") + said
+            if code == 0:
+                return self._publish(name, message["outputs"], pod)
+        raise AssertionError(f"{name}: {self.logs[name][-3000:]}")
+
+    def _launch(self, name: str, message: dict[str, Any], pod: Path, attempt: int) -> tuple[int, str]:
+        """Do the launcher's work before a container's, run that, and return its exit code and what it printed."""
         for each in _artifacts(message["inputs"]):
             _copy(self.in_bucket(each["uri"]), _local(each["uri"], pod))
         for each in _artifacts(message["outputs"]):
@@ -101,12 +118,10 @@ class Cluster:
         (written,) = message["outputs"]["artifacts"][LOGS]["artifacts"]
         log = _local(written["uri"], pod)
         log.touch()
-        container, environment = self._container(name, pod)
+        container, environment = self._container(name, attempt)
         line = [part.replace("{{$}}", json.dumps(message)) for part in (*container["command"], *container["args"])]
         code = self.execute(Command(line, environment, pod, log))
-        self.logs[name] = log.read_text("utf-8")
-        assert code == 0, f"{name}: {self.logs[name][-3000:]}"
-        self._publish(name, message["outputs"], pod)
+        return code, log.read_text("utf-8")
 
     def _publish(self, name: str, outputs: dict[str, Any], pod: Path) -> None:
         """Read the step's message as strictly as the launcher, upload what it made, and record it."""
@@ -142,29 +157,29 @@ class Cluster:
             return sent | {"name": str(number), "type": {"instanceSchema": ""}}
         # the type's YAML where a title is expected, since it is none of Kubeflow's own types
         title = {"schemaTitle": kept["type"]["instanceSchema"]}
-        return sent | {"name": key, "type": title, "artifactId": f"{TASK[:-2]}{number:02}"}
+        return sent | {"name": key, "type": title, "artifactId": str(uuid.uuid5(uuid.NAMESPACE_URL, kept["uri"]))}
 
-    def _outputs(self, name: str, pod: Path) -> dict[str, Any]:
+    def _outputs(self, name: str, drawn: str, pod: Path, attempt: int) -> dict[str, Any]:
         root, pipeline = self.specification["defaultPipelineRoot"], self.specification["pipelineInfo"]["name"]
-        task = f"{root}/{pipeline}/{RUN}/{name}/{TASK}"
+        task = f"{root}/{pipeline}/{RUN}/{name}/{drawn}"
         declared = self.specification["components"][name].get("outputDefinitions", {}).get("artifacts", {})
         types = {key: each["artifactType"] for key, each in declared.items()} | {
             LOGS: {"schemaTitle": "system.Artifact"}
         }
         artifacts = {}
         for key, schema in types.items():
-            uri = f"{task}/{self.protocol.log_file if key == LOGS else key}"
+            uri = f"{task}/{self.protocol.log_file.format(attempt=attempt) if key == LOGS else key}"
             named = key if self.protocol.outputs_named else ""
             artifacts[key] = {"artifacts": [{"name": named, "uri": uri, "type": schema}]}
         file = self.protocol.output_file
         local = _local(task, pod) / Path(file).name if "{task}" in file else pod / file.lstrip("/")
         return {"artifacts": artifacts, "outputFile": str(local)}
 
-    def _container(self, name: str, pod: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    def _container(self, name: str, attempt: int) -> tuple[dict[str, Any], dict[str, str]]:
         """A step's container, and what Kubeflow and the two documents put into its environment."""
         label = self.specification["components"][name]["executorLabel"]
         container = self.specification["deploymentSpec"]["executors"][label]["container"]
-        environment = dict(self.protocol.variables)
+        environment = {key: value.format(attempt=attempt) for key, value in self.protocol.variables.items()}
         environment |= {each["name"]: self._mounted(each["value"]) for each in container.get("env", [])}
         given = self.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].get(label, {})
         for secret in given.get("secretAsEnv", []):

@@ -2,25 +2,33 @@
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from kubeflow_cluster import LOGS, PROTOCOLS, RUN, Cluster
 from projects import Project, project
-from warm_steps import warm_process
+from warm_steps import Command, run_in_own_process, started, warm_process
 
 from textmill.articles.store import ArticleStore
+from textmill.console import progress
 from textmill.ground.environment import MLFLOW, MONGODB
+from textmill.ground.errors import UserError
 from textmill.settings import yaml_file as configuration
+from textmill.training import checkpoint_file
+from textmill.training.checkpoints import LAST
 
 STEPS = 40
 IMAGE = "registry.example/textmill@sha256:" + "ab" * 32
 
-pytestmark = pytest.mark.timeout(1800)  # eight processes one after another import TFX
+pytestmark = pytest.mark.timeout(1800)  # ten processes one after another import TFX
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +38,7 @@ def crawled(
     """A project that has been crawled, set up for Kubeflow."""
     with project("on-kubeflow", tmp_path_factory.mktemp("flow"), 60, mongodb_uri, mlflow_uri, millpond) as crawled:
         with (crawled.folder / "textmill.yaml").open("a", encoding="utf-8") as file:
-            file.write(f"kubeflow:\n  image: {IMAGE}\n")
+            file.write(f"kubeflow:\n  image: {IMAGE}\n  retries: 1\n")
         crawled.type("crawl")
         yield crawled
 
@@ -78,9 +86,40 @@ def test_the_steps_run_by_every_protocol(
     assert len(crawled.registry.versions()) == 1  # the very model each time
 
 
+def test_a_fine_tune_whose_pod_is_killed_goes_on_from_its_checkpoint_in_the_next(
+    cluster: Cluster, compiled: Path
+) -> None:
+    def last_step() -> int:
+        found = [0]
+        for path in (cluster.folder / "volume").rglob(LAST):
+            with suppress(UserError):  # replaced while it was being read
+                found.append(int(checkpoint_file.load(path, values_only=True).values["step"]))
+        return max(found)
+
+    killed_at: list[int] = []
+
+    def execute(command: Command) -> int:
+        if killed_at:  # the next pod's log is to have what a terminal would show
+            return run_in_own_process(replace(command, variables=command.variables | {progress._VARIABLE: "2"}))
+        with started(command) as process:
+            while last_step() < 100:
+                assert process.poll() is None, command.log.read_text("utf-8")[-3000:]
+                time.sleep(0.05)
+            process.kill()
+            process.wait()
+        killed_at.append(last_step())
+        return -signal.SIGKILL
+
+    left_out = ("FineTune", "Evaluate", "Register")
+    done = {step: log for step, log in cluster.logs.items() if step not in left_out}
+    again = Cluster(cluster.folder, cluster.secrets, cluster.protocol, execute, dict(cluster.artifacts), done)
+    again.run(compiled, {"steps": 1000, "sources": "millpond"}, until="FineTune")
+    assert f"resuming from step {killed_at[0]} of 1000" in again.logs["FineTune"]
+
+
 def test_the_launchers_log_is_a_file_and_stays_its_own(cluster: Cluster) -> None:
     logs = list((cluster.folder / "bucket").rglob(f"{LOGS}*"))
-    assert len(logs) == len(cluster.logs)
+    assert len(logs) >= len(cluster.logs)
     assert all(log.is_file() for log in logs)
 
 

@@ -35,10 +35,20 @@ class Command:
 
 def run_in_own_process(command: Command) -> int:
     """Run a command as it stands; return its exit code."""
+    with started(command) as process:
+        return process.wait(900)
+
+
+@contextmanager
+def started(command: Command) -> Iterator["subprocess.Popen[bytes]"]:
+    """A command under way; it ends with the block at the latest."""
     with command.log.open("wb") as log:
-        return subprocess.run(
-            command.line, cwd=command.pod, env=command.environment(), stdout=log, stderr=log, timeout=900
-        ).returncode
+        process = subprocess.Popen(command.line, cwd=command.pod, env=command.environment(), stdout=log, stderr=log)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 @contextmanager
