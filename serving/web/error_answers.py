@@ -70,7 +70,9 @@ _KIND_OF: dict[type[TextmillError], ErrorKind] = {
 
 def body(kind: str, message: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:
     """The JSON of an error, in the form of `ErrorAnswer`. It is not validated: reporting an error must not fail."""
-    return {"error": {"type": kind, "message": message, "param": param, "code": code}}
+    said = {"type": kind, "message": message, "param": param, "code": code}
+    # what a request holds may be half a character, which no answer in UTF-8 can repeat
+    return {"error": {name: each and each.encode(errors="replace").decode() for name, each in said.items()}}
 
 
 def body_of(error: TextmillError) -> dict[str, Any]:

@@ -82,6 +82,7 @@ def test_a_missing_key_and_a_spent_budget_have_types_and_codes(path: str) -> Non
         assert (body.type, body.code) == ((known.openai_type, known.openai_code) if openai else (name, None))
 
 
+JSON = {"Content-Type": "application/json"}
 WRONG = [
     ("/v1/completions", {"prompt": 5}, "prompt", "prompt must be text or a list."),
     ("/v1/completions", {"prompt": ["a", 5]}, "prompt.1", "prompt.1 must be text or a list."),
@@ -101,6 +102,13 @@ WRONG = [
         "data.ndarray.0.seed",
         "data.ndarray.0.seed must be a whole number.",
     ),
+    (
+        "/predict",
+        {"data": {"names": ["\ud800"], "ndarray": [["a"]]}},
+        "data.names",
+        "data.names: '?' is not a column; use deadline_s, max_tokens, model, repetition_penalty, seed, temperature, "
+        "template, top_k, top_p, topic, user.",
+    ),
     ("/send-feedback", {"response": {}, "reward": "x"}, "reward", "reward must be a number."),
     ("/v1/articles/art_1/feedback", {"rating": "great"}, "rating", "rating must be 'up' or 'down'."),
 ]
@@ -116,7 +124,7 @@ def client(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Te
 def test_what_is_wrong_with_a_field_is_said_in_words_of_ours(
     client: TestClient, path: str, body: Any, param: str | None, message: str
 ) -> None:
-    error = client.post(path, json=body).json()["error"]
+    error = client.post(path, content=json.dumps(body), headers=JSON).json()["error"]
     assert (error["param"], error["message"]) == (param, message)
 
 
