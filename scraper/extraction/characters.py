@@ -74,4 +74,6 @@ def _in_one_byte(body: bytes, named: str) -> str:
 
 def cleaned(text: str) -> str:
     """A text without mojibake, ligatures, control characters and characters that nobody sees."""
-    return _INVISIBLE.sub("", ftfy.fix_text(text, _FIXES))
+    if not text.isascii():  # within ASCII there is nothing to mend
+        text = "\n".join(line if line.isascii() else ftfy.fix_text(line, _FIXES) for line in text.split("\n"))
+    return _INVISIBLE.sub("", text)

@@ -6,6 +6,7 @@ lines, and inline code its place in the sentence.
 
 import re
 
+from lxml import etree
 from lxml.html import Element, HtmlElement
 
 from scraper.extraction.listings import HEADINGS, count_words
@@ -19,6 +20,11 @@ LINE, SPACE = "␊", "␠"
 _CONSENT = re.compile(r"cookie|consent|gdpr|ccpa", re.I)
 _HELD = 0.5  # of the paragraphs' text: what holds more of it is no chrome, whatever its name
 _UNWRAPPED = (CHROME_TAGS | {"form"}) - {"script", "style"}
+_CHROME = etree.XPath(
+    " | ".join(
+        [*(f"//{tag}" for tag in sorted(_UNWRAPPED)), *(f"//*[@role='{role}']" for role in sorted(CHROME_ROLES))]
+    )
+)
 _INLINE_CODE = ("code", "kbd", "samp", "tt", "var")
 _LINE_NUMBER = re.compile(r"line-?no|line-?num|\blinenos?\b|\bln\b|blob-num|gutter", re.I)
 _NUMBERS = re.compile(r"[\d\s.:|]*")
@@ -38,9 +44,8 @@ def put_in_order(tree: HtmlElement) -> None:
 def _unwrap(tree: HtmlElement) -> None:
     """Turn chrome that holds most of the page's paragraphs into plain elements: it was not closed, or misused."""
     total = _text_in(tree)
-    for element in list(tree.iter("*")):
-        is_chrome = element.tag in _UNWRAPPED or element.get("role") in CHROME_ROLES
-        if is_chrome and total and _text_in(element) > _HELD * total:
+    for element in _CHROME(tree) if total else ():
+        if _text_in(element) > _HELD * total:
             element.attrib.pop("role", None)
             if element.tag in _UNWRAPPED:
                 element.tag = "div"
