@@ -77,6 +77,11 @@ def test_the_repetition_penalty_lowers_the_prompts_tokens_but_not_its_end_token(
     assert finish_of([0, 3.5, 4.0, 0], [end, first]) == "end"  # 4.0 / 1.3 is below 3.5
 
 
+def test_a_temperature_that_vanishes_in_float32_takes_the_likeliest() -> None:
+    generator = np.random.default_rng(0)
+    assert {choose(LOGITS, (), Settings(temperature=5e-324), generator) for _ in range(5)} == {int(LOGITS.argmax())}
+
+
 def test_a_repetition_window_forgets_older_tokens() -> None:
     end = 1
 

@@ -97,7 +97,7 @@ def choose(
         logits[forbidden] = -np.inf
     if settings.repetition_penalty != 1 and seen:
         logits = _penalised(logits, np.fromiter(seen, np.intp, len(seen)), settings.repetition_penalty)
-    if settings.temperature == 0:
+    if np.float32(settings.temperature) == 0:  # so are the smallest numbers
         return int(logits.argmax())
     if not 0 < settings.top_k < len(logits):
         return _draw(logits, settings, generator)
