@@ -118,6 +118,7 @@ def _train(
             devices = devices_of(task.settings, task.architecture.layers)
             needed = estimate.check(task.architecture, task.settings, devices, task.base is not None)
             progress.note(needed.sentence)
+            progress.note(_plan(task))
             progress.report(record.step, task.settings.steps, "building and compiling the model")
             if _by_adamw(task):
                 progress.note("optimiser: auto uses AdamW; Muon would more than double the step time")
@@ -153,6 +154,17 @@ def _beginning(task: Task, kept: Checkpoints, record: Record) -> str:
             "fallen already; to continue from its weights, set model.base to that model"
         )
     return ""
+
+
+def _plan(task: Task) -> str:
+    """How much will be read, for the user to compare with the corpus."""
+    settings = task.settings
+    assert isinstance(settings.batch, int)
+    read = settings.steps * settings.batch * settings.accumulate * task.architecture.window
+    return (
+        f"{settings.steps:,} steps of {settings.batch * settings.accumulate} windows of {task.architecture.window} tokens: "
+        f"{read / len(task.tokens):.1f} passes over {len(task.tokens):,} tokens"
+    )
 
 
 def _by_adamw(task: Task) -> bool:
