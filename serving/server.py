@@ -126,6 +126,8 @@ def _url(listener: socket.socket) -> str:
 
 def _reason(error: OSError | OverflowError) -> str:
     # create_server adds the address to the system's words, which the sentence has already
+    if isinstance(error, socket.gaierror):  # its numbers are not the system's
+        return f"{error.strerror}; correct serve.host"
     return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
 
 
@@ -181,6 +183,7 @@ def _settings(app: FastAPI, serve: Serve) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        ws="none",  # an upgrade would leave the limits of connections
         timeout_keep_alive=connections.KEEP_ALIVE_S,
     )
 

@@ -60,7 +60,7 @@ class Deployment:
         others_fill_it = count == 1 and not self._waiting.of(client) and waiting <= 2 * self._limit
         if waiting > self._limit and self.waiting and not others_fill_it:
             raise QueueFull(
-                f"The queue is full: {self.waiting} texts are waiting, {self._limit} may; try again in a moment."
+                f"The queue has no room for {count} more: {self.waiting} of {self._limit} places are taken; try again in a moment."
             )
 
     def reserve(self, client: str = "") -> "Place":

@@ -129,7 +129,7 @@ def _request(order: Order, model: str, exact: bool) -> dict[str, Any]:
     settings = asdict(order.settings)
     stop = list(settings.pop("stop"))
     settings["logit_bias"] = {str(token): bias for token, bias in settings["logit_bias"]}
-    del settings["line_breaks"]  # a worker takes its bundle's own, and others know no such field
+    del settings["line_breaks"], settings["repetition_window"]  # a worker takes its bundle's own, others know neither
     neutral = {**asdict(Settings()), "logit_bias": {}}
     for name in _OPTIONAL if exact else (*_OPTIONAL, "top_k", "repetition_penalty"):
         # -1 or absent is vLLM's word for all; OpenAI's own servers refuse what they do not know

@@ -34,7 +34,7 @@ async function lookForModel() {
 }
 
 function stateOf(answer, ready) {
-  if (ready) return "This server asks for an API key; use its HTTP API";
+  if (ready) return "This server asks for an API key; reload the page and type it as the password";
   return answer ? "The model is loading" : "The server does not answer";
 }
 

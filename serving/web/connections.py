@@ -85,12 +85,17 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _wait_for_request(self) -> None:
         self.room.idle[self] = None
+        self._limit_receiving()
+
+    def _limit_receiving(self) -> None:
         if self._receiving is None:
             self._receiving = self.loop.call_later(self.room.receive_s, self._too_slow)
 
     def _too_slow(self) -> None:
         self._receiving = None
-        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+        cycle = self.cycle
+        unanswered = cycle is None or cycle.response_complete or (cycle.more_body and not cycle.response_started)
+        if unanswered and not self.pipeline:  # else the answer would stand where an earlier request's belongs
             self._refuse(408, "invalid_request", f"The request did not arrive within {self.room.receive_s:g} s.")
         else:
             self.transport.close()
@@ -119,6 +124,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._head, self._in_head, self._silent = 0, True, 0
+        self._limit_receiving()  # of a request that follows another unasked, too
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -149,12 +155,15 @@ class LimitedProtocol(HttpToolsProtocol):
         self._silent = 0
         self._received()
         if self.cycle is not None and not self.transport.is_closing():
-            self.room.idle.pop(self, None)
+            if self.cycle.response_complete:  # answered before its body came: the next request is waited for
+                self._wait_for_request()
+            else:
+                self.room.idle.pop(self, None)
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self.timeout_keep_alive_task and not self.transport.is_closing():
+        if (self.timeout_keep_alive_task or self._receiving) and not self.transport.is_closing():
             self.room.idle[self] = None
 
     def send_400_response(self, msg: str) -> None:

@@ -107,7 +107,7 @@ class Project:
         from textmill.local_servers import servers
 
         path = servers.log_of(self.config.data_dir, f"{step}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
-        for old in sorted(path.parent.glob(f"{step}-*.log"))[: -_KEEP_LOGS + 1]:
+        for old in sorted(path.parent.glob(f"{step}-*.log"))[:-_KEEP_LOGS]:
             old.unlink(missing_ok=True)
         return path
 

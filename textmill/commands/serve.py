@@ -40,6 +40,8 @@ def serve(
     from textmill.console import output
     from textmill.settings.serving import with_options
 
+    if log not in ("text", "json"):
+        raise UserError(f"--log: '{log}' is not valid; write text or json.")
     given = {"workers": workers, "devices": devices, "engine": engine, "worker-urls": worker_urls, "log": log}
     project = project_of(config, verbose)
     # said at once, before the registry is asked

@@ -158,7 +158,8 @@ def check(asked: SamplingRequest) -> None:
     """Raises WrongParameters where a request contradicts itself."""
     if asked.stream_options and not asked.stream:
         raise WrongParameters("stream_options need a stream; set stream to true.", "stream_options")
-    if asked.min_tokens and asked.max_tokens and asked.min_tokens > asked.max_tokens:
+    most = asked.given_settings().get("max_tokens")
+    if asked.min_tokens and most and asked.min_tokens > most:
         raise WrongParameters("min_tokens must not be more than max_tokens.", "min_tokens")
 
 

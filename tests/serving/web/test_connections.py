@@ -102,6 +102,32 @@ def test_a_request_that_does_not_arrive_in_time_is_given_up(start: Callable[...,
     assert server.get("/healthz").status_code == 200
 
 
+POST = b"POST /v1/articles HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n"
+NOWHERE = POST.replace(b"/v1/articles", b"/nowhere")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (NOWHERE, b"", b"0123456789"),  # answered before its body, which comes then, and nothing after it
+        (START + b"\r\n" + POST + b"x",),  # a second request that follows unasked, whose body does not come
+    ],
+)
+def test_no_order_of_half_requests_holds_a_connection_for_ever(
+    start: Callable[..., Server], parts: tuple[bytes, ...]
+) -> None:
+    server = start(receive_s=1)
+    with connect(server) as connection:
+        for part in parts:
+            if part:
+                connection.sendall(part)
+            else:
+                assert connection.recv(1 << 16).startswith(b"HTTP/1.1 404")
+        connection.settimeout(60)
+        while connection.recv(1 << 16):  # until the server closes it
+            pass
+
+
 def test_where_every_connection_has_a_request_the_next_is_told_to_come_back(start: Callable[..., Server]) -> None:
     server = start(connections=2, max_tokens=1_000_000)
     body = json.dumps({"topic": "abc", "stream": True, "max_tokens": 1_000_000, "temperature": 0}).encode()
