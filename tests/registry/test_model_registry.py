@@ -57,6 +57,8 @@ def registry(mlflow_uri: str, request: pytest.FixtureRequest) -> ModelRegistry:
 def test_a_blessed_version_goes_by_staging_to_production_and_back(registry: ModelRegistry, tmp_path: Path) -> None:
     first = _register(registry, tmp_path, 1)
     assert registry.resolve("Staging").number == first  # type: ignore[union-attr]
+    found = registry.server.call("GET", "registered-models/get", {"name": registry.name})["registered_model"]
+    assert "textmill promote" in found["description"]
     registry.promote(first, "it reads well")
     second = _register(registry, tmp_path, 2)
     registry.promote(second, "it reads better")

@@ -30,6 +30,15 @@ __all__ = ["BUNDLE", "STAGES", "ModelRegistry", "Move", "Version"]
 
 _ROUNDS = 30  # of settling, at most; two are enough where nobody else moves anything
 _REASON = 5000  # characters, at most
+_DESCRIPTION = """\
+A GPT-2 that Textmill trains on the articles of web sites, to write in their voice. A version's page begins with its
+verdict; its tags name what speaks against it.
+
+- **Promote** version 7 by `textmill promote 7 --why "..."`, or on its page: the alias `production` in the newer page,
+  *Stage* in the older one. The button *Promote model* copies a version to another model and promotes nothing here.
+- **Go back** by `textmill rollback --why "..."`.
+- Every move is in the version's promotion log: `textmill history`.
+"""  # of a new registered model; what a reviewer writes over it stays
 
 
 class ModelRegistry:
@@ -149,7 +158,7 @@ class ModelRegistry:
     def _make_known(self) -> None:
         """Make the registered model unless it is there."""
         try:
-            self._server.call("POST", "registered-models/create", {"name": self.name})
+            self._server.call("POST", "registered-models/create", {"name": self.name, "description": _DESCRIPTION})
         except MlflowRefusal as refusal:
             if refusal.code != "RESOURCE_ALREADY_EXISTS":
                 raise
