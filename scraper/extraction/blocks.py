@@ -61,8 +61,9 @@ def _data_rows(table: etree._Element) -> list[str]:
     """The rows of a table that holds data; none if it only lays out a page."""
     rows = []
     for row in table.iter("row"):
-        cells = [" ".join(_plain("".join(cell.itertext())).split()) for cell in row.iter("cell")]
-        if sum(count(cell) >= _ROW_WORDS for cell in cells) > 1 or any(CODE in cell for cell in cells):
+        texts = ["".join(cell.itertext()) for cell in row.iter("cell")]
+        cells = [" ".join(_plain(text).split()) for text in texts]
+        if sum(count(cell) >= _ROW_WORDS for cell in cells) > 1 or any(CODE in text for text in texts):
             return []
         if any(cells):
             rows.append(_CELLS.join(cells))

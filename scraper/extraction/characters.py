@@ -16,10 +16,12 @@ _STRAY = (
 )
 _RUNS = 0.5  # of the bytes that are not ASCII: with more of them side by side, they are no accented Latin letters
 _SAMPLE = 50_000  # bytes without markup, enough to detect a charset
+_PAGES = 20  # samples' sizes of a page that are searched for text without markup
 _STATEFUL = ("utf-16", "utf-32", "utf-7", "iso2022", "iso-2022", "hz")  # also valid as ASCII
 _LATIN = ("ascii", "latin", "cp1252", "cp1250", "cp1254", "cp1257", "iso8859-1", "iso8859-2", "iso8859-9", "iso8859-15")
 _BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
-_MARKUP = re.compile(rb"(?s)<(script|style)\b.*?</\1\s*>|<[^>]*>|[ -~\s]{40,}", re.I)
+# bounded, so that a page of unclosed tags takes no longer than any other
+_MARKUP = re.compile(rb"(?s)<(?:script|style)\b.*?(?:</(?:script|style)\s*>|\Z)|<[^<>]{0,2000}>|[ -~\s]{40,}", re.I)
 _SIDE_BY_SIDE = re.compile(rb"[\x80-\xff]{3,}")
 _NOT_ASCII = re.compile(rb"[\x80-\xff]")
 # soft hyphen, zero-width space, word joiner, byte order mark; joiners stay, as Persian and emoji need them
@@ -36,7 +38,7 @@ def decoded(body: bytes, declared: str | None) -> str:
     for bom, charset in _BOMS:
         if body.startswith(bom):
             return body.decode(charset, "replace")
-    named = resolve_encoding(declared or "") or ""
+    named = _charset(declared)
     if named.lower().startswith(_STATEFUL):
         return body.decode(named, "replace")
     try:
@@ -47,6 +49,17 @@ def decoded(body: bytes, declared: str | None) -> str:
     if odd.count(REPLACED) <= _STRAY * len(odd):
         return _without_strays(body)
     return _in_one_byte(body, named)
+
+
+def _charset(declared: str | None) -> str:
+    """Python's name of a declared charset; empty if it is none, such as base64."""
+    named = resolve_encoding(declared or "") or ""
+    try:
+        b"".decode(named or "utf-8", "replace")
+        b"a".decode(named or "utf-8", "replace")
+    except (LookupError, UnicodeError):
+        return ""
+    return named
 
 
 def _without_strays(body: bytes) -> str:
@@ -60,7 +73,7 @@ def _western(stray: re.Match[str]) -> str:
 
 def _in_one_byte(body: bytes, named: str) -> str:
     """Bytes that are not UTF-8, by the charset that is declared if it fits, else by one that does."""
-    sample = _MARKUP.sub(b" ", body)[:_SAMPLE]
+    sample = _MARKUP.sub(b" ", body[: _PAGES * _SAMPLE])[:_SAMPLE]
     odd = len(_NOT_ASCII.findall(sample))
     is_latin = sum(map(len, _SIDE_BY_SIDE.findall(sample))) <= _RUNS * odd
     declares_latin = named.lower().startswith(_LATIN)

@@ -19,7 +19,9 @@ _GZIP = b"\x1f\x8b"
 _ROOT = re.compile(rb"<(?:[\w.-]+:)?(rss|feed|RDF|urlset|sitemapindex)[\s>]")
 _JSON_FEED = re.compile(rb"\A\s*\{.*?\"version\"\s*:\s*\"https?:\\?/\\?/jsonfeed\.org\\?/version", re.S)
 _ENCODING = re.compile(rb"\sencoding=[\"'][\w.-]+[\"']")
-_BARE_AMPERSAND = re.compile(rb"<!\[CDATA\[.*?\]\]>|<!--.*?-->|&(?!(?:#\d+|#x[0-9a-f]+|[a-z][a-z0-9]*);)", re.I | re.S)
+_BARE_AMPERSAND = re.compile(
+    rb"<!\[CDATA\[.*?(?:\]\]>|\Z)|<!--.*?(?:-->|\Z)|&(?!(?:#\d+|#x[0-9a-f]+|[a-z][a-z0-9]*);)", re.I | re.S
+)
 _HEAD = 2048  # bytes in which the root element must begin, after a declaration and comments
 _BASE = "{http://www.w3.org/XML/1998/namespace}base"
 _ABOUT = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}about"

@@ -8,6 +8,7 @@ NOTICE_FACTOR = 4  # a text this many times as long as an article must be is not
 CONSENT_SHARE = 0.04  # of the words: an article about cookies has fewer of these, a wall many more
 CONSENT_WORDS = 600  # a longer text is an article about consent
 CONSENT_TERMS = 3  # different ones, at least: a recipe has cookies, but no partners
+_TITLE = 500  # characters of a title that are judged
 _TITLE_WORDS = 10  # of a title's part, at most, for it to be the notice's own
 
 # a site's name stands behind or before one of these
@@ -67,7 +68,7 @@ def notice_in(title: str, text: str, min_words: int) -> str | None:
 
 
 def _notice_of_title(title: str) -> str | None:
-    for part in filter(None, map(str.strip, _PARTS.split(title))):
+    for part in filter(None, map(str.strip, _PARTS.split(title[:_TITLE]))):
         if _MISSING.search(part) or _ERROR.fullmatch(part):
             return "error page"
         for reason, pattern in (("wall", _WALL), ("consent page", _CONSENT_TITLE)):

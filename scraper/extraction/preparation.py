@@ -16,6 +16,7 @@ from textmill.ground.words import count
 MAIN_SHARE = 0.8  # of the paragraphs' text: the element that holds so much of it is the page's main part
 CODE = "␂"  # begins a block of code, in which the next two stand for a line's end and a space; no filter drops them
 LINE, SPACE = "␊", "␠"
+_MARKS = re.compile(f"[{CODE}{LINE}{SPACE}]")
 
 _CONSENT = re.compile(r"cookie|consent|gdpr|ccpa", re.I)
 _HELD = 0.5  # of the paragraphs' text: what holds more of it is no chrome, whatever its name
@@ -35,10 +36,21 @@ _PROSE_BLOCK = re.compile(r"\n\s*\n")
 
 def put_in_order(tree: HtmlElement) -> None:
     """Prepare a tree for the search of its article."""
+    _drop_marks(tree)
     _unwrap(tree)
     _drop_consent(tree)
     _mend_links(tree)
     _keep_code(tree)
+
+
+def _drop_marks(tree: HtmlElement) -> None:
+    """Remove the page's own characters that mark code here."""
+    for element in tree.iter():
+        if isinstance(element.tag, str):
+            if element.text and _MARKS.search(element.text):
+                element.text = _MARKS.sub(" ", element.text)
+            if element.tail and _MARKS.search(element.tail):
+                element.tail = _MARKS.sub(" ", element.tail)
 
 
 def _unwrap(tree: HtmlElement) -> None:

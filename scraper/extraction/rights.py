@@ -29,10 +29,12 @@ TRAINING_ROBOTS = (
     "GPTBot", "meta-externalagent", "omgili", "omgilibot", "PanguBot", "PerplexityBot", "Timpibot",
 )  # fmt: skip
 _TRAINING_USES = ("train-ai", "train-genai", "ai-train", "ai", "genai", "tdm", "bots")  # of Content-Usage and -Signal
-_LICENCE_LINE = re.compile(r"^\s*license\s*:\s*(\S+)", re.I | re.M)
-_SIGNAL_LINE = re.compile(r"^\s*content-signal\s*:([^\n#]*)", re.I | re.M)
-_USAGE_LINE = re.compile(r"^\s*content-usage\s*:[ \t]*(?:(?P<path>[/*][^\s,]*)[ \t]+)?(?P<uses>[^\n#]*)", re.I | re.M)
-_AGENT_LINE = re.compile(r"^\s*user-agent\s*:\s*([^\s#]+)", re.I | re.M)
+_LICENCE_LINE = re.compile(r"^[ \t]*license[ \t]*:[ \t]*(\S+)", re.I | re.M)
+_SIGNAL_LINE = re.compile(r"^[ \t]*content-signal[ \t]*:([^\n#]*)", re.I | re.M)
+_USAGE_LINE = re.compile(
+    r"^[ \t]*content-usage[ \t]*:[ \t]*(?:(?P<path>[/*][^\s,]*)[ \t]+)?(?P<uses>[^\n#]*)", re.I | re.M
+)
+_AGENT_LINE = re.compile(r"^[ \t]*user-agent[ \t]*:[ \t]*([^\s#]+)", re.I | re.M)
 _LINK = re.compile(r"<([^>]*)>([^<]*)")
 
 

@@ -247,3 +247,21 @@ def test_a_copy_of_a_forgotten_text_under_another_title_goes_too(store: ArticleS
     assert [v["url"] for v in store.versions.find({"text": {"$ne": None}})] == ["http://mill.example/2"]
     again = replace(copy, url="http://mill.example/third", title="A third title", text=f" {copy.text}\n")
     assert store.upsert([again]) == UpsertCounts(forgotten=1)
+
+
+def test_an_article_that_had_the_same_text_once_loses_that_version_alone(store: ArticleStore) -> None:
+    outage = "The site is down for an hour, and every address says so. " * 5
+    store.upsert([replace(_article(number), text=outage, title=f"Down {number}") for number in (1, 2)])
+    store.upsert([_article(1), _article(2)])
+    done = forget(store, "http://mill.example/1")
+    assert (done.versions, done.copies) == (3, [])
+    left = list(store.versions.find({"text": {"$ne": None}}))
+    assert [version["url"] for version in left] == ["http://mill.example/2"]
+    assert left[0]["text"] == _article(2).text
+    assert store.articles.count_documents({}) == 1
+
+
+def test_an_address_that_is_not_known_is_blocked_in_every_spelling(store: ArticleStore) -> None:
+    assert not forget(store, "mill.example/1").known
+    article = replace(_article(1), url="https://mill.example/1")
+    assert store.upsert([article]) == UpsertCounts(forgotten=1)

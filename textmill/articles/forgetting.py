@@ -33,7 +33,8 @@ def forget(store: ArticleStore, url: str) -> Forgotten:
     """Delete an article's texts but keep its key, so that no crawl or import adds it again.
 
     The address may be written as a person pastes it, and be the article's own or that of a page it came from. Articles
-    with the same text under another address or title are forgotten too. An address that is not in the store is blocked
+    that now have the same text under another address or title are forgotten too; of those that had it once, that version
+    is. An address that is not in the store is blocked
     from now on. A second call changes nothing.
     """
     found, time = _find(store, url), now()
@@ -41,19 +42,21 @@ def forget(store: ArticleStore, url: str) -> Forgotten:
     known = store.versions.find_one({"key": key}, {"_id": 1}) is not None
     bodies = [each["text"] for each in store.versions.find({"key": key, "text": {"$ne": None}}, {"text": 1})]
     bodies = [text for text in bodies if text.strip()]
-    same = {"text": {"$in": bodies}, "key": {"$ne": key}}
+    same = {"text": {"$in": bodies}, "key": {"$ne": key}, "valid_to": None}
     copies = {each["key"]: each["url"] for each in store.versions.find(same, {"key": 1, "url": 1})} if bodies else {}
     keys = [key, *sorted(copies)]
     pages = [page["_id"] for page in store.pages.find({"article": {"$in": keys}}, {"_id": 1})]
     held = list(store.versions.find({"key": {"$in": keys}}, _HELD))
     texts = sorted({version["content_hash"] for version in held})  # so that a copy elsewhere does not bring it back
     marks = {"texts": {"$each": texts}, "bodies": {"$each": sorted(map(body_hash, bodies))}}
-    for each in {*keys, key_of(url), *pages}:  # first, so that a crawl under way stores it no more
+    blocked = {key_of(url), *([] if known else map(key_of, spellings(url)))}
+    for each in {*keys, *blocked, *pages}:  # first, so that a crawl under way stores it no more
         update = {"$setOnInsert": {"time": time, "article": key}, "$addToSet": marks}
         store.forgotten.update_one({"_id": each}, update, upsert=True)
     store.versions.update_many({"key": {"$in": keys}, "valid_to": None}, {"$set": {"valid_to": time}})
+    # of another article that had the same text once, that version goes alone
     gone = store.versions.update_many(
-        {"key": {"$in": keys}, "forgotten": None},
+        {"$or": [{"key": {"$in": keys}}, {"text": {"$in": bodies}}], "forgotten": None},
         {"$set": {"forgotten": time, "published": None}, "$unset": dict.fromkeys(_TEXT, "")},
     )
     store.articles.delete_many({"_id": {"$in": keys}})

@@ -142,7 +142,7 @@ def _is_record(head: bytes) -> bool:
     line, ended, _ = head.partition(b"\n")
     try:
         return isinstance(json.loads(line), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return not ended and b'":' in line.replace(b" ", b"")
 
 
@@ -168,7 +168,7 @@ def _parquet(file: "io.BufferedReader[Any]", name: str) -> Iterator[Any]:
 def _array(text: str, name: str) -> Iterator[Any]:
     try:
         entries = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(
             f"{name}, line 1: not an article, nor a list of them ({error}); write an object with a 'text'."
         ) from None

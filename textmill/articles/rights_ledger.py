@@ -15,7 +15,7 @@ class Sign:
     """One way in which a source's articles are reserved."""
 
     articles: int
-    since: datetime  # when the first of these articles was stored with it
+    since: datetime  # when the oldest of these articles' current versions was stored
 
 
 @dataclass(slots=True)
