@@ -66,7 +66,7 @@ def pictures(found: dict[str, str], version: str) -> None:
         page.picture(IMAGES / "mlflow.png")
         page.look(1280, 900)
         page.open(found["TensorBoard"].rstrip("/") + "/")
-        page.wait("document.querySelectorAll('tb-app, tf-tensorboard').length > 0")
+        page.wait("document.querySelector('tb-webapp')")
         page.run(
             "new Promise(done => setTimeout(done, 8000))"
         )  # its charts are drawn late, by no event that can be waited for

@@ -128,7 +128,10 @@ class Withheld:
         if not found:
             return ""
         self.passages = [_left_out(passage) for passage in found]
-        released = self._held[: found[0].start]
+        start = found[0].start
+        if has_unspaced(self._held[:start][-1:]):
+            start -= 1  # a token that spans the passage's border holds this character as well
+        released = self._held[:start]
         self._held = ""
         return released
 

@@ -26,14 +26,16 @@ def rights(config: ConfigFile = DEFAULT) -> None:
     table = Table("source", "articles", "admitted", "left out", "signs and licences", box=None, pad_edge=False)
     for each in found:
         table.add_row(*_row(each))
-    output.console.print(table)
+    output.table(table)
     output.say(f"Admitted is what corpus.admit: {project.config.corpus.admit} takes.")
 
 
 def _row(each: SourceRights) -> list[str]:
     from rich.markup import escape
 
+    from textmill.console.output import console
+
     signs = [f"{name}: {sign.articles:,} since {sign.since:%Y-%m-%d}" for name, sign in each.signs.items()]
     licences = [f"licence {name}: {count:,}" for name, count in each.licences.items()]
-    said = escape("\n".join([*signs, *licences]))
+    said = escape(("\n" if console.is_terminal else "; ").join([*signs, *licences]))
     return [escape(each.source), f"{each.articles:,}", f"{each.admitted:,}", f"{each.articles - each.admitted:,}", said]
