@@ -128,7 +128,7 @@ class Withheld:
         if not found:
             return ""
         self.passages = [_left_out(passage) for passage in found]
-        start = found[0].start
+        start = found[0].start or 0
         if has_unspaced(self._held[:start][-1:]):
             start -= 1  # a token that spans the passage's border holds this character as well
         released = self._held[:start]
