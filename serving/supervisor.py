@@ -28,6 +28,7 @@ from textmill.registry.reconciler import Reconciler
 from textmill.settings.config import Config
 from textmill.settings.serving import Serve
 
+_REGISTRY_WITHIN_S = 15  # for an answer: a login takes MLflow over a second, and a start is watched by someone
 _RECONCILE_S = 5.0
 
 
@@ -130,7 +131,7 @@ class Operation:
 
 
 def _registry(target: Target) -> ModelRegistry:
-    return ModelRegistry(address(MLFLOW), target.model)
+    return ModelRegistry(address(MLFLOW), target.model, _REGISTRY_WITHIN_S)
 
 
 def _divided(serve: Serve, shares: Sequence[float]) -> list[list[Placement]]:

@@ -44,9 +44,10 @@ verdict; its tags name what speaks against it.
 class ModelRegistry:
     """The versions of one registered model at one MLflow server."""
 
-    def __init__(self, tracking_uri: str, name: str) -> None:
+    def __init__(self, tracking_uri: str, name: str, within_s: float | None = None) -> None:
+        """Nothing is asked yet; `within_s` is how long an answer is waited for, a minute if left out."""
         self.name = name
-        self._server = MlflowServer(tracking_uri)
+        self._server = MlflowServer(tracking_uri, within_s)
         self.tracking_uri = self._server.uri
         self._held: Hold | None = None
         self._known = False  # whether MLflow is known to have the registered model
