@@ -82,7 +82,9 @@ def test_a_registry_that_never_answers_is_given_up_within_seconds(tmp_path: Path
         ended = run(tmp_path, "--port", 0, MLFLOW_TRACKING_URI=address)
     assert ended.returncode == 2
     assert address in ended.stderr
-    assert time.monotonic() - began < 90  # fifteen of them for the answer, the rest for Python's start on a busy machine
+    assert (
+        time.monotonic() - began < 90
+    )  # fifteen of them for the answer, the rest for Python's start on a busy machine
 
 
 def test_an_empty_stage_is_named_with_the_cure(tmp_path: Path, mlflow_uri: str) -> None:

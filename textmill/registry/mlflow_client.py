@@ -204,7 +204,10 @@ class MlflowServer:
     def _ask(self, method: str, path: str, within_s: float | None = None, **options: Any) -> requests.Response:
         """Send one request; once more where the server dropped the connection, which it does to one that rests."""
         url = f"{self._base}/api/2.0/{path if path.startswith('mlflow-artifacts/') else f'mlflow/{path}'}"
-        options |= {"timeout": (_CONNECT_WITHIN_S, within_s or self._within_s or _ANSWER_WITHIN_S), "verify": self._verify}
+        options |= {
+            "timeout": (_CONNECT_WITHIN_S, within_s or self._within_s or _ANSWER_WITHIN_S),
+            "verify": self._verify,
+        }
         for again in (True, False):
             if isinstance(sent := options.get("data"), BufferedReader):
                 sent.seek(0)
