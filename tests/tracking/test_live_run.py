@@ -149,6 +149,11 @@ def test_the_run_that_the_environment_names_is_joined(
     assert run["info"]["run_id"] == created["run"]["info"]["run_id"]
     assert run["info"]["status"] == "RUNNING"  # whoever opened it ends it
     assert steps_of(mlflow_uri, run, "loss") == [10]
+    another = LiveRun(mlflow_uri, "elsewhere", "another", tmp_path)
+    another.begin("d", {})
+    another.point(Point(5, loss=1.0))
+    another.end(within_s=PATIENCE_S)
+    assert steps_of(mlflow_uri, run_of(mlflow_uri, tmp_path), "loss") == [5, 10]  # of two trainings in one run
 
 
 class _Silent(BaseHTTPRequestHandler):

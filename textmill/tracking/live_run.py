@@ -63,6 +63,7 @@ class LiveRun:
         self._joined = mlflow_run.joined()
         self._run: MlflowRun | None = None
         self._points: list[Point] = []
+        self._logged = -1  # the last step of this training that the run has
         self._samples_written = False
         self._lock = threading.Lock()
         self._ending = threading.Event()
@@ -114,7 +115,7 @@ class LiveRun:
 
     def _send(self) -> None:
         run = self._run = self._run or self._opened()
-        while points := self._waiting(run):
+        while points := self._waiting():
             run.log([figure for point in points for figure in mlflow_run.figures(point.step, point.scalars)])
             with self._lock:
                 del self._points[: len(points)]
@@ -124,15 +125,17 @@ class LiveRun:
         if self._status and not self._joined:
             run.set_status(self._status)
 
-    def _waiting(self, run: MlflowRun) -> list[Point]:
+    def _waiting(self) -> list[Point]:
         """The next points to send. A training that goes on takes some steps again; the run has their points already."""
         with self._lock:
-            self._points = [point for point in self._points if point.step > run.last_step]
+            self._points = [point for point in self._points if point.step > self._logged]
             return self._points[:_AT_ONCE]
 
     def _opened(self) -> MlflowRun:
         run = self._found() or self._created()
-        run.log(parameters=self._parameters)
+        if run.tags.get(_TRAINING) == self._training:  # a joined run may hold the steps of another one
+            self._logged = run.last_step
+        run.log(parameters=self._parameters, tags={_TRAINING: self._training})
         return run
 
     def _found(self) -> MlflowRun | None:

@@ -21,6 +21,7 @@ class MlflowRun:
         self.status = str(info["status"])
         self.artifacts = str(info["artifact_uri"])
         self.last_step = max((int(each.get("step", 0)) for each in data.get("metrics", [])), default=-1)
+        self.tags = {each["key"]: str(each["value"]) for each in data.get("tags", [])}
         self._parameters = {each["key"] for each in data.get("params", [])}
 
     @classmethod

@@ -75,7 +75,10 @@ class Checkpoints:
             (self.folder / BEST).unlink(missing_ok=True)
             return None
         try:
-            return checkpoint_file.load(last)
+            found = checkpoint_file.load(last)
+            if ended(found.values):  # killed between the two, it left a large one
+                checkpoint_file.save(previous, found.tensors, found.values)
+            return found
         except UserError as error:
             if not previous.exists():
                 raise
