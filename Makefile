@@ -33,7 +33,7 @@ $(INSTALLED): $(LOCK) pyproject.toml
 
 # docs/ as a site with a search, in .docs/; a warning, such as a link that leads nowhere, is an error
 docs: .venv-docs/.installed
-	.venv-docs/bin/sphinx-build --quiet --fail-on-warning --keep-going -c docs/site docs .docs
+	.venv-docs/bin/sphinx-build --quiet --fresh-env --fail-on-warning --keep-going -c docs/site docs .docs
 	@echo "The site is in .docs: python3 -m http.server --bind 127.0.0.1 --directory .docs 8090"
 
 .venv-docs/.installed: docs/site/requirements.txt
