@@ -20,6 +20,7 @@ _FOREIGN_SILENCE_S = 300  # of another program's worker, which says nothing whil
 _HEALTH_S = 5
 _LONGEST_LINE = 1 << 20  # bytes
 _REFUSALS = (400, 413, 422)  # what is wrong is the request
+_UNSENT = ("line_breaks", "repetition_window", "fewest_words")  # a worker takes its bundle's, others know none
 _OPTIONAL = ("min_p", "frequency_penalty", "presence_penalty", "logit_bias", "min_tokens", "ignore_eos")
 _LONGEST_PARAM = 64  # characters
 _LOST = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError, OSError)
@@ -129,7 +130,8 @@ def _request(order: Order, model: str, exact: bool) -> dict[str, Any]:
     settings = asdict(order.settings)
     stop = list(settings.pop("stop"))
     settings["logit_bias"] = {str(token): bias for token, bias in settings["logit_bias"]}
-    del settings["line_breaks"], settings["repetition_window"]  # a worker takes its bundle's own, others know neither
+    for name in _UNSENT:
+        del settings[name]
     neutral = {**asdict(Settings()), "logit_bias": {}}
     for name in _OPTIONAL if exact else (*_OPTIONAL, "top_k", "repetition_penalty"):
         # -1 or absent is vLLM's word for all; OpenAI's own servers refuse what they do not know

@@ -69,13 +69,14 @@ class Desk:
         """A text to open.
 
         Args:
-            once: it cannot be written again if the guard finds fault.
-            never_empty: one that comes out empty is written again.
+            once: what was handed on cannot be taken back, so that only an empty text is written again.
+            never_empty: one that comes out empty or too short is written again.
         """
         if self.log_prompts:
             _log.info("%s: prompt %r", name, order.prompt)
         guard = await asyncio.to_thread(self.guards.of, served)
-        order = replace(order, client=account.current().client)
+        settings = replace(order.settings, fewest_words=0) if once else order.settings
+        order = replace(order, client=account.current().client, settings=settings)
         return Text(self.router, guard.for_one_attempt() if once else guard, order, served, name, never_empty)
 
     def opening(self, request: ArticleRequest) -> Opening:

@@ -41,7 +41,7 @@ class Text:
         Args:
             order: with a seed among its settings and no model picked yet.
             name: of the answer, for the log.
-            never_empty: whether a text that comes out empty is written again.
+            never_empty: whether a text that comes out empty or too short is written again.
         """
         self.served = served
         self.text = ""  # what may be handed on
@@ -107,7 +107,7 @@ class Text:
                 if self.attempts >= self.guard.attempts:
                     self.ending = "refused"
                     return
-            elif not self._is_empty or self.attempts >= ATTEMPTS:
+            elif self._is_whole or self.attempts >= ATTEMPTS:
                 return
             await self._close_completion()
             await self.open()
@@ -115,9 +115,10 @@ class Text:
             yield Grown(again=True)
 
     @property
-    def _is_empty(self) -> bool:
-        """Whether nothing was written where something should be."""
-        return self._never_empty and self.ending in ("end", "length") and not self.text.strip()
+    def _is_whole(self) -> bool:
+        """Whether the text may be handed on as it is."""
+        asked_short = not self._never_empty or self.ending not in ("end", "length")
+        return asked_short or self._order.settings.takes(self.text, self.ending)
 
     async def _attempt(self, withheld: Withheld | None) -> AsyncIterator[Grown]:
         assert self._completion

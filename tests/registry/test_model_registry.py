@@ -156,6 +156,24 @@ def test_a_stage_that_two_moves_at_once_have_emptied_is_filled_again(registry: M
     assert_agreement(registry)
 
 
+def test_a_stage_that_a_version_has_left_for_another_is_not_filled_again(registry: ModelRegistry) -> None:
+    first, second = register_empty(registry, 2)
+    for number in (first, second):
+        registry.promote(number, "better", "Staging")
+    # another process promotes the second, before the move to Staging has logged that the first has left it
+    key = next(move.key for move in reversed(registry.history()) if (move.version, move.stage) == (first, "Archived"))
+    for path, values in (
+        ("model-versions/delete-tag", {"key": key}),
+        ("model-versions/transition-stage", {"stage": "Production", "archive_existing_versions": False}),
+    ):
+        number = first if "key" in values else second
+        method = "DELETE" if "key" in values else "POST"
+        mlflow(registry, method, path, name=registry.name, version=str(number), **values)
+    registry.settle({"Staging", "Archived"}, "Staging", second)
+    assert registry.resolve("Staging") is None
+    assert registry.version(first).stage == "Archived"
+
+
 def test_rolling_back_again_goes_further_back(registry: ModelRegistry) -> None:
     for number in register_empty(registry, 4):
         registry.promote(number, "better")

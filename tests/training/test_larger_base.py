@@ -20,7 +20,7 @@ HISTORY = [
 def test_it_names_minutes_and_memory_and_twice_the_speed_takes_half_the_time() -> None:
     def minutes(speed: float) -> int:
         said = larger_base.sentence(STARTER, [Point(10, tokens_per_second=speed)], 30_000, ROOMY)
-        found = re.search(r"model.base: 124M would train about (\d+) minutes here, with \d\.\d GB of memory", said)
+        found = re.search(r"model.base: 124M, would train about (\d+) minutes here, with \d\.\d GB of memory", said)
         assert found, said
         return int(found[1])
 

@@ -85,15 +85,21 @@ def test_the_loss_falls_and_the_best_weights_are_returned(task: Task, trained: T
     assert equal(trained.weights, {name: trained.weights[name] for name in weights.shapes(task.architecture)})
 
 
-def test_a_killed_run_goes_on_to_the_same_weights_while_another_trains(
-    task: Task, trained: Trained, tmp_path: Path
-) -> None:
+def _killed_at_step_8(task: Task, folder: Path) -> None:
+    """Train until something kills the run."""
+
     def kill(point: Point) -> None:
         if point.step == 8:
             raise Killed
 
     with pytest.raises(Killed):
-        train(task, tmp_path, tmp_path / "first", kill)
+        train(task, folder, folder / "first", kill)
+
+
+def test_a_killed_run_goes_on_to_the_same_weights_while_another_trains(
+    task: Task, trained: Trained, tmp_path: Path
+) -> None:
+    _killed_at_step_8(task, tmp_path)
     last = checkpoint_file.load(tmp_path / task.key / LAST, values_only=True)
     assert last.values["step"] == 7
     # changes nothing at such a rate, so it is no better at any look
@@ -269,12 +275,7 @@ def test_a_training_whose_disk_is_full_goes_on_from_the_former_checkpoint(
 def test_a_training_goes_on_from_the_checkpoint_before_a_damaged_one_and_tells_of_damaged_best_weights_at_once(
     task: Task, trained: Trained, tmp_path: Path
 ) -> None:
-    def kill(point: Point) -> None:
-        if point.step == 8:
-            raise Killed
-
-    with pytest.raises(Killed):
-        train(task, tmp_path, tmp_path / "first", kill)
+    _killed_at_step_8(task, tmp_path)
     kept = tmp_path / task.key
     for name in (LAST, BEST):
         whole = (kept / name).read_bytes()

@@ -17,16 +17,19 @@ class Correction:
     who: str = ""
 
 
-def corrections(standing: Standing, stages: set[str], left: set[str], commanded: str = "") -> list[Correction]:
+def corrections(
+    standing: Standing, stages: set[str], left: set[str], commanded: str = "", moved: int = 0
+) -> list[Correction]:
     """The first kind of correction still needed (stage, then log and tags, then aliases); later kinds assume earlier ones are done.
 
     Args:
         left: aliases to leave alone, as someone has just moved them on MLflow's page.
         commanded: the stage to which the caller has just moved a version.
+        moved: that version.
     """
     return (
         _too_many(standing, stages)
-        or _emptied(standing, commanded)
+        or _emptied(standing, commanded, moved)
         or _unlogged(standing, stages) + _tags(standing, stages)
         or _aliases(standing, stages, left)
     )
@@ -50,9 +53,14 @@ def _too_many(standing: Standing, stages: set[str]) -> list[Correction]:
     ]
 
 
-def _emptied(standing: Standing, commanded: str) -> list[Correction]:
-    """Where two moves at once have archived each other's version, the one that is logged last is put back."""
-    if commanded not in HELD_BY_ONE or standing.holder(commanded):
+def _emptied(standing: Standing, commanded: str, moved: int) -> list[Correction]:
+    """Where two moves at once have archived each other's version, the one that is logged last is put back.
+
+    Not where the version that was moved has gone on to another stage. A person who archives it on MLflow's page before the
+    move is settled cannot be told from another move; it is put back once.
+    """
+    version = standing.version(moved)
+    if commanded not in HELD_BY_ONE or standing.holder(commanded) or (version and version.stage != "Archived"):
         return []
     lost = [v for v in standing.versions if v.stage == "Archived" and standing.logged(v.number) == commanded]
     return [

@@ -246,7 +246,7 @@ class ModelRegistry:
         if move.stage in ALIASED:
             self._set_alias(move.stage.lower(), version.number)
         move = self._record(move, self.history(), when)
-        self.settle({move.former, move.stage, "Archived"}, move.stage)
+        self.settle({move.former, move.stage, "Archived"}, move.stage, version.number)
         return move
 
     def _record(self, move: Move, log: list[Move], when: datetime | None = None) -> Move:
@@ -255,11 +255,11 @@ class ModelRegistry:
         self._tag(move.version, move.key, promotion_log.written(move))
         return move
 
-    def settle(self, stages: set[str] | None = None, commanded: str = "") -> None:
+    def settle(self, stages: set[str] | None = None, commanded: str = "", moved: int = 0) -> None:
         """Make stage, alias, tag and log agree for the versions in these stages, or in all.
 
         An alias moved on MLflow's page is left to the reconciler, except that of the stage `commanded`: the current
-        move to it is newer.
+        move to it, of the version `moved`, is newer.
         """
         written: set[tuple[str, int]] = set()  # aliases that this call has set, so that they are nobody else's move
         for attempt in range(_ROUNDS):
@@ -269,7 +269,7 @@ class ModelRegistry:
                 for alias, number in aliases_moved(standing).items()
                 if alias != commanded.lower() and (alias, number) not in written
             }
-            found = corrections(standing, stages or set(STAGES), left, commanded)
+            found = corrections(standing, stages or set(STAGES), left, commanded, moved)
             if not found:
                 return
             if attempt > 1:  # somebody else is settling too

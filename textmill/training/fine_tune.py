@@ -1,5 +1,6 @@
 """FineTune: train on a folder of token windows and write a bundle."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from textmill.gpt2.inference.line_breaks import Runs
 from textmill.gpt2.tokenizer import Tokenizer
 from textmill.gpt2.verbatim import index_builder
 from textmill.ground.errors import UserError
+from textmill.ground.words import count
 from textmill.settings.model import STARTER, Model
 from textmill.settings.training import Train
 from textmill.training import recipe
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 _OVERFITTED = 0.7  # of the steps: an earlier best one is said
 # found by reading twenty texts: with these a text repeats its words as often as the sites' articles do (docs/training.md)
 _HOW_IT_WRITES = {"temperature": 0.75, "top_p": 0.9, "repetition_penalty": 1.15, "repetition_window": 64}
+_SHORT = 40  # words; a text of so many has not broken off
 
 
 class Live(Protocol):
@@ -160,11 +163,12 @@ def _write(
     folders: Folders, task: Task, trained: "Trained", made_from: Mapping[str, Any], description: str, quantise: str
 ) -> str:
     """Write the bundle with its verbatim index. Returns the checksum."""
-    runs = Runs()
+    runs, lengths = Runs(), Counter[int]()
 
     def articles() -> Iterator[tuple[str, str, str]]:
         for each in exported_articles.read(folders.articles / "Split-train"):
             runs.add(document(each.title, each.text))
+            lengths[min(count(each.text), _SHORT)] += 1
             yield each.url, each.title, each.text
 
     precisions = [] if quantise == "none" else [quantise]
@@ -174,12 +178,22 @@ def _write(
             trained.weights,
             task.architecture,
             task.tokenizer,
-            {**_HOW_IT_WRITES, "line_breaks": runs.longest},
+            {**_HOW_IT_WRITES, "line_breaks": runs.longest, "fewest_words": _fewest(lengths)},
             made_from,
             description,
             precisions,
             index,
         )
+
+
+def _fewest(lengths: Counter[int]) -> int:
+    """The words that 99 in 100 articles have, at most `_SHORT`; by then all counts are known."""
+    left = 0.01 * lengths.total()
+    for words, articles in sorted(lengths.items()):
+        left -= articles
+        if left < 0:
+            return words
+    return 0
 
 
 def _larger_base(task: Task, trained: "Trained") -> str:

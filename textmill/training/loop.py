@@ -84,10 +84,13 @@ def _with_batch(task: Task, kept: Checkpoints, record: Record) -> Train:
     """The settings with a fixed batch size, which the record gets too. A resumed training uses its original one.
 
     Raises:
-        UserError: the set batch, or for `auto` even the smallest one, does not fit into memory.
+        UserError: the set batch, or for `auto` even the smallest one, does not fit into memory; or an older checkpoint's
+        description, which alone has the batch, is damaged.
     """
     settings = task.settings
     chosen = record.batch if settings.batch == "auto" else settings.batch
+    if not chosen and record.step:  # of an older checkpoint
+        chosen = kept.described_batch()
     if not chosen:
         windows = max(1, len(task.tokens) // task.architecture.window)
         devices = devices_of(settings, task.architecture.layers)

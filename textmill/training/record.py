@@ -18,7 +18,7 @@ class Record:
     history: list[Point]
     samples: list[Samples]
     ended: str  # why, or empty
-    batch: int  # windows per pass; 0: not chosen yet
+    batch: int  # windows per pass; 0: not chosen yet, or not in an older checkpoint
     state: Arrays | None  # the training step's, where it goes on
 
     @classmethod
@@ -26,13 +26,13 @@ class Record:
         """Read it from the last checkpoint; without one, create a new one.
 
         Raises:
-            UserError: the checkpoint or, where it is an older one, its description is damaged.
+            UserError: the checkpoint is damaged.
         """
         last = kept.last()
         if last is None:
             return cls(0, 0.0, [], [], "", 0, None)
         values = last.values
-        batch = values["batch"] if "batch" in values else kept.described_batch()
+        batch = values.get("batch", 0)
         try:
             history = [Point(**each) for each in values["history"]]
             samples = [Samples(step, tuple(texts)) for step, texts in values["samples"]]

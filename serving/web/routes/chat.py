@@ -15,8 +15,8 @@ from fastapi import APIRouter, Request
 from serving.web import error_answers
 from serving.web.error_answers import REFUSALS
 from serving.web.routes.chat_schemas import AnswerMessage, ChatAnswer, ChatChoice, ChatRequest
-from serving.web.routes.event_stream import EventStream, close_all, merged, unless_client_leaves
-from serving.web.routes.openai import REASONS, Job, begin, check, check_bias, usage
+from serving.web.routes.event_stream import merged
+from serving.web.routes.openai import REASONS, Job, answered, check, check_bias, usage
 from serving.writing.desk import Desk
 from serving.writing.draft import prompt_for
 from serving.writing.guarded_text import Text
@@ -31,17 +31,7 @@ def routes(desk: Desk) -> APIRouter:
     @router.post("/v1/chat/completions", response_model=ChatAnswer, responses=REFUSALS)
     async def chat(asked: ChatRequest, request: Request) -> Any:
         """Write an article on the user's last message; with `stream`, as server-sent events."""
-        texts: list[Text] = []
-        streaming = False
-        try:
-            job = await begin(desk, lambda: _job(desk, asked), texts)
-            if asked.stream:
-                streaming = True
-                return EventStream(_events(job, texts), texts)
-            return await unless_client_leaves(request, _whole(job, texts))
-        finally:
-            if not streaming:
-                await close_all(texts)
+        return await answered(desk, request, lambda: _job(desk, asked), _events, _whole)
 
     return router
 

@@ -50,7 +50,7 @@ class Job:
     shown: list[str]  # what `echo` puts before each text
     id: str
     created: int
-    never_empty: bool = False  # a text that comes out empty is written again
+    never_empty: bool = False  # a text that comes out empty or too short is written again
 
     @property
     def texts(self) -> int:
@@ -91,17 +91,7 @@ def routes(desk: Desk) -> APIRouter:
     @router.post("/v1/completions", response_model=CompletionAnswer, responses=REFUSALS)
     async def complete(asked: CompletionRequest, request: Request) -> Any:
         """Complete a prompt, like OpenAI's completions; with `stream`, as server-sent events."""
-        texts: list[Text] = []
-        streaming = False
-        try:
-            job = await begin(desk, lambda: _job(desk, asked), texts)
-            if asked.stream:
-                streaming = True
-                return EventStream(_events(job, texts), texts)
-            return await unless_client_leaves(request, _whole(job, texts))
-        finally:
-            if not streaming:
-                await close_all(texts)
+        return await answered(desk, request, lambda: _job(desk, asked), _events, _whole)
 
     @router.get("/v1/models", responses=REFUSALS)
     async def list_models() -> ModelList:
@@ -123,7 +113,28 @@ def _entry(served: Served) -> ModelEntry:
     )
 
 
-async def begin(desk: Desk, make: Callable[[], Awaitable[Job]], texts: list[Text]) -> Job:
+async def answered(
+    desk: Desk,
+    request: Request,
+    make: Callable[[], Awaitable[Job]],
+    events: Callable[[Job, Sequence[Text]], AsyncIterator[str]],
+    whole: Callable[[Job, Sequence[Text]], Awaitable[Any]],
+) -> Any:
+    """The answer to a request, as server-sent events or whole; its texts are closed in the end."""
+    texts: list[Text] = []
+    streaming = False
+    try:
+        job = await _begun(desk, make, texts)
+        if job.asked.stream:
+            streaming = True
+            return EventStream(events(job, texts), texts)
+        return await unless_client_leaves(request, whole(job, texts))
+    finally:
+        if not streaming:
+            await close_all(texts)
+
+
+async def _begun(desk: Desk, make: Callable[[], Awaitable[Job]], texts: list[Text]) -> Job:
     """Begin the request's texts and add each to `texts`."""
     jobs: list[Job] = []
 

@@ -8,8 +8,9 @@ import pytest
 
 from textmill.gpt2 import weights
 from textmill.gpt2.architecture import Architecture
+from textmill.gpt2.document import document, topic_prompt
 from textmill.gpt2.formats import bundle
-from textmill.gpt2.inference.engine import Engine, generate, write
+from textmill.gpt2.inference.engine import DRAWS, NEXT_SEED, Engine, generate, write
 from textmill.gpt2.inference.line_breaks import LineBreaks, Runs
 from textmill.gpt2.inference.sampling import Settings
 from textmill.gpt2.tokenizer import Tokenizer, characters, train_bpe
@@ -80,3 +81,12 @@ def test_an_empty_text_is_drawn_again(tmp_path: Path) -> None:
     assert empty > 8
     assert sum(text == "b\n\n" for text in written) < empty / 2
     assert all(text == f"b\n\n{first}" for text, first in zip(written, drawn, strict=True) if first)
+
+
+def test_of_texts_that_end_too_soon_the_longest_counts(tmp_path: Path) -> None:
+    directory = parrot(tmp_path / "bundle", LETTERS.end, *LETTERS.encode("a "), generation={"fewest_words": 1000})
+    with Engine(directory, slots=1, threads=1) as engine:
+        seeds = [5 + attempt * NEXT_SEED for attempt in range(DRAWS)]
+        prompt = topic_prompt(engine.tokenizer, "b")
+        drawn = [generate(engine, prompt, Settings(seed=seed, top_p=1)).text for seed in seeds]
+        assert write(engine, "b", seed=5, top_p=1) == document("b", max(drawn, key=lambda text: len(text.split())))

@@ -31,9 +31,10 @@ from textmill.gpt2.inference.sampling import Settings
 from textmill.gpt2.inference.session import Session
 from textmill.gpt2.tokenizer import Tokenizer
 from textmill.ground.errors import TextmillError, UserError
+from textmill.ground.words import count
 
 _log = logging.getLogger(__name__)
-DRAWS = 3  # of a text that comes out empty
+DRAWS = 3  # of a text that comes out empty or too short
 NEXT_SEED = 0x1E3779B9  # large, so that the seeds of a text and of its neighbours differ
 _PIECE = 128  # tokens of a prompt read between two steps of the others; 0.1 s of two cores with 124M in int8
 
@@ -272,13 +273,14 @@ def generate(engine: Engine, prompt: Sequence[int], settings: Settings) -> Text:
 def write(engine: Engine, topic: str, **settings: Any) -> str:
     """Write one article and return it under its title; `settings` are fields of `Settings`.
 
-    An empty text is drawn again with another seed. A text that ran out of tokens ends with its last whole sentence.
+    A text that is empty, or ends by itself with fewer than `fewest_words`, is drawn again with another seed; of the draws the
+    longest counts. A text that ran out of tokens ends with its last whole sentence.
     """
     topic = " ".join(topic.split())
     how = Settings.of(engine.defaults, settings)
-    for attempt in range(DRAWS):
-        drawn = replace(how, seed=how.seed + attempt * NEXT_SEED)
-        text = generate(engine, topic_prompt(engine.tokenizer, topic), drawn)
-        if text.text.strip():
-            break
+    drawn: list[Text] = []
+    while len(drawn) < DRAWS and not (drawn and how.takes(drawn[-1].text, drawn[-1].finish)):
+        seed = how.seed + len(drawn) * NEXT_SEED
+        drawn.append(generate(engine, topic_prompt(engine.tokenizer, topic), replace(how, seed=seed)))
+    text = max(drawn, key=lambda each: count(each.text))
     return document(topic, whole_sentences(text.text) if text.finish == "length" else text.text)

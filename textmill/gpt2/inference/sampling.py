@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textmill.ground.errors import UserError
+from textmill.ground.words import count
 
 _BLOCK = 256  # weights summed at once; running over 200 sums and one block is quicker than over all
 _TRIES = 8  # draws that may fall outside a small nucleus before it is sorted out
@@ -27,7 +28,7 @@ class Settings:
     seed: int = 0
     stop: tuple[str, ...] = ()  # the text ends before any of these
     line_breaks: int = 0  # in a row, at most, as many as the training text has; 0: any number
-
+    fewest_words: int = 0  # an article that ends by itself with fewer is drawn again
     min_p: float = 0.0  # keep tokens at least this likely, as a share of the likeliest (Nguyen et al. 2024); 0: all
     frequency_penalty: float = 0.0  # OpenAI's, and the next; see `logit_options`
     presence_penalty: float = 0.0
@@ -53,6 +54,7 @@ class Settings:
             "seed": self.seed >= 0,
             "stop": all(self.stop),
             "line_breaks": self.line_breaks >= 0,
+            "fewest_words": self.fewest_words >= 0,
             "min_p": 0 <= self.min_p <= 1,
             "frequency_penalty": -2 <= self.frequency_penalty <= 2,
             "presence_penalty": -2 <= self.presence_penalty <= 2,
@@ -62,6 +64,10 @@ class Settings:
         for name, good in allowed.items():
             if not good:
                 raise UserError(f"{name} cannot be {getattr(self, name)!r} when a text is written.")
+
+    def takes(self, text: str, finish: str | None) -> bool:
+        """Whether a text may be handed on as an article: it is not empty, and did not end by itself too soon."""
+        return count(text) >= max(1, self.fewest_words if finish == "end" else 1)
 
     @classmethod
     def of(cls, *layers: Mapping[str, Any]) -> "Settings":
