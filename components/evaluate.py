@@ -48,5 +48,7 @@ def Evaluate(
         blessing=emptied(Path(blessing.uri)),
     )
     blessing.set_int_custom_property("blessed", int(verdict.blessed))
-    said = f"{verdict.outcome}: {'; '.join([*verdict.reasons, *verdict.warnings])}"
-    progress.result(said, "" if verdict.blessed else verdict.outcome)
+    main, *further = verdict.reasons
+    for each in [*further, *verdict.warnings]:
+        progress.note(each)
+    progress.result(f"{verdict.outcome}: {main}", "" if verdict.blessed else verdict.outcome)

@@ -1,6 +1,7 @@
 """Scrapy middlewares: stay on the site, obey robots.txt and its delay, retry, conditional requests."""
 
 import asyncio
+import logging
 from collections.abc import Collection
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -18,6 +19,7 @@ from scrapy.robotstxt import RobotParser
 from scraper.extraction.rights import TDMREP_PATH, SiteTerms
 from scraper.extraction.urls import is_loopback, is_private, site_of
 
+_log = logging.getLogger(__name__)
 ROBOTS_PATH = "/robots.txt"
 ROBOTS_PATIENCE_S = 10  # without an answer by then, the site is down
 TERMS_PATIENCE_S = 10
@@ -169,7 +171,9 @@ class TermsFirst:
         request = Request(urljoin(url, TDMREP_PATH), meta=meta, callback=NO_CALLBACK, priority=TERMS_PRIORITY)
         try:
             response = await self._crawler.engine.download_async(request)
-        except Exception:  # whatever keeps it from answering: it states nothing
+        except Exception as error:  # whatever keeps it from answering: it states nothing, and the crawl goes on
+            _log.info("%s states no terms: it did not answer (%s)", request.url, type(error).__name__)
+            self._crawler.stats.inc_value("terms/unanswered")
             return
         if response.status == 200:
             terms: SiteTerms = self._crawler.spider.terms[origin]  # type: ignore[union-attr]

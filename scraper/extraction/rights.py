@@ -1,8 +1,11 @@
 """Read a page's and a site's text-mining rights: reservations and licences, beyond what robots.txt allows.
 
-Formats: TDMRep (W3C Community Group report, 2024: `tdm-reservation` as a header, a meta element, or in
-/.well-known/tdmrep.json); RSL 1.0 (`License:` in robots.txt, a `Link` header, `link rel=license`); Content-Signal and
-Content-Usage (AIPREF) as a header or in robots.txt; groups for robots that collect training texts; X-Robots-Tag; JSON-LD.
+Formats:
+
+- TDMRep (W3C Community Group report, 2024): `tdm-reservation` as a header, a meta element, or in /.well-known/tdmrep.json.
+- RSL 1.0: `License:` in robots.txt, a `Link` header, `link rel=license`.
+- Content-Signal and Content-Usage (AIPREF), as a header or in robots.txt.
+- Groups of robots.txt for robots that collect training texts; X-Robots-Tag; JSON-LD.
 """
 
 import json
@@ -35,7 +38,7 @@ _USAGE_LINE = re.compile(
     r"^[ \t]*content-usage[ \t]*:[ \t]*(?:(?P<path>[/*][^\s,]*)[ \t]+)?(?P<uses>[^\n#]*)", re.I | re.M
 )
 _AGENT_LINE = re.compile(r"^[ \t]*user-agent[ \t]*:[ \t]*([^\s#]+)", re.I | re.M)
-_LINK = re.compile(r"<([^>]*)>([^<]*)")
+_LINK = re.compile(r"<([^<>]*)>([^<]*)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,9 +100,8 @@ def register(registry: ModelRegistry, model: Path, logs: Path, evaluation: Path,
     run_names.registered(logs, version.number)
     if not made.blessed:
         registry.note_verdict(version, made.verdict_tags)
-        return Registered(
-            version.number, "None", f"version {version.number} {made.outcome}: {made.reasons}", made.outcome
-        )
+        sentence = f"version {version.number} is {made.outcome} and in no stage"
+        return Registered(version.number, "None", sentence, made.outcome)
     return _staged(registry, version, f"Evaluate blessed it: {made.reasons}", promote)
 
 

@@ -2,8 +2,9 @@
 
 8 bits: each output has one scale, and products use integers. Activations are rounded to 8 bits too, each row by its own
 minimum and maximum ("zero-point vector-wise", Dettmers et al. 2022, arXiv 2208.07339). Weights go from -64 to 64: AVX2
-adds two byte products in 16 bits, and 255 * 64 * 2 fits, so every processor computes the same sums for any batch.
-4 bits: a matrix is split into blocks of 32 along its inputs, each with one scale
+adds two byte products in 16 bits, and 255 * 64 * 2 fits. So every processor computes the same sums for any batch.
+
+4 bits: a matrix is split into blocks of 32 along its inputs. Each block has one scale
 (github.com/microsoft/onnxruntime, docs/ContribOperators.md, MatMulNBits).
 """
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from textmill.gpt2.tokenizer import Tokenizer
 
-_RUN = re.compile(r"[^\S\n]*\n\s*")
+_RUN = re.compile(r"\n\s*")  # begins with no blanks: a long line of them would take quadratic time
 _BLANK = frozenset(" \t\r\n\u0120\u010a\u0109\u010d")  # white space, and GPT-2's characters for such bytes
 _SHARE = 0.999  # of the training text's runs that are no longer
 _SEQUENCES = 1000  # of an engine that is told which to leave out
